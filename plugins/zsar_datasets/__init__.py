@@ -1,0 +1,42 @@
+"""Readers of skeleton data sets, one file each, with their classes, joints and class texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zsar_bench.hookspecs import hookimpl
+from zsar_bench.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from zsar_bench.registry import Registry
+
+api = 1
+
+DATA = Path(__file__).parent / "data"
+
+
+@hookimpl
+def register_datasets(registry: Registry) -> None:
+    """Add ``utd-mhad``."""
+    folder = DATA / "utd-mhad"
+    registry.dataset(
+        DatasetSpec(
+            name="utd-mhad",
+            target="zsar_datasets.utd_mhad:Reader",
+            title="UTD-MHAD",
+            classes=folder / "classes.toml",
+            layout=folder / "layout.toml",
+            texts={"a": folder / "texts-a.toml", "b": folder / "texts-b.toml"},
+            clips=861,
+            bodies=1,
+            fps=30.0,
+            how_to_get="Download the skeleton archive (861 .mat files, about 15 MB) from the "
+            "authors' page, https://personal.utdallas.edu/~kehtar/UTD-MHAD.html.",
+            licence="Offered by its authors as a public research data set; no licence text "
+            "was found. Cite the paper; do not redistribute the files.",
+            citation='C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD: A multimodal dataset for '
+            "human action recognition utilizing a depth camera and a wearable inertial "
+            'sensor", ICIP 2015',
+        )
+    )

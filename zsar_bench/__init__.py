@@ -1,0 +1,30 @@
+"""The referee for zero-shot skeleton action recognition.
+
+Importing this package never imports torch; see ``zsar_bench.contracts`` for what a
+plugin implements and ``zsar_bench.hookspecs`` for how it registers.
+"""
+
+from zsar_bench.specs import (
+    DatasetSpec,
+    ExecutorSpec,
+    MethodSpec,
+    MetricSpec,
+    ReporterSpec,
+    SkeletonEncoderSpec,
+    TextEncoderSpec,
+)
+
+__version__ = "0.1.0"
+API = 1  #: version of the plugin contract that this release speaks
+
+__all__ = [
+    "API",
+    "DatasetSpec",
+    "ExecutorSpec",
+    "MethodSpec",
+    "MetricSpec",
+    "ReporterSpec",
+    "SkeletonEncoderSpec",
+    "TextEncoderSpec",
+    "__version__",
+]

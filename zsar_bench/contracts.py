@@ -1,0 +1,135 @@
+"""What a plugin's class implements. Structural: nobody has to inherit from these.
+
+Every class is built with its validated parameters (``Params``) as the only argument. State
+is a flat mapping of names to tensors and holds everything ``bind``, ``score`` or ``encode``
+need in a process that never saw the training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Generator, Tensor, device, nn
+
+    from zsar_bench.views import (
+        Clips,
+        EncoderTrain,
+        Features,
+        SeenTrain,
+        SkeletonInputs,
+        TextBank,
+        TextFeatures,
+    )
+
+State = Mapping[str, "Tensor"]
+
+
+class FitContext(Protocol):
+    """What a fit gets besides its data; also the way it reports and survives a kill.
+
+    Attributes:
+        seed: the seed of this fit; ``generator`` is already seeded with it, and so are
+            torch's global generators.
+        generator: random numbers on ``device``.
+        device: where the views' tensors are.
+        threads: CPU threads torch may use.
+        texts: the seen classes' texts; empty for an encoder.
+        encoder: the trained skeleton encoder of this round, or None.
+        workdir: an empty folder of the fit's own.
+        resume: ``(step, tensors)`` of the last checkpoint of an interrupted fit, or None.
+    """
+
+    seed: int
+    generator: Generator
+    device: device
+    threads: int
+    texts: TextBank
+    encoder: SkeletonEncoder | None
+    workdir: Path
+    resume: tuple[int, dict[str, Tensor]] | None
+
+    def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
+        """Say how far the fit is. Tensors are read only when the referee shows a line
+        (a few times a second), so that calling this every step costs no synchronisation."""
+
+    def checkpoint(self, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        """Offer a point to continue from. ``tensors`` is called only when one is due
+        (every few seconds); it must hold all state, random generators included."""
+
+
+class Method(Protocol):
+    """A zero-shot recogniser. ``fit`` runs in one worker, ``bind`` and ``score`` in another."""
+
+    def __init__(self, params: Any) -> None: ...
+
+    def fit(self, train: SeenTrain, run: FitContext) -> None:
+        """Learn from seen classes only."""
+
+    def bind(self, candidates: TextBank) -> None:
+        """Take the candidate classes' texts, in an order of the referee's; no clips yet."""
+
+    def score(self, inputs: SkeletonInputs) -> Tensor:
+        """(N, K) scores of the bound candidates, higher is better, each clip on its own."""
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class SkeletonEncoder(Protocol):
+    """A network from clips to features."""
+
+    def __init__(self, params: Any) -> None: ...
+
+    def fit(self, train: EncoderTrain, run: FitContext) -> None:
+        """Learn from the seen training clips of a protocol's round."""
+
+    def encode(self, clips: Clips) -> Features:
+        """Features of every clip, each on its own, without gradients."""
+
+    def module(self) -> nn.Module:
+        """The trainable network."""
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class TextEncoder(Protocol):
+    """A frozen text tower: pure, independent of batch and order."""
+
+    def __init__(self, params: Any) -> None: ...
+
+    def fingerprint(self) -> str:
+        """Hash of the weights in use. Must be cheap: imports no deep-learning library."""
+
+    def encode(self, texts: list[str]) -> TextFeatures:
+        """Features of the texts, one row each."""
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """What a raw file's name says: a unique id, the official class id and the performer."""
+
+    id: str
+    class_id: str
+    subject: str
+
+
+class DatasetReader(Protocol):
+    """Reads one raw clip; a pure function of bytes. The harness finds and opens the files."""
+
+    def identify(self, name: str) -> ClipName | None:
+        """What the file of this name (relative, ``/``-separated) holds; None: not a clip."""
+
+    def read(self, data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """(T, B, V, 3) float32 in metres.
+
+        Raises:
+            DataError: for anything that is not a whole, finite clip of this data set.
+        """

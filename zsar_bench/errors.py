@@ -1,0 +1,60 @@
+"""Errors a user can meet: what happened, where, and what to type next. Exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in a command, a file or the data, told in at most three sentences.
+
+    Args:
+        what: what is wrong, with the name of the file, field or class it is about.
+        hint: what to type or look at next; may be empty.
+    """
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"{what}\n{hint}" if hint else what)
+        self.what = what
+        self.hint = hint
+
+
+class DataError(UserError):
+    """A file that cannot be what it claims to be: truncated, empty, NaN, wrong shape or type."""
+
+
+class RunFailed(Exception):
+    """Plugin code failed inside a worker; the run is marked failed, the others go on.
+
+    Args:
+        reason: one line, for tables and records.
+        log: the tail of the worker's standard error.
+    """
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.log = log
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The known names closest to a misspelt one, best first, at most three."""
+    options = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), options, n=3, cutoff=0.5)
+    return [options[c] for c in close]
+
+
+def unknown(kind: str, name: str, known: Iterable[str], list_with: str = "") -> UserError:
+    """The error for a name nobody registered: suggests the nearest, or lists the known ones."""
+    known = sorted(known)
+    close = nearest(name, known)
+    if close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    elif known:
+        hint = f"Known: {', '.join(known[:30])}{', ...' if len(known) > 30 else ''}."
+    else:
+        hint = ""
+    if list_with:
+        hint = f"{hint} See: {list_with}".strip()
+    return UserError(f"Unknown {kind} '{name}'.", hint)

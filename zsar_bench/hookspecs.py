@@ -1,0 +1,55 @@
+"""The hooks: the only way in, for ours and for others'. Hooks register; they do not act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from zsar_bench.registry import Registry
+
+GROUP = "zsar_bench"  #: entry-point group and pluggy project name
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Hooks:
+    """All hooks of the harness. A plugin module also sets ``api = 1``."""
+
+    @hookspec
+    def register_methods(self, registry: Registry) -> None:
+        """Add methods: ``registry.method(MethodSpec(...))``."""
+
+    @hookspec
+    def register_skeleton_encoders(self, registry: Registry) -> None:
+        """Add skeleton encoders: ``registry.skeleton_encoder(SkeletonEncoderSpec(...))``."""
+
+    @hookspec
+    def register_text_encoders(self, registry: Registry) -> None:
+        """Add text encoders: ``registry.text_encoder(TextEncoderSpec(...))``."""
+
+    @hookspec
+    def register_datasets(self, registry: Registry) -> None:
+        """Add data sets: ``registry.dataset(DatasetSpec(...))``."""
+
+    @hookspec
+    def register_protocols(self, registry: Registry) -> None:
+        """Add protocol files and published results: ``registry.protocols(folder)``."""
+
+    @hookspec
+    def register_metrics(self, registry: Registry) -> None:
+        """Add metrics: ``registry.metric(MetricSpec(...))``."""
+
+    @hookspec
+    def register_executors(self, registry: Registry) -> None:
+        """Add executors: ``registry.executor(ExecutorSpec(...))``."""
+
+    @hookspec
+    def register_reporters(self, registry: Registry) -> None:
+        """Add reporters: ``registry.reporter(ReporterSpec(...))``."""
+
+    @hookspec
+    def run_event(self, event: dict[str, Any]) -> None:
+        """Hear of a run: started, progress, finished, failed. For experiment trackers."""

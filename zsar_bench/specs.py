@@ -1,0 +1,134 @@
+"""What a plugin registers: names, one-line facts and lazy targets, never imported objects.
+
+A *target* is ``"package.module:Name"``. The parent process only ever sees these specs as
+JSON in the catalogue; targets are imported by workers (and once, for parameter schemas, by
+the discovery child).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Setting = Literal["inductive", "class-transductive", "transductive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """A method that recognises unseen classes from text.
+
+    Attributes:
+        name: short id used on the command line.
+        target: class that implements ``contracts.Method``.
+        params: class derived from ``params.Params``.
+        summary: one sentence.
+        paper: citation, empty for a sanity baseline.
+        setting: what the method may see beyond the seen classes; ranked separately.
+        wants: inputs beyond ``pooled``: any of ``tokens``, ``logits``, ``clips``.
+        text_fields: the method's text recipe, frozen before its first scoring.
+        hp: where the hyper-parameters come from, e.g. ``authors`` or ``untuned``.
+        needs_encoder: whether ``fit`` uses ``run.encoder``.
+    """
+
+    name: str
+    target: str
+    params: str
+    summary: str
+    paper: str = ""
+    setting: Setting = "inductive"
+    wants: tuple[str, ...] = ()
+    text_fields: tuple[str, ...] = ("motion", "description")
+    hp: str = "untuned"
+    needs_encoder: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkeletonEncoderSpec:
+    """A network that turns clips into features, trained by the harness on seen classes only.
+
+    ``fallback_rank``: lowest wins where nobody names an encoder.
+    """
+
+    name: str
+    target: str
+    params: str
+    summary: str
+    paper: str = ""
+    fallback_rank: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderSpec:
+    """A frozen network that turns class texts into features.
+
+    ``fallback_rank``: lowest wins where nobody names an encoder; ``None`` is never chosen
+    by default (an encoder that needs a download or a folder).
+    """
+
+    name: str
+    target: str
+    params: str
+    summary: str
+    paper: str = ""
+    fallback_rank: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A skeleton data set: its reader, classes, joints and class texts.
+
+    Attributes:
+        name: canonical id, e.g. the one protocols name.
+        target: class that implements ``contracts.DatasetReader``.
+        title: official name.
+        classes: TOML file with one table a class: id, name, verb, noun, in official order.
+        layout: TOML file of the joint layout (``views.Layout``).
+        texts: text-set id -> TOML file with the class texts.
+        clips: number of clips of the complete data set, 0 if it has no fixed number.
+        bodies: largest number of bodies in a clip.
+        fps: frames a second.
+        how_to_get: where a user gets the raw files, legally.
+        licence: terms in one sentence.
+        citation: paper to cite.
+    """
+
+    name: str
+    target: str
+    title: str
+    classes: Path
+    layout: Path
+    texts: dict[str, Path] = field(default_factory=dict)
+    clips: int = 0
+    bodies: int = 1
+    fps: float = 30.0
+    how_to_get: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """A number computed by the parent (ours) or a worker (a plugin's) from one score matrix."""
+
+    name: str
+    target: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec:
+    """Where jobs run. A third party's executor is imported only when named by the user."""
+
+    name: str
+    target: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReporterSpec:
+    """A rendering of a comparison: text in, text out."""
+
+    name: str
+    target: str
+    summary: str
