@@ -27,8 +27,11 @@ class MethodSpec:
         setting: what the method may see beyond the seen classes; ranked separately.
         wants: inputs beyond ``pooled``: any of ``tokens``, ``logits``, ``clips``.
         text_fields: the method's text recipe, frozen before its first scoring.
-        hp: where the hyper-parameters come from, e.g. ``authors`` or ``untuned``.
+        hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
+            on these very classes) or ``untuned``. Any other values count as untuned.
         needs_encoder: whether ``fit`` uses ``run.encoder``.
+        seconds: profile -> rough seconds to fit and score one round of a few hundred clips
+            on a laptop core; only for estimates before the first run.
     """
 
     name: str
@@ -41,13 +44,15 @@ class MethodSpec:
     text_fields: tuple[str, ...] = ("motion", "description")
     hp: str = "untuned"
     needs_encoder: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkeletonEncoderSpec:
     """A network that turns clips into features, trained by the harness on seen classes only.
 
-    ``fallback_rank``: lowest wins where nobody names an encoder.
+    ``fallback_rank``: lowest wins where nobody names an encoder. ``seconds``: profile -> rough
+    seconds to train on a few hundred clips on a laptop core; only for estimates.
     """
 
     name: str
@@ -56,6 +61,7 @@ class SkeletonEncoderSpec:
     summary: str
     paper: str = ""
     fallback_rank: int = 100
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

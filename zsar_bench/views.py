@@ -136,7 +136,7 @@ class SkeletonInputs(_Rows):
 
 @dataclass(frozen=True)
 class TextFeatures(_Rows):
-    """One text a row: ``pooled`` (K, D), ``tokens`` (K, L, D), ``mask`` (K, L) bool, True = real."""
+    """One text a row: ``pooled`` (K, D), ``tokens`` (K, L, D), ``mask`` (K, L), True = real."""
 
     pooled: Tensor
     tokens: Tensor

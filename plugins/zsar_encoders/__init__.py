@@ -1,0 +1,53 @@
+"""The skeleton and text encoders that come with zsar-bench. Importing this loads no library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zsar_bench.hookspecs import hookimpl
+from zsar_bench.specs import SkeletonEncoderSpec, TextEncoderSpec
+
+if TYPE_CHECKING:
+    from zsar_bench.registry import Registry
+
+api = 1
+
+
+@hookimpl
+def register_skeleton_encoders(registry: Registry) -> None:
+    registry.skeleton_encoder(
+        SkeletonEncoderSpec(
+            name="st-gcn",
+            target="zsar_encoders.st_gcn:STGCN",
+            params="zsar_encoders.st_gcn:Params",
+            summary="spatial temporal graph convolutions over joints and their velocities",
+            paper="Yan, Xiong & Lin: Spatial Temporal Graph Convolutional Networks for "
+            "Skeleton-Based Action Recognition, AAAI 2018",
+            fallback_rank=10,
+        )
+    )
+
+
+@hookimpl
+def register_text_encoders(registry: Registry) -> None:
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="minilm",
+            target="zsar_encoders.minilm:MiniLM",
+            params="zsar_encoders.minilm:Params",
+            summary="all-MiniLM-L6-v2 (384 values) from an installed package, no download",
+            paper="Wang et al.: MiniLM, NeurIPS 2020; Reimers & Gurevych: Sentence-BERT, "
+            "EMNLP 2019",
+            fallback_rank=10,
+        )
+    )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="sentence-transformers",
+            target="zsar_encoders.sentence_transformers:SentenceTransformers",
+            params="zsar_encoders.sentence_transformers:Params",
+            summary="any sentence-transformers model, by its name on the hub or its folder",
+            paper="Reimers & Gurevych: Sentence-BERT, EMNLP 2019",
+            fallback_rank=None,
+        )
+    )

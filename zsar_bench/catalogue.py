@@ -1,0 +1,219 @@
+"""The catalogue: everything registered, as data. The parent's only knowledge of plugins.
+
+Cached under the digests of the entry points and of every source file behind them, so that
+most commands never start the discovery child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zsar_bench import __version__
+from zsar_bench.errors import UserError, unknown
+from zsar_bench.hookspecs import GROUP
+from zsar_bench.paths import home, make_folder, write_json
+from zsar_bench.registry import KINDS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing, as the discovery child described it.
+
+    Attributes:
+        kind: catalogue section, e.g. ``methods``.
+        name, plugin: who registered what.
+        digest: of the code behind it.
+        spec: the spec's fields as JSON values.
+        schema: JSON schema of its parameters, or empty.
+        profiles: profile name -> values.
+    """
+
+    kind: str
+    name: str
+    plugin: str
+    digest: str
+    spec: dict[str, Any]
+    schema: dict[str, Any]
+    profiles: dict[str, dict[str, Any]]
+
+
+class Catalogue:
+    """Read access to the discovery child's answer."""
+
+    def __init__(self, data: dict[str, Any], files: Sequence[Path]) -> None:
+        self.data = data
+        self.plugin_files = list(files)
+
+    def names(self, kind: str) -> list[str]:
+        """Registered names of one section, sorted."""
+        return sorted(self.data[kind])
+
+    def entries(self, kind: str) -> list[Entry]:
+        """All entries of one section, by name."""
+        return [self.find(kind, name) for name in self.names(kind)]
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The entry of this name.
+
+        Raises:
+            UserError: if there is none, or two plugins claim it.
+        """
+        claimed = self.data["conflicts"].get(kind, {}).get(name)
+        if claimed:
+            raise UserError(
+                f"Two plugins register the {KINDS[kind]} '{name}': {' and '.join(claimed)}.",
+                "Uninstall one of them, or leave out its --plugin.",
+            )
+        data = self.data[kind].get(name)
+        if data is None:
+            self._explain_broken(kind, name)
+            raise unknown(
+                KINDS[kind], name, self.names(kind), f"zsar-bench list {kind.replace('_', '-')}"
+            )
+        rest = {k: v for k, v in data.items() if k not in ("digest", "schema", "profiles")}
+        return Entry(
+            kind=kind,
+            name=name,
+            plugin=data["plugin"],
+            digest=data["digest"],
+            spec=rest,
+            schema=data.get("schema", {}),
+            profiles=data.get("profiles", {}),
+        )
+
+    def _explain_broken(self, kind: str, name: str) -> None:
+        """Say so if the name is known but its code does not load."""
+        prefix = f"{KINDS[kind]} {name}: "
+        for row in self.data["plugins"]:
+            for error in row["errors"]:
+                if error.startswith(prefix):
+                    raise UserError(
+                        f"The {KINDS[kind]} '{name}' of plugin '{row['name']}' is broken: "
+                        f"{error.removeprefix(prefix)}",
+                        "zsar-bench list plugins",
+                    )
+
+    def default(self, kind: str) -> Entry:
+        """The entry with the lowest fallback rank.
+
+        Raises:
+            UserError: if none may be chosen by default.
+        """
+        ranked = [e for e in self.entries(kind) if e.spec.get("fallback_rank") is not None]
+        if not ranked:
+            raise UserError(f"No {KINDS[kind]} is installed that could be a default.")
+        return min(ranked, key=lambda e: (e.spec["fallback_rank"], e.name))
+
+    @property
+    def protocol_folders(self) -> list[Path]:
+        return [Path(p) for p in self.data["protocol_folders"]]
+
+    @property
+    def published_folders(self) -> list[Path]:
+        return [Path(p) for p in self.data["published_folders"]]
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """``torch`` version, whether ``cuda`` is there, name of the ``device``."""
+        return dict(self.data["machine"])
+
+
+def project_plugins(folder: Path | None = None) -> list[Path]:
+    """Plugin files named by ``plugins = [...]`` in a project's ``zsar-bench.toml``."""
+    path = (folder or Path.cwd()) / "zsar-bench.toml"
+    if not path.is_file():
+        return []
+    try:
+        names = tomllib.loads(path.read_text("utf-8")).get("plugins", [])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from None
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise UserError(f"{path}: 'plugins' must be a list of file names.")
+    return [path.parent / name for name in names]
+
+
+def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
+    """The catalogue of the installed plugins and these files.
+
+    Args:
+        plugin_files: single-file plugins, added to the project's own.
+        refresh: ask the plugins again even if nothing changed.
+
+    Raises:
+        UserError: if a file does not exist or the discovery child fails.
+    """
+    files = list(
+        dict.fromkeys(p.expanduser().resolve() for p in [*project_plugins(), *plugin_files])
+    )
+    for path in files:
+        if path.suffix != ".py" or not path.is_file():
+            raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
+    sources = _sources(files)
+    cache = home() / "catalogue" / f"{_key(sources)}.json"
+    data = None if refresh else _cached(cache)
+    if data is None:
+        data = _ask(sources)
+        make_folder(cache.parent)
+        write_json(cache, data)
+    return Catalogue(data, files)
+
+
+def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
+    points = importlib.metadata.entry_points(group=GROUP)
+    found = {
+        (point.name, point.value): {
+            "kind": "entry-point",
+            "name": point.name,
+            "value": point.value,
+            "distribution": f"{point.dist.name} {point.dist.version}" if point.dist else "",
+        }
+        for point in points
+    }
+    rows = [found[key] for key in sorted(found)]
+    return rows + [{"kind": "file", "name": p.stem, "value": str(p)} for p in files]
+
+
+def _key(sources: list[dict[str, str]]) -> str:
+    where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+    where.append(str(Path("/dev/nvidia0").exists()))
+    return hashlib.sha256(json.dumps([sources, where]).encode()).hexdigest()[:24]
+
+
+def _cached(path: Path) -> dict[str, Any] | None:
+    """The stored answer, if every file behind it still reads the same."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_bytes())
+        for name, digest in data["files"].items():
+            if hashlib.sha256(Path(name).read_bytes()).hexdigest() != digest:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return data
+
+
+def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
+    child = subprocess.run(
+        [sys.executable, "-m", "zsar_bench.discovery"],
+        input=json.dumps({"sources": sources}).encode(),
+        capture_output=True,
+        check=False,
+    )
+    try:
+        data: dict[str, Any] = json.loads(child.stdout)
+    except ValueError:
+        tail = child.stderr.decode(errors="replace").strip()[-400:]
+        raise UserError(
+            f"A plugin broke the discovery of plugins (exit code {child.returncode}): {tail}",
+            "Leave out the --plugin added last, or uninstall the package added last.",
+        ) from None
+    return data

@@ -1,0 +1,78 @@
+"""The command line. Importing it imports neither torch nor pydantic nor numpy."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from zsar_bench import __version__
+from zsar_bench.cli import compare, data, doctor, listing, run
+from zsar_bench.cli.common import error_console
+from zsar_bench.errors import RunFailed, UserError
+
+app = typer.Typer(
+    name="zsar-bench",
+    help="The referee for zero-shot skeleton action recognition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("list")(listing.list_things)
+app.command("show")(listing.show)
+app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"zsar-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Train and score any method on any published protocol, honestly."""
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 some run or check failed, 2 user or data error, 130 interrupted."""
+    if sys.platform == "win32":
+        error_console().print("zsar-bench runs on Linux and macOS; on Windows, use WSL.")
+        sys.exit(2)
+    try:
+        app()
+    except UserError as error:
+        console = error_console()
+        console.print(f"[bold red]Error:[/] {_plain(error.what)}", soft_wrap=True)
+        if error.hint:
+            console.print(_plain(error.hint), soft_wrap=True)
+        sys.exit(2)
+    except RunFailed as error:
+        console = error_console()
+        console.print(f"[bold red]Failed:[/] {_plain(error.reason)}", soft_wrap=True)
+        if error.log:
+            console.print(_plain(error.log.splitlines()[-1]), style="dim", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        error_console().print("Interrupted. The same command continues where this one stopped.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+
+
+def _plain(text: str) -> str:
+    """Text from files and plugins: no markup, no terminal control sequences."""
+    from rich.control import strip_control_codes
+    from rich.markup import escape
+
+    return escape(strip_control_codes(text.replace("\x1b", "")))

@@ -1,0 +1,77 @@
+"""What the commands share: options, consoles, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="Also load this plugin file (repeatable)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results only, no progress.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where runs are stored.")
+]
+DEFAULT_RESULTS = Path("results")
+
+
+def console() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def error_console() -> Console:
+    """Standard error: progress and errors, so that results can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, one document."""
+    typer.echo(json.dumps(value, indent=1, sort_keys=True))
+
+
+def print_table(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    expendable: Sequence[str] = (),
+) -> None:
+    """Print a table; cells are shown literally.
+
+    Args:
+        title: above the table.
+        headings, rows: its cells.
+        expendable: headings left out, in this order, where the terminal is too narrow for
+            every column but the last to stay on one line.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = {h: max([len(h), *(len(r[i]) for r in cells)]) for i, h in enumerate(headings)}
+    widths[headings[-1]] = min(widths[headings[-1]], 30)
+    shown = list(headings)
+    for heading in expendable:
+        if sum(widths[h] + 3 for h in shown) + 1 <= out.width:
+            break
+        shown.remove(heading)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in shown:
+        table.add_column(heading, overflow="fold", no_wrap=widths[heading] <= 24)
+    for row in cells:
+        table.add_row(*(Text(row[headings.index(h)]) for h in shown))
+    out.print(table)

@@ -1,0 +1,79 @@
+"""``zsar-bench compare``: stored runs as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zsar_bench.cli.common import (
+    DEFAULT_RESULTS,
+    JsonOption,
+    PluginOption,
+    ResultsOption,
+    console,
+    error_console,
+)
+from zsar_bench.errors import UserError
+
+
+def compare(
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="ID", help="Only this protocol; default: all.")
+    ] = "",
+    results: ResultsOption = DEFAULT_RESULTS,
+    format: Annotated[
+        str, typer.Option("--format", metavar="REPORTER", help="table, markdown, json, ...")
+    ] = "table",
+    published: Annotated[bool, typer.Option(help="Show published numbers too.")] = True,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare stored runs: one section a protocol, best first, with what can be told."""
+    from zsar_bench.catalogue import load
+    from zsar_bench.compare import compare as compare_records
+    from zsar_bench.compare import find_records, load_records, read_published
+    from zsar_bench.protocol import find_protocol
+
+    catalogue = load(plugin or ())
+    entry = catalogue.find("reporters", "json" if json else format)
+    name = find_protocol(protocol, catalogue).id if protocol else "*"
+    folders = find_records(results.expanduser(), name)
+    if not folders:
+        about = f" on '{protocol}'" if protocol else ""
+        raise UserError(
+            f"There are no finished runs{about} in {results}.",
+            "Start some: zsar-bench run METHOD --protocol ID. See: zsar-bench list methods",
+        )
+    records, damaged = load_records(folders)
+    for message in damaged:
+        error_console().print(f"Left out: {message}", markup=False, soft_wrap=True)
+    rows = read_published(catalogue.published_folders) if published else []
+    comparison = compare_records(records, rows)
+    out = console()
+    typer.echo(_draw(catalogue, entry, comparison, out.width, out.is_terminal), nl=False)
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _draw(catalogue: Any, entry: Any, comparison: Any, width: int, color: bool) -> str:
+    """Our own reporters run here; other people's in a worker."""
+    from zsar_bench.plugins import resolve
+
+    if entry.plugin == "core":
+        text = str(resolve(entry.spec["target"])(comparison, width=width, color=color))
+    else:
+        import tempfile
+
+        from zsar_bench.environment import Machine
+        from zsar_bench.sandbox import Worker
+
+        machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
+        with (
+            tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder,
+            Worker(machine.job("report", entry, {}), Path(folder)) as worker,
+        ):
+            request = {"comparison": comparison, "width": width, "color": color}
+            text = str(worker.ask(request)["text"])
+    return text if text.endswith("\n") else f"{text}\n"

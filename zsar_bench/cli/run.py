@@ -1,0 +1,249 @@
+"""``zsar-bench run``: plan, show, execute, compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsar_bench.cli.common import (
+    DEFAULT_RESULTS,
+    JsonOption,
+    PluginOption,
+    QuietOption,
+    ResultsOption,
+    console,
+    error_console,
+    print_json,
+    print_table,
+)
+from zsar_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue import Catalogue
+    from zsar_bench.plan import Task
+    from zsar_bench.runner import RunPlan
+
+
+def run(
+    methods: Annotated[list[str], typer.Argument(help="Methods to run.")],
+    protocol: Annotated[str, typer.Option("--protocol", metavar="ID", help="Protocol to test on.")],
+    seeds: Annotated[
+        str, typer.Option(metavar="LIST", help="Seeds, e.g. 0-4: encoder and method alike.")
+    ] = "0",
+    method_seeds: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Method seeds for every encoder seed.")
+    ] = None,
+    fix_encoder: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Hold the encoder, vary the method's seed.")
+    ] = None,
+    skeleton_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    text_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    texts: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Text set of the data set, or FILE.toml.")
+    ] = None,
+    text_fields: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Text fields, instead of the method's recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[NAME.]KEY=VALUE", help="A parameter (repeatable)."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Which checkpoint counts.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
+    ] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Workers at once; 0: as many as the cores allow.")
+    ] = 0,
+    executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
+    results: ResultsOption = DEFAULT_RESULTS,
+    force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would run.")] = False,
+    plugin: PluginOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train and score methods on a protocol; the same command again continues or skips."""
+    from zsar_bench.catalogue import load
+    from zsar_bench.plan import Request, parse_seeds, plan_runs
+    from zsar_bench.settings import Assignment
+
+    catalogue = load(plugin or ())
+    request = Request(
+        methods=tuple(methods),
+        protocol=protocol,
+        results=results.expanduser().absolute(),
+        seeds=parse_seeds(seeds),
+        method_seeds=parse_seeds(method_seeds) if method_seeds else None,
+        fix_encoder=fix_encoder,
+        skeleton_encoder=skeleton_encoder,
+        text_encoder=text_encoder,
+        texts=texts,
+        text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
+        profile=profile,
+        selection=selection,
+        device=device,
+        threads=threads,
+        assignments=tuple(Assignment.parse(s) for s in set_ or ()),
+    )
+    plans = plan_runs(request, catalogue)
+    jobs = jobs or default_jobs(threads, plans[0].machine.device)
+    if dry_run:
+        _show_plan(plans, jobs, force, json)
+        return
+    failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
+    _show_results(plans, catalogue, json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def default_jobs(threads: int, device: str) -> int:
+    """Workers at once: one on an accelerator, else as many as the cores hold."""
+    from zsar_bench.environment import cores
+
+    return 1 if device != "cpu" else max(1, cores() // threads)
+
+
+def execute(
+    plans: list[RunPlan],
+    catalogue: Catalogue,
+    executor: str,
+    jobs: int,
+    force: bool,
+    quiet: bool,
+) -> list[str]:
+    """Run what is not done yet.
+
+    Returns:
+        Ids of the runs that failed.
+    """
+    import shutil
+
+    from zsar_bench.cli.live import make_display
+    from zsar_bench.paths import make_folder
+    from zsar_bench.plan import tasks
+    from zsar_bench.plugins import import_file, resolve
+    from zsar_bench.tracking import Trackers
+
+    make_folder(plans[0].results / "runs")
+    if force:
+        for plan in plans:
+            shutil.rmtree(plan.folder, ignore_errors=True)
+            shutil.rmtree(plan.part, ignore_errors=True)
+    todo = tasks(plans)
+    entry = catalogue.find("executors", executor)
+    if entry.plugin != "core":  # named by the user: only then may it enter this process
+        for file in catalogue.plugin_files:
+            import_file(file)
+    runner = resolve(entry.spec["target"])(jobs)
+    with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
+
+        def hear(task: Task, event: dict[str, Any]) -> None:
+            display.hear(task, event)
+            trackers.hear(task, event)
+
+        runner.run(todo, hear)
+    return list(display.failed)
+
+
+def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None:
+    from zsar_bench.estimate import estimate
+    from zsar_bench.plan import tasks
+    from zsar_bench.reporters.wording import seconds
+
+    if force:
+        raise UserError("--dry-run and --force exclude each other.")
+    todo = tasks(plans)
+    wall, measured = estimate(todo, plans, jobs)
+    rows = [
+        {
+            "method": p.method.name,
+            "protocol": p.protocol.id,
+            "seeds": [p.encoder_seed, p.method_seed],
+            "profile": p.params.profile,
+            "run": p.run_id,
+            "state": _state(p, todo),
+        }
+        for p in plans
+    ]
+    work = [{"task": t.title, "state": _task_state(t, plans)} for t in todo]
+    if json:
+        print_json(
+            {
+                "runs": rows,
+                "tasks": work,
+                "choices": [list(c) for c in plans[0].choices],
+                "jobs": jobs,
+                "seconds": round(wall, 1),
+                "seconds_measured_here": measured,
+            }
+        )
+        return
+    cells = [[r["method"], *r["seeds"], r["profile"], r["run"], r["state"]] for r in rows]
+    headings = ("method", "encoder seed", "method seed", "profile", "run", "state")
+    print_table(f"{plans[0].protocol.id}: {len(plans)} runs", headings, cells)
+    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
+    if shared:
+        print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
+    _show_choices(plans)
+    basis = (
+        "as measured here before" if measured else "as plugins declare it, not yet measured here"
+    )
+    console().print(f"Estimated time on {jobs} workers: {seconds(wall)} ({basis}).")
+
+
+def _show_choices(plans: list[RunPlan]) -> None:
+    """Say what was chosen for the user, and why."""
+    for what, value, reason in plans[0].choices:
+        console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
+
+
+def _state(plan: RunPlan, todo: list[Task]) -> str:
+    if plan.done:
+        return "cached"
+    return "to be continued" if plan.part.is_dir() else "new"
+
+
+def _task_state(task: Task, plans: list[RunPlan]) -> str:
+    """Whether a shared task's result is in the cache already."""
+    plan = next(p for p in plans if p.run_id in task.runs)
+    if task.id.startswith("texts:"):
+        return "cached" if plan.texts.file.is_file() else "new"
+    for encoder in plan.encoders:
+        if task.id.startswith(f"encoder:{encoder.key}"):
+            return "cached" if encoder.ready(plan.wants) else "new"
+    return "new"
+
+
+def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
+    from zsar_bench.compare import compare, load_records, read_published
+    from zsar_bench.reporters.table import render
+
+    done = [p.folder for p in plans if p.done]
+    records, damaged = load_records(done)
+    comparison = compare(records, read_published(catalogue.published_folders))
+    if json:
+        comparison["runs"] = [_run_row(p) for p in plans]
+        print_json(comparison)
+        return
+    out = console()
+    if records:
+        _show_choices(plans)
+        out.print(render(comparison, out.width))
+    for message in damaged:
+        error_console().print(message, markup=False)
+
+
+def _run_row(plan: RunPlan) -> dict[str, Any]:
+    return {
+        "method": plan.method.name,
+        "seeds": [plan.encoder_seed, plan.method_seed],
+        "run": plan.run_id,
+        "folder": str(plan.folder),
+        "status": "done" if plan.done else "failed",
+    }

@@ -1,0 +1,259 @@
+"""Which method is better, and can the data tell: stored runs become sections of rows.
+
+A section holds rows that may be ranked with each other: one protocol, one list of tested
+clips, one setting, one origin of features. A row is everything but the seeds. The answer is
+plain JSON data; reporters draw it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsar_bench import statistics
+from zsar_bench.errors import UserError
+from zsar_bench.identity import digest
+from zsar_bench.record import Record, read_record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Json = dict[str, Any]
+
+
+def find_records(results: Path, protocol: str = "*") -> list[Path]:
+    """Folders of finished runs below a results folder."""
+    return sorted(p.parent for p in (results / "runs").glob(f"{protocol}/*/[!.]*/run.json"))
+
+
+def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """Records, and a message for each that is damaged (it is left out, not guessed)."""
+    records, damaged = [], []
+    for folder in folders:
+        try:
+            records.append(read_record(folder))
+        except UserError as error:
+            damaged.append(error.what)
+    return records, damaged
+
+
+def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
+    """Sections of rows, best first.
+
+    Args:
+        records: finished runs of any protocols.
+        published: rows of published results; shown beside the sections of their protocol.
+
+    Returns:
+        ``{"sections": [...]}``; see ``_section`` and ``_row`` for the fields.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_section_key(record), []).append(record)
+    sections = [_section(group) for _, group in sorted(groups.items())]
+    ids = {s["protocol"] for s in sections}
+    return {
+        "sections": sections,
+        "published": [row for row in published if row["protocol"] in ids],
+    }
+
+
+def _section_key(r: Record) -> str:
+    return "|".join((r.protocol.id, r.protocol.samples, r.method.setting, r.encoder.origin))
+
+
+def _row_key(r: Record) -> str:
+    """All that must agree for two runs to differ by their seeds only."""
+    e = r.environment
+    return digest(
+        [
+            [r.method.name, r.method.digest, r.method.science],
+            [r.encoder.name, r.encoder.digest, r.encoder.science],
+            [r.texts.encoder, r.texts.digest, r.texts.science, r.texts.fingerprint],
+            [r.texts.source, r.texts.version, r.texts.fields, r.texts.texts],
+            [r.selection, r.protocol.data, e.device, e.threads, e.precision],
+        ]
+    )
+
+
+def _section(records: list[Record]) -> Json:
+    first = records[0]
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_row_key(record), []).append(record)
+    rows = sorted((_row(g) for g in groups.values()), key=lambda r: (-r["micro"], r["method"]))
+    _name_variants(rows)
+    detectable = _rank(rows)
+    m = first.metrics
+    return {
+        "protocol": first.protocol.id,
+        "dataset": first.protocol.dataset,
+        "setting": first.method.setting,
+        "origin": first.encoder.origin,
+        "rule": first.protocol.rule,
+        "unseen": len(first.protocol.unseen),
+        "seen": len(first.protocol.seen),
+        "clips": m.clips,
+        "expected_clips": first.protocol.expected_clips,
+        "performers": len(_performers(first)),
+        "chance": m.chance,
+        "largest_class": m.largest_class,
+        "detectable": detectable,
+        "rows": rows,
+    }
+
+
+def _performers(r: Record) -> list[str]:
+    return sorted({s for row in r.metrics.cells.values() for s in row})
+
+
+def performer_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
+    """Per performer, in sorted order: micro accuracy (P,), macro accuracy (P,), clips."""
+    micro, macro, counts = [], [], []
+    for subject in _performers(r):
+        cells = [row[subject] for row in r.metrics.cells.values() if subject in row]
+        counts.append(sum(n for _, n in cells))
+        micro.append(sum(credit for credit, _ in cells) / counts[-1])
+        macro.append(float(np.mean([credit / n for credit, n in cells])))
+    return np.array(micro), np.array(macro), counts
+
+
+def _over_seeds(records: list[Record], values: list[Any]) -> Any:
+    """Mean over encoder seeds of the mean over their method seeds."""
+    by_encoder: dict[int, list[Any]] = {}
+    for r, value in zip(records, values, strict=True):
+        by_encoder.setdefault(r.encoder_seed, []).append(value)
+    return np.mean([np.mean(group, axis=0) for group in by_encoder.values()], axis=0)
+
+
+def _row(records: list[Record]) -> Json:
+    first = records[0]
+    means = [performer_means(r) for r in records]
+    micro = _over_seeds(records, [m[0] for m in means])
+    macro = _over_seeds(records, [m[1] for m in means])
+    counts = means[0][2]
+    interval = statistics.performer_interval((micro * counts).tolist(), counts)
+    macro_interval = statistics.performer_interval(macro.tolist(), [1] * len(macro))
+    pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
+    spread = statistics.spread(pairs)
+    encoder_seeds = sorted({r.encoder_seed for r in records})
+    by_encoder = [
+        float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
+    ]
+    luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+    return {
+        "method": first.method.name,
+        "profile": first.method.profile,
+        "hp": first.method.hp,
+        "science": first.method.science,
+        "code": first.method.digest,
+        "variant": "",
+        "encoder": first.encoder.name,
+        "encoder_profile": first.encoder.profile,
+        "text_encoder": first.texts.encoder,
+        "texts": f"{first.texts.source}{_version(first)}",
+        "text_fields": first.texts.fields,
+        "rule": first.selection,
+        "device": first.environment.device,
+        "precision": first.environment.precision,
+        "seeds": len(records),
+        "encoder_seeds": encoder_seeds,
+        "spread_excludes_encoder": len(encoder_seeds) == 1 and len(records) > 1,
+        "micro": float(_over_seeds(records, [r.metrics.micro for r in records])),
+        "macro": float(_over_seeds(records, [r.metrics.macro for r in records])),
+        "sd_encoder": spread.encoder,
+        "sd_method": spread.method,
+        "interval": _interval(interval),
+        "seed_interval": _interval(luck),
+        "beats_chance": _beats_chance(macro_interval, first.metrics.chance),
+        "performer_means": [float(v) for v in micro],
+        "clips": first.metrics.clips,
+        "tied": max(r.metrics.tied for r in records),
+        "seen_accuracy": _seen_accuracy(records),
+        "seconds": float(np.mean([r.seconds.fit + r.seconds.score for r in records])),
+        "declared_setting": first.method.declared_setting,
+        "best": False,
+        "not_shown_to_differ": False,
+    }
+
+
+def _version(r: Record) -> str:
+    return "" if r.texts.version == 1 else f" v{r.texts.version}"
+
+
+def _interval(interval: statistics.Interval | None) -> Json | None:
+    if interval is None:
+        return None
+    return {"low": interval.low, "high": interval.high, "name": interval.name}
+
+
+def _beats_chance(interval: statistics.Interval | None, chance: float) -> bool | None:
+    """Whether macro accuracy of new performers is above 1/K; None: cannot tell."""
+    return None if interval is None else interval.low > chance
+
+
+def _seen_accuracy(records: list[Record]) -> float | None:
+    values = [
+        one.seen_accuracy
+        for r in records
+        for one in r.encoder.rounds
+        if one.seen_accuracy is not None
+    ]
+    return float(np.mean(values)) if values else None
+
+
+def _name_variants(rows: list[Json]) -> None:
+    """Where one method has several rows that differ in parameters or code, say in what."""
+    by_method: dict[str, list[Json]] = {}
+    for row in rows:
+        by_method.setdefault(row["method"], []).append(row)
+    for group in by_method.values():
+        common = {
+            k
+            for k in group[0]["science"]
+            if all(
+                json.dumps(r["science"].get(k)) == json.dumps(group[0]["science"][k]) for r in group
+            )
+        }
+        codes = sorted({r["code"] for r in group})
+        for row in group:
+            words = [f"{k}={v}" for k, v in row["science"].items() if k not in common]
+            if len({r["profile"] for r in group}) > 1:
+                words.insert(0, row["profile"])
+            if len(codes) > 1:
+                words.append(f"code {row['code'][:7]}")
+            row["variant"] = " ".join(words)
+
+
+def _rank(rows: list[Json]) -> float | None:
+    """Mark the best row and those not shown to differ from it.
+
+    Returns:
+        The largest of the smallest detectable gaps to the best row; None if none can be told.
+    """
+    best, rest = rows[0], rows[1:]
+    best["best"] = True
+    gaps = []
+    for row in rest:
+        differences = np.subtract(row["performer_means"], best["performer_means"])
+        verdict = statistics.power_gate(differences.tolist())
+        row["not_shown_to_differ"] = verdict.answer != "worse"
+        if verdict.detectable is not None:
+            gaps.append(verdict.detectable)
+    return max(gaps) if gaps else None
+
+
+def read_published(folders: Iterable[Path]) -> list[Json]:
+    """Rows of every published-results file."""
+    rows: list[Json] = []
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            try:
+                rows += json.loads(path.read_bytes())["rows"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise UserError(f"The published results {path} are damaged: {error}.") from None
+    return rows

@@ -1,0 +1,183 @@
+"""The prepared store: data sets as checksummed, memory-mapped shards by class and performer.
+
+    <home>/data/<name>/dataset.json          what it holds, column by column
+    <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
+
+A shard holds the clips of one class by one performer, so that what a worker may open is a
+list of files. Reading the store needs no plugin code; only an import does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.codehash import file_digest
+from zsar_bench.errors import UserError, unknown
+from zsar_bench.paths import home, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT = 1  #: of dataset.json
+COLUMNS = ("id", "class", "subject", "shard", "start", "frames")
+
+
+@dataclass(frozen=True)
+class ActionClass:
+    """One class: official ``id``, ``name``, and its ``verb`` and ``noun`` (may be empty)."""
+
+    id: str
+    name: str
+    verb: str
+    noun: str
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        UserError: naming the file, if it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from None
+
+
+def read_classes(path: Path) -> list[ActionClass]:
+    """The classes of a data set, in official order."""
+    rows = read_toml(path).get("class", [])
+    try:
+        return [ActionClass(r["id"], r["name"], r.get("verb", ""), r.get("noun", "")) for r in rows]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: every [[class]] needs an id and a name.") from None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set.
+
+    Attributes:
+        folder: where it lies.
+        about: the parsed ``dataset.json``.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.about["name"])
+
+    @property
+    def clips(self) -> dict[str, list[Any]]:
+        """Columns over clips: id, class, subject, shard, start, frames."""
+        columns: dict[str, list[Any]] = self.about["clips"]
+        return columns
+
+    def __len__(self) -> int:
+        return len(self.clips["id"])
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The joint layout, as the arguments of ``views.Layout``."""
+        layout: dict[str, Any] = self.about["layout"]
+        return layout
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that can change a result: clips, checksums, joints, classes."""
+        content = {k: self.about[k] for k in ("name", "clips", "shards", "layout", "classes")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def shard_path(self, shard: str) -> Path:
+        """File of a shard."""
+        return self.folder / "shards" / shard
+
+    def read_clips(self, index: list[int]) -> list[NDArray[np.float32]]:
+        """Clips by index, each (T, B, V, 3), memory-mapped."""
+        import numpy as np
+
+        shards: dict[str, Any] = {}
+        clips = []
+        for i in index:
+            shard = self.clips["shard"][i]
+            if shard not in shards:
+                shards[shard] = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
+            start = self.clips["start"][i]
+            clips.append(shards[shard][start : start + self.clips["frames"][i]])
+        return clips
+
+    def verify(self) -> Iterator[tuple[str, str]]:
+        """Check every shard against its checksum; yields ``(shard, problem)``, '' if sound."""
+        for shard, facts in self.about["shards"].items():
+            path = self.shard_path(shard)
+            if not path.is_file():
+                yield shard, "is missing"
+            else:
+                yield shard, "" if file_digest(path) == facts["sha256"] else "has changed"
+
+
+def data_folder() -> Path:
+    """Where prepared data sets live."""
+    return home() / "data"
+
+
+def prepared() -> list[str]:
+    """Names of the prepared data sets."""
+    folder = data_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(p.parent.name for p in folder.glob("[!.]*/dataset.json"))
+
+
+def open_dataset(name: str, how_to_get: str = "") -> Dataset:
+    """A prepared data set.
+
+    Raises:
+        UserError: if it has not been imported (says how), or its store is damaged.
+    """
+    folder = data_folder() / name
+    if not (folder / "dataset.json").is_file():
+        raise UserError(
+            f"The data set '{name}' has not been imported. {how_to_get}".strip(),
+            f"Then type: zsar-bench data import {name} PATH",
+        )
+    about = read_json(folder / "dataset.json")
+    if about.get("format") != FORMAT or set(about.get("clips", {})) != set(COLUMNS):
+        raise UserError(
+            f"{folder} was written by another version of zsar-bench.",
+            f"Type: zsar-bench data import {name} PATH --force",
+        )
+    return Dataset(folder, about)
+
+
+def remove(name: str) -> None:
+    """Delete a prepared data set."""
+    if name not in prepared():
+        raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
+    shutil.rmtree(data_folder() / name)
+
+
+def shard_name(class_id: str, subject: str) -> str:
+    """File name of the shard of one class and performer."""
+    return f"{_safe(class_id)}_{_safe(subject)}.npy"
+
+
+def _safe(text: str) -> str:
+    """Names from raw files become file names only in this form."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", text):
+        raise UserError(f"The class or subject name {text!r} has characters it may not have.")
+    return text

@@ -1,0 +1,195 @@
+"""The discovery child: imports every plugin once and answers with the catalogue as JSON.
+
+    python -m zsar_bench.discovery < request.json > catalogue.json
+
+Runs in a process of its own, so that a plugin which raises, prints, exits or takes seconds to
+import costs the parent nothing. Plugins are loaded one at a time, each in a plugin manager
+of its own: a broken one becomes a row with its error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from zsar_bench import API
+from zsar_bench.codehash import code_closure, code_digest, file_digest
+from zsar_bench.hookspecs import GROUP, Hooks
+from zsar_bench.plugins import import_file, resolve
+from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
+
+#: What a target's class must offer, by catalogue section.
+DUTIES = {
+    "methods": ("fit", "bind", "score", "state_dict", "load_state_dict"),
+    "skeleton_encoders": ("fit", "encode", "module", "state_dict", "load_state_dict"),
+    "text_encoders": ("fingerprint", "encode"),
+    "datasets": ("identify", "read"),
+}
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def load_plugin(source: dict[str, str]) -> Any:
+    if source["kind"] == "file":
+        return import_file(Path(source["value"]))
+    entry = importlib.metadata.EntryPoint(source["name"], source["value"], GROUP)
+    return entry.load()
+
+
+def _collect(module: Any) -> tuple[Registry, list[str]]:
+    """Call one plugin's hooks; returns what it registered and the hooks it implements."""
+    api = getattr(module, "api", None)
+    if api != API:
+        said = "declares no 'api'" if api is None else f"declares api = {api!r}"
+        raise ValueError(f"the plugin {said}; this zsar-bench speaks api = {API}")
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(Hooks)
+    manager.register(module)
+    manager.check_pending()  # a misspelt hook is an error, not silence
+    registry = Registry()
+    hooks = [caller.name for caller in manager.get_hookcallers(module) or []]
+    for name in sorted(hooks):
+        if name.startswith("register_"):
+            getattr(manager.hook, name)(registry=registry)
+    if not hooks:
+        raise ValueError("the plugin implements no hook")
+    return registry, sorted(hooks)
+
+
+def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
+    """Import a spec's target and parameters; returns its catalogue entry."""
+    target = resolve(spec.target)
+    missing = [duty for duty in DUTIES.get(kind, ()) if not callable(getattr(target, duty, None))]
+    if missing:
+        raise TypeError(f"{spec.target} lacks {', '.join(missing)}()")
+    closure: dict[str, Path] = {}
+    entry = spec_as_json(spec)
+    for reference in filter(None, (spec.target, getattr(spec, "params", ""))):
+        module = sys.modules[reference.partition(":")[0]]
+        closure |= code_closure(module.__name__, Path(str(module.__file__)))
+    files |= {str(path): file_digest(path) for path in closure.values()}
+    entry["digest"] = code_digest(closure)
+    if getattr(spec, "params", ""):
+        params = resolve(spec.params)  # type: ignore[union-attr]
+        entry["schema"] = params.model_json_schema()
+        entry["profiles"] = params.profiles
+        for values in params.profiles.values():
+            params(**values)
+    return entry
+
+
+def _row(source: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": source["name"],
+        "kind": source["kind"],
+        "source": source["value"],
+        "distribution": source.get("distribution", ""),
+        "status": "ok",
+        "errors": [],
+        "hooks": [],
+    }
+
+
+def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
+    """The catalogue of these plugin sources.
+
+    Args:
+        sources: ``{"kind": "entry-point"|"file", "name", "value", "distribution"}`` each.
+    """
+    files: dict[str, str] = {}
+    catalogue: dict[str, Any] = {kind: {} for kind in KINDS}
+    catalogue |= {"plugins": [], "protocol_folders": [], "published_folders": [], "conflicts": {}}
+    seen: dict[str, str] = {}
+    for source in sources:
+        row = _row(source)
+        catalogue["plugins"].append(row)
+        if source["name"] in seen:
+            row["status"] = "broken"
+            other = seen[source["name"]]
+            row["errors"].append(f"the name '{source['name']}' is already taken by {other}")
+            continue
+        seen[source["name"]] = source["value"]
+        try:
+            if source["kind"] == "file":
+                files[source["value"]] = file_digest(Path(source["value"]))
+            module = load_plugin(source)
+            path = Path(str(module.__file__))
+            files |= {str(p): file_digest(p) for p in code_closure(module.__name__, path).values()}
+            registry, row["hooks"] = _collect(module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            row["status"] = "broken"
+            row["errors"].append(_one_line(error))
+            continue
+        catalogue["protocol_folders"] += [str(p) for p in registry.protocol_folders]
+        catalogue["published_folders"] += [str(p) for p in registry.published_folders]
+        for kind, specs in registry.specs.items():
+            for name, spec in specs.items():
+                try:
+                    entry = _describe(kind, spec, files)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    row["status"] = "partly broken"
+                    row["errors"].append(f"{KINDS[kind]} {name}: {_one_line(error)}")
+                    continue
+                entry["plugin"] = source["name"]
+                _place(catalogue, kind, name, entry)
+    catalogue["files"] = files
+    catalogue["machine"] = _machine()
+    return catalogue
+
+
+def _place(catalogue: dict[str, Any], kind: str, name: str, entry: dict[str, Any]) -> None:
+    """Add an entry; a name two plugins claim belongs to neither."""
+    conflicts = catalogue["conflicts"].setdefault(kind, {})
+    if name in conflicts:
+        conflicts[name].append(entry["plugin"])
+    elif name in catalogue[kind]:
+        conflicts[name] = [catalogue[kind].pop(name)["plugin"], entry["plugin"]]
+    else:
+        catalogue[kind][name] = entry
+
+
+def _machine() -> dict[str, Any]:
+    """What torch says of this machine; asked here because the parent never imports torch."""
+    try:
+        import torch
+    except Exception as error:
+        return {"torch": "", "cuda": False, "device": "", "error": _one_line(error)}
+    cuda = torch.cuda.is_available()
+    return {
+        "torch": torch.__version__,
+        "cuda": cuda,
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+    }
+
+
+def main() -> None:
+    """Read a request from standard input, write the catalogue to standard output."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # whatever plugins print must not mix with the answer
+    request = json.load(sys.stdin)
+    catalogue = discover(request["sources"])
+    with os.fdopen(answer, "w") as out:
+        json.dump(catalogue, out)
+        out.flush()
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
+    os._exit(0)  # plugins' threads and exit handlers have no say
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Where a run is made: versions, source tree, machine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench import __version__
+from zsar_bench.sandbox import CONFINEMENT
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue import Entry
+    from zsar_bench.record import Environment
+
+
+CHECKPOINT_SECONDS = 10.0  #: shortest time between two checkpoints of a fit
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where workers compute.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of a worker; part of identity, because sums depend on it.
+        device_name: the accelerator's name, for the record.
+        plugin_files: single-file plugins a worker must import.
+    """
+
+    device: str
+    threads: int
+    device_name: str = ""
+    plugin_files: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"device": self.device, "threads": self.threads}
+
+    def job(self, kind: str, entry: Entry, params: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        """A job for a worker that builds ``entry``'s object."""
+        return {
+            "kind": kind,
+            "plugin_files": self.plugin_files,
+            "target": entry.spec["target"],
+            "params_target": entry.spec.get("params", ""),
+            "params": params,
+            "device": self.device,
+            "threads": self.threads,
+            "checkpoint_seconds": CHECKPOINT_SECONDS,
+            **rest,
+        }
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+@functools.cache
+def source_state() -> tuple[str, bool | None]:
+    """Git commit of the tree this package lies in, and whether it has uncommitted changes."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return "", None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", None
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def torch_version() -> str:
+    """Installed torch, without importing it."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def environment(machine: Machine, precision: str) -> Environment:
+    """The environment part of a record."""
+    from zsar_bench.record import Environment
+
+    commit, dirty = source_state()
+    return Environment(
+        zsar_bench=__version__,
+        commit=commit,
+        dirty=dirty,
+        python=platform.python_version(),
+        torch=torch_version(),
+        platform=f"{platform.system()} {platform.machine()}, {processor()}",
+        device=machine.device,
+        device_name=machine.device_name,
+        threads=machine.threads,
+        precision=precision,
+        confinement=CONFINEMENT,
+    )

@@ -1,0 +1,74 @@
+"""How long work will take: what it took here before, or what its plugin declares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from zsar_bench.paths import home
+from zsar_bench.plan import Task
+from zsar_bench.runner import RunPlan
+
+TEXT_SECONDS = 15.0  #: importing a text library and reading its weights
+
+
+class History:
+    """Seconds of earlier encoders and rounds, by name and profile."""
+
+    def __init__(self, results: Path) -> None:
+        self._encoders: dict[tuple[str, str], list[float]] = {}
+        self._rounds: dict[tuple[str, str], list[float]] = {}
+        for path in sorted((home() / "encoders").glob("[!.]*/encoder.json"))[-200:]:
+            about = _read(path)
+            if about:
+                key = (str(about.get("encoder")), str(about.get("code")))
+                self._encoders.setdefault(key, []).append(float(about.get("seconds", 0)))
+        for path in sorted((results / "runs").glob("*/*/[!.]*/run.json"))[-200:]:
+            about = _read(path)
+            if about:
+                method, seconds = about["method"], about["seconds"]
+                rounds = max(1, len(about["encoder"]["rounds"]))
+                self._rounds.setdefault((method["name"], method["profile"]), []).append(
+                    (seconds["fit"] + seconds["score"]) / rounds
+                )
+
+    def seconds(self, task: Task, plan: RunPlan) -> tuple[float, bool]:
+        """Expected seconds of a task of this run, and whether they were measured here."""
+        if task.id.startswith("encoder:"):
+            entry, profile = plan.encoders[0].entry, plan.encoders[0].settings.profile
+            known = self._encoders.get((entry.name, entry.digest))
+        elif task.id.startswith("round:"):
+            entry, profile = plan.method, plan.params.profile
+            known = self._rounds.get((entry.name, profile))
+        else:
+            return (TEXT_SECONDS, False) if task.id.startswith("texts:") else (0.1, True)
+        if known:
+            return median(known), True
+        return float(entry.spec["seconds"].get(profile, 60.0)), False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return about
+
+
+def estimate(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, bool]:
+    """Wall seconds of these tasks on ``jobs`` workers, and whether all was measured here.
+
+    The sum over the workers, but at least the longest chain of one run.
+    """
+    by_run = {plan.run_id: plan for plan in plans}
+    if not tasks:
+        return 0.0, True
+    history = History(plans[0].results)
+    told = {t.id: history.seconds(t, by_run[t.runs[0]]) for t in tasks}
+    chain: dict[str, float] = {}
+    for task in tasks:  # in an order that respects needs
+        chain[task.id] = told[task.id][0] + max((chain.get(n, 0.0) for n in task.needs), default=0)
+    total = sum(seconds for seconds, _ in told.values()) / jobs
+    return max(total, *chain.values()), all(measured for _, measured in told.values())

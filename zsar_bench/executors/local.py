@@ -1,0 +1,85 @@
+"""Worker processes on this machine, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.executors import OnEvent
+from zsar_bench.plan import Task
+from zsar_bench.sandbox import stop_all
+
+
+class LocalExecutor:
+    """A thread a job; each thread drives one worker process.
+
+    Args:
+        jobs: tasks that run at once.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def run(self, tasks: Sequence[Task], on_event: OnEvent) -> None:
+        """Run every task whose needs succeed; tells the fate of each through ``on_event``.
+
+        Raises:
+            KeyboardInterrupt: passed on after all workers were stopped.
+        """
+        waiting = {task.id: task for task in tasks}
+        known = frozenset(waiting)
+        fate: dict[str, str] = {}
+        running: dict[Future[Any], Task] = {}
+        pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="job")
+        try:
+            while waiting or running:
+                self._start(waiting, running, fate, known, pool, on_event)
+                if not running:
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    task = running.pop(future)
+                    fate[task.id] = self._report(task, future, on_event)
+        except BaseException:
+            stop_all()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(
+        self,
+        waiting: dict[str, Task],
+        running: dict[Future[Any], Task],
+        fate: dict[str, str],
+        known: frozenset[str],
+        pool: ThreadPoolExecutor,
+        on_event: OnEvent,
+    ) -> None:
+        for task in list(waiting.values()):
+            states = [fate.get(need) for need in task.needs if need in known]
+            if "failed" in states:
+                del waiting[task.id]
+                fate[task.id] = "failed"
+                on_event(task, {"state": "skipped"})
+            elif len(running) < self.jobs and all(s == "done" for s in states):
+                del waiting[task.id]
+                on_event(task, {"state": "started"})
+                running[pool.submit(self._work, task, on_event)] = task
+
+    @staticmethod
+    def _work(task: Task, on_event: OnEvent) -> Any:
+        return task.work(lambda event: on_event(task, event))
+
+    @staticmethod
+    def _report(task: Task, future: Future[Any], on_event: OnEvent) -> str:
+        try:
+            result = future.result()
+        except RunFailed as error:
+            on_event(task, {"state": "failed", "reason": error.reason, "log": error.log})
+            return "failed"
+        except UserError as error:
+            on_event(task, {"state": "failed", "reason": str(error), "log": ""})
+            return "failed"
+        on_event(task, {"state": "done", "result": result})
+        return "done"

@@ -1,0 +1,270 @@
+"""Skeletons become features, once, and are cached by all they depend on.
+
+    <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
+
+An encoder is trained on the seen training clips of one round and then encodes the round's
+clips, which reach it in a secret order, without labels, ids or file names.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.catalogue import Entry
+from zsar_bench.datasets import Dataset
+from zsar_bench.environment import Machine
+from zsar_bench.errors import RunFailed
+from zsar_bench.identity import derive_seed, digest, key
+from zsar_bench.paths import (
+    home,
+    locked,
+    make_folder,
+    read_json,
+    rename_folder,
+    write_json,
+)
+from zsar_bench.protocol import Round
+from zsar_bench.sandbox import Worker
+from zsar_bench.settings import Settings
+from zsar_bench.shuffling import secret_order
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Event = Callable[[dict[str, Any]], None]
+
+CHUNK = 256  #: clips sent to an encoder at once
+
+
+def by_shard(dataset: Dataset, index: Iterable[int]) -> dict[str, list[int]]:
+    """Clip indices grouped by shard, in the store's order."""
+    groups: dict[str, list[int]] = {}
+    for i in sorted(index):
+        groups.setdefault(dataset.clips["shard"][i], []).append(i)
+    return groups
+
+
+def shard_file(folder: Path, shard: str) -> Path:
+    """Feature file of a shard."""
+    return folder / f"{Path(shard).stem}.safetensors"
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """One skeleton encoder: which network, trained on which clips, with which seed.
+
+    Attributes:
+        entry, settings: the encoder and its parameters.
+        dataset, round: the clips.
+        seen: official ids of the seen classes, in label order.
+        seed: encoder seed.
+        machine: where it is trained.
+    """
+
+    entry: Entry
+    settings: Settings
+    dataset: Dataset
+    round: Round
+    seen: tuple[str, ...]
+    seed: int
+    machine: Machine = field(repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Key of everything the features depend on."""
+        clips = self.dataset.clips
+        return key(
+            "encoder",
+            code=self.entry.digest,
+            params=self.settings.science,
+            data=self.dataset.digest,
+            train=digest([clips["id"][i] for i in self.round.train]),
+            seen=self.seen,
+            seed=self.seed,
+            machine=self.machine.identity,
+        )
+
+    @property
+    def folder(self) -> Path:
+        return home() / "encoders" / self.key
+
+    def parts(self, wants: Iterable[str]) -> list[str]:
+        """Feature folders needed: ``pooled`` (with logits) always, ``tokens`` on request."""
+        return ["pooled", "tokens"] if "tokens" in wants else ["pooled"]
+
+    def ready(self, wants: Iterable[str]) -> bool:
+        """Whether all that is wanted is in the cache."""
+        return all((self.folder / part).is_dir() for part in self.parts(wants))
+
+
+def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
+    """Train the encoder and compute the features that are not in the cache yet.
+
+    Returns:
+        Its ``encoder.json``: training clips and performers, seen accuracy, seconds.
+    """
+    folder = plan.folder
+    if plan.ready(wants):
+        about: dict[str, Any] = read_json(folder / "encoder.json")
+        return about
+    part = folder.with_name(f".{plan.key}.part")
+    with locked(part):
+        for wanted in plan.parts(wants):
+            if not (folder / wanted).is_dir():
+                _make(plan, wanted, part, on_event)
+        shutil.rmtree(part, ignore_errors=True)
+    about = read_json(folder / "encoder.json")
+    return about
+
+
+def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
+    started = time.monotonic()
+    trained = (plan.folder / "state.safetensors").is_file()
+    where = plan.folder if trained else make_folder(part / "encoder")
+    job = plan.machine.job(
+        "encoder",
+        plan.entry,
+        plan.settings.values,
+        bundle=[] if trained else clip_bundle(plan.dataset, plan.round.train, plan.seen),
+        classes=len(plan.seen),
+        layout=plan.dataset.layout,
+        seed=derive_seed("encoder", plan.seed, plan.round.name),
+        state=str(where / "state.safetensors"),
+        wants=["logits"] if wanted == "pooled" else ["tokens"],
+        workdir=str(part),
+    )
+    index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
+    with Worker(job, part, lambda e: on_event({"stage": "encoder", **e})) as worker:
+        worker.answer()
+        rows = _encode(plan, worker, index, on_event)
+    _write_features(plan, rows, index, make_folder(where / f".{wanted}"))
+    rename_folder(where / f".{wanted}", where / wanted)
+    if not trained:
+        write_json(where / "encoder.json", _about(plan, rows, time.monotonic() - started))
+        rename_folder(where, plan.folder)
+
+
+def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list[dict[str, Any]]:
+    """The shards of these clips with their labels: all a training worker may open.
+
+    Every shard is used whole, so that a bundle is a list of files and never a copy.
+    """
+    label = {class_id: n for n, class_id in enumerate(seen)}
+    subjects = {s: n for n, s in enumerate(sorted({dataset.clips["subject"][i] for i in index}))}
+    whole = by_shard(dataset, range(len(dataset)))
+    bundle = []
+    for shard, rows in by_shard(dataset, index).items():
+        if rows != whole[shard]:
+            raise AssertionError(f"shard {shard} is used in part: it would show clips not in view")
+        bundle.append(
+            {
+                "file": str(dataset.shard_path(shard)),
+                "label": label[dataset.clips["class"][rows[0]]],
+                "subject": subjects[dataset.clips["subject"][rows[0]]],
+                "lengths": [dataset.clips["frames"][i] for i in rows],
+            }
+        )
+    return bundle
+
+
+def flat_clips(dataset: Dataset, index: list[int]) -> dict[str, NDArray[Any]]:
+    """Clips as they travel through the pipe: frames end to end, and lengths."""
+    import numpy as np
+
+    clips = dataset.read_clips(index)
+    lengths = np.array([len(c) for c in clips], dtype=np.int64)
+    return {"flat": np.concatenate(clips), "lengths": lengths}
+
+
+def _encode(
+    plan: EncoderPlan, worker: Worker, index: list[int], on_event: Event
+) -> dict[str, NDArray[Any]]:
+    """Feature tensors of the clips, row by row as in ``index``; sent in a secret order."""
+    import numpy as np
+    from safetensors.numpy import load, save
+
+    order = secret_order(len(index), "encode", plan.key)
+    out: dict[str, NDArray[Any]] = {}
+    for start in range(0, len(order), CHUNK):
+        rows = order[start : start + CHUNK]
+        answer = load(worker.ask(save(flat_clips(plan.dataset, [index[r] for r in rows]))))
+        for name, array in answer.items():
+            if name in ("joint", "part", "phase"):
+                out[name] = array
+                continue
+            if array.shape[0] != len(rows) or not np.isfinite(array).all():
+                raise RunFailed(f"the skeleton encoder gave a wrong shape or values for {name}")
+            if name not in out:
+                out[name] = np.empty((len(index), *array.shape[1:]), dtype=array.dtype)
+            out[name][rows] = array
+        on_event({"stage": "encode", "step": start + len(rows), "total": len(order)})
+    return out
+
+
+def _write_features(
+    plan: EncoderPlan, rows: dict[str, NDArray[Any]], index: list[int], folder: Path
+) -> None:
+    """One feature file a shard, clips in the store's order."""
+    from safetensors.numpy import save_file
+
+    place = {clip: row for row, clip in enumerate(index)}
+    per_clip = [n for n in rows if n not in ("joint", "part", "phase")]
+    for shard, clips in by_shard(plan.dataset, index).items():
+        at = [place[c] for c in clips]
+        tensors = {n: rows[n][at] if n in per_clip else rows[n] for n in rows}
+        if "tokens" in tensors:
+            del tensors["pooled"]  # it lies in the folder of that name
+        save_file(tensors, shard_file(folder, shard))
+
+
+def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> dict[str, Any]:
+    clips, r = plan.dataset.clips, plan.round
+    accuracy = None
+    if "logits" in rows and r.test_seen:
+        guess = rows["logits"][len(r.train) + len(r.test_unseen) :].argmax(1)
+        hits = [plan.seen[g] == clips["class"][i] for g, i in zip(guess, r.test_seen, strict=True)]
+        accuracy = sum(hits) / len(hits)
+    return {
+        "encoder": plan.entry.name,
+        "params": plan.settings.values,
+        "code": plan.entry.digest,
+        "round": r.name,
+        "seed": plan.seed,
+        "train_clips": len(r.train),
+        "train_subjects": sorted({clips["subject"][i] for i in r.train}),
+        "train_classes": list(plan.seen),
+        "seen_accuracy": accuracy,
+        "seconds": round(seconds, 3),
+    }
+
+
+def read_features(
+    plan: EncoderPlan, index: list[int], wants: Iterable[str]
+) -> dict[str, NDArray[Any]]:
+    """Feature tensors of clips, row by row as in ``index``."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    names = {"pooled", *wants, "joint", "part", "phase"}
+    rows: dict[str, list[Any]] = {}
+    whole = by_shard(plan.dataset, range(len(plan.dataset)))
+    loaded: dict[str, dict[str, Any]] = {}
+    for i in index:
+        shard = plan.dataset.clips["shard"][i]
+        if shard not in loaded:
+            loaded[shard] = {}
+            for part in plan.parts(wants):
+                loaded[shard] |= load_file(shard_file(plan.folder / part, shard))
+        at = whole[shard].index(i)
+        for name, array in loaded[shard].items():
+            if name in ("joint", "part", "phase"):
+                rows[name] = [array]
+            elif name in names:
+                rows.setdefault(name, []).append(array[at : at + 1])
+    return {name: np.ascontiguousarray(np.concatenate(parts)) for name, parts in rows.items()}

@@ -1,0 +1,341 @@
+"""What a worker can be told to do: one function a kind of job.
+
+A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and what its kind needs:
+
+    check    check                                       -> whether parameters fit together
+    import   spec, source, folder, skip_bad              -> the dataset.json
+    texts    texts, out                                  -> fingerprint; writes features
+    print    (nothing more)                              -> the text encoder's fingerprint
+    encoder  bundle, classes, layout, seed, state        -> fits if needed, then encodes requests
+    fit      bundle, texts, seed, state                  -> fits, writes the state
+    score    state, texts                                -> binds, then scores requests
+    metric   (nothing more)                              -> requests: scores and labels
+    report   (nothing more)                              -> requests: a comparison to draw
+    track    sources                                     -> requests: events for trackers
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zsar_bench.errors import UserError
+from zsar_bench.plugins import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+    from zsar_bench.context import Fit
+    from zsar_bench.views import Clips, SeenTrain, TextBank
+
+Job = dict[str, Any]
+
+
+class Line(Protocol):
+    """The worker's end of the pipe."""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Answer with JSON."""
+
+    def give(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Answer with tensors."""
+
+    def progress(self, event: dict[str, Any]) -> None:
+        """Report progress; a parent that is gone ends the worker."""
+
+    def requests(self) -> Iterator[Any]:
+        """Requests until the parent closes the pipe: dicts, or dicts of tensors."""
+
+
+def _build(job: Job) -> Any:
+    """The plugin's object: its class called with its validated parameters."""
+    target = resolve(job["target"])
+    params = resolve(job["params_target"])
+    return target(_checked(job["target"], params, job["params"]))
+
+
+def _checked(target: str, params: Any, values: dict[str, Any]) -> Any:
+    """A plugin's parameters; rules between them, which no schema can state, included."""
+    from pydantic import ValidationError
+
+    try:
+        return params(**values)
+    except ValidationError as error:
+        reasons = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
+        raise UserError(f"The parameters of {target} do not fit together: {reasons}.") from None
+
+
+def _run_check(job: Job, line: Line) -> None:
+    for one in job["check"]:
+        _checked(one["target"], resolve(one["params_target"]), one["params"])
+    line.say({"checked": len(job["check"])})
+
+
+def _device(job: Job) -> torch.device:
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    return torch.device(job["device"])
+
+
+def _run_import(job: Job, line: Line) -> None:
+    from zsar_bench.importer import import_clips
+
+    last = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.1 or done == total:
+            last = time.monotonic()
+            line.progress({"step": done, "total": total})
+
+    about = import_clips(
+        resolve(job["target"])(),
+        job["spec"],
+        Path(job["source"]),
+        Path(job["folder"]),
+        job["skip_bad"],
+        progress,
+    )
+    line.say({"clips": len(about["clips"]["id"]), "skipped": about["skipped"]})
+
+
+def _run_print(job: Job, line: Line) -> None:
+    line.say({"fingerprint": str(_build(job).fingerprint())})
+
+
+def _run_texts(job: Job, line: Line) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    _device(job)
+    encoder = _build(job)
+    features = encoder.encode(list(job["texts"]))
+    expected = len(job["texts"])
+    if features.pooled.shape[0] != expected or features.tokens.shape[:2] != features.mask.shape:
+        raise ValueError("the text encoder's shapes do not fit each other or the texts")
+    if not bool(torch.isfinite(features.pooled).all() and torch.isfinite(features.tokens).all()):
+        raise ValueError("the text encoder gave values that are not finite")
+    save_file(
+        {
+            "pooled": features.pooled.float().cpu().contiguous(),
+            "tokens": features.tokens.float().cpu().contiguous(),
+            "mask": features.mask.bool().cpu().contiguous(),
+        },
+        job["out"],
+    )
+    line.say({"texts": expected})
+
+
+def _read_clips(bundle: list[dict[str, Any]], layout: dict[str, Any]) -> Clips:
+    """The clips of a bundle's shards, in the bundle's order."""
+    import numpy as np
+    import torch
+
+    from zsar_bench.tensors import clips_from_flat, layout_from_json
+
+    shards = [np.load(row["file"], mmap_mode="r", allow_pickle=False) for row in bundle]
+    lengths = [n for row in bundle for n in row["lengths"]]
+    flat = torch.from_numpy(np.concatenate(shards))
+    return clips_from_flat(flat, lengths, layout_from_json(layout))
+
+
+def _labels(bundle: list[dict[str, Any]], key: str) -> torch.Tensor:
+    import torch
+
+    return torch.tensor([row[key] for row in bundle for _ in row["lengths"]], dtype=torch.int64)
+
+
+def _context(job: Job, line: Line, texts: TextBank, device: torch.device, encoder: Any) -> Fit:
+    from zsar_bench.context import Fit
+
+    return Fit(
+        seed=job["seed"],
+        device=device,
+        threads=job["threads"],
+        texts=texts,
+        encoder=encoder,
+        workdir=Path(job["workdir"]),
+        report=line.progress,
+        checkpoint_seconds=job["checkpoint_seconds"],
+    )
+
+
+def _save_state(state: dict[str, torch.Tensor], path: Path) -> None:
+    import torch
+    from safetensors.torch import save
+
+    from zsar_bench.paths import write_bytes
+
+    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
+    bad = [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if bad:
+        raise ValueError(f"the fitted state is not finite: {', '.join(bad[:3])}")
+    write_bytes(path, save(tensors))
+
+
+def _load_state(path: str, device: torch.device) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path, device=str(device))
+
+
+def _run_encoder(job: Job, line: Line) -> None:
+    from zsar_bench.tensors import clips_from_flat, features_to_tensors, layout_from_json
+    from zsar_bench.views import EncoderTrain, TextBank
+
+    device = _device(job)
+    encoder = _build(job)
+    state = Path(job["state"])
+    if not state.is_file():
+        train = EncoderTrain(
+            clips=_read_clips(job["bundle"], job["layout"]).to(device),
+            labels=_labels(job["bundle"], "label").to(device),
+            subjects=_labels(job["bundle"], "subject").to(device),
+            classes=job["classes"],
+        )
+        context = _context(job, line, TextBank({}), device, None)
+        encoder.fit(train, context)
+        _save_state(encoder.state_dict(), state)
+    encoder = _build(job)
+    encoder.load_state_dict(_load_state(str(state), device))
+    line.say({"fitted": True})
+    layout = layout_from_json(job["layout"])
+    for request in line.requests():
+        clips = clips_from_flat(request["flat"], request["lengths"].tolist(), layout)
+        line.give(features_to_tensors(encoder.encode(clips.to(device)), job["wants"]))
+
+
+def _read_train(job: Job) -> SeenTrain:
+    """The seen training clips of a fit bundle."""
+    import torch
+    from safetensors.torch import load_file
+
+    from zsar_bench.tensors import PER_CLIP, PER_TOKEN, inputs_from_tensors
+    from zsar_bench.views import SeenTrain
+
+    parts: dict[str, list[torch.Tensor]] = {}
+    for row in job["bundle"]:
+        for file in row["features"]:
+            for name, tensor in load_file(file).items():
+                parts.setdefault(name, []).append(tensor)
+    view = {"pooled", *job["wants"]} & set(PER_CLIP)
+    tensors = {n: torch.cat(ts) for n, ts in parts.items() if n in view}
+    tensors |= {n: ts[0] for n, ts in parts.items() if n in PER_TOKEN}
+    clips = _read_clips(job["bundle"], job["layout"]) if job["clips"] else None
+    return SeenTrain(
+        inputs=inputs_from_tensors(tensors, clips),
+        labels=_labels(job["bundle"], "label"),
+        subjects=_labels(job["bundle"], "subject"),
+    )
+
+
+def _read_encoder(job: Job, device: torch.device) -> Any:
+    """The trained skeleton encoder, for a method that declared that it needs it."""
+    about = job.get("encoder")
+    if about is None:
+        return None
+    encoder = _build(about)
+    encoder.load_state_dict(_load_state(about["state"], device))
+    return encoder
+
+
+def _run_fit(job: Job, line: Line) -> None:
+    from zsar_bench.tensors import read_bank
+    from zsar_bench.views import SeenTrain
+
+    device = _device(job)
+    method = _build(job)
+    train = _read_train(job)
+    train = SeenTrain(train.inputs.to(device), train.labels.to(device), train.subjects.to(device))
+    texts = read_bank(Path(job["texts"]), job["fields"]).to(device)
+    method.fit(train, _context(job, line, texts, device, _read_encoder(job, device)))
+    _save_state(dict(method.state_dict()), Path(job["state"]))
+    line.say({"fitted": True})
+
+
+def _run_score(job: Job, line: Line) -> None:
+    import torch
+
+    from zsar_bench.tensors import (
+        clips_from_flat,
+        inputs_from_tensors,
+        layout_from_json,
+        read_bank,
+    )
+
+    device = _device(job)
+    torch.manual_seed(job["seed"])
+    method = _build(job)
+    method.load_state_dict(_load_state(job["state"], device))
+    candidates = read_bank(Path(job["texts"]), job["fields"]).to(device)
+    method.bind(candidates)
+    line.say({"bound": len(candidates)})
+    for request in line.requests():
+        flat, lengths = request.pop("flat", None), request.pop("lengths", None)
+        clips = None
+        if flat is not None:
+            clips = clips_from_flat(flat, lengths.tolist(), layout_from_json(job["layout"]))
+        inputs = inputs_from_tensors(request, clips).to(device)
+        scores = method.score(inputs)
+        if tuple(scores.shape) != (len(inputs), len(candidates)):
+            raise ValueError(
+                f"score() returned the shape {tuple(scores.shape)}, "
+                f"not ({len(inputs)}, {len(candidates)})"
+            )
+        line.give({"scores": scores.detach().float().cpu().contiguous()})
+
+
+def _run_metric(job: Job, line: Line) -> None:
+    metric = resolve(job["target"])
+    for request in line.requests():
+        arrays = {name: tensor.numpy() for name, tensor in request.items()}
+        line.say({"value": float(metric(arrays["scores"], arrays["labels"], arrays["subjects"]))})
+
+
+def _run_report(job: Job, line: Line) -> None:
+    report = resolve(job["target"])
+    for request in line.requests():
+        line.say({"text": str(report(request.pop("comparison"), **request))})
+
+
+def _run_track(job: Job, line: Line) -> None:
+    """Pass events to trackers, one plugin at a time; what they raise goes to the log."""
+    import pluggy
+
+    from zsar_bench.discovery import load_plugin
+    from zsar_bench.hookspecs import GROUP, Hooks
+
+    managers = []
+    for source in job["sources"]:
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(Hooks)
+        manager.register(load_plugin(source))
+        managers.append(manager)
+    line.say({"trackers": len(managers)})
+    for event in line.requests():
+        for manager in managers:
+            try:
+                manager.hook.run_event(event=event)
+            except Exception:
+                traceback.print_exc()
+        line.say({"heard": True})
+
+
+RUN: dict[str, Callable[[Job, Line], None]] = {
+    "check": _run_check,
+    "import": _run_import,
+    "print": _run_print,
+    "texts": _run_texts,
+    "encoder": _run_encoder,
+    "fit": _run_fit,
+    "score": _run_score,
+    "metric": _run_metric,
+    "report": _run_report,
+    "track": _run_track,
+}

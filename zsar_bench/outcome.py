@@ -1,0 +1,202 @@
+"""A run's rounds joined with their labels: predictions, metrics and the record.
+
+Only the parent does this, and only after the last worker of the run has ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsar_bench import metrics
+from zsar_bench import record as r
+from zsar_bench.environment import environment
+from zsar_bench.identity import digest
+from zsar_bench.paths import make_folder, read_json
+from zsar_bench.sandbox import Worker
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zsar_bench.runner import RunPlan
+
+
+def read_round(plan: RunPlan, number: int) -> dict[str, Any]:
+    """What ``runner.run_round`` noted about one round."""
+    about: dict[str, Any] = read_json(plan.part / f"round-{number}" / "round.json")
+    return about
+
+
+def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
+    """The record of a run whose rounds are all scored, and the arguments of
+    ``record.write_predictions`` after the path."""
+    from safetensors.numpy import load_file
+
+    clips = plan.encoders[0].dataset.clips
+    index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
+    scores = np.concatenate(
+        [
+            load_file(plan.part / f"round-{n}" / "scores.safetensors")["scores"]
+            for n in range(len(plan.encoders))
+        ]
+    )
+    column = {c: n for n, c in enumerate(plan.protocol.unseen)}
+    labels = np.array([column[clips["class"][i]] for i in index], dtype=np.int64)
+    subjects = [clips["subject"][i] for i in index]
+    ids = [clips["id"][i] for i in index]
+    predictions = (ids, labels, list(plan.protocol.unseen), scores)
+    return _record(plan, ids, labels, subjects, scores), predictions
+
+
+def cells(
+    credit: NDArray[np.float64], classes: list[str], subjects: list[str]
+) -> dict[str, dict[str, tuple[float, int]]]:
+    """Credit and clips by class and performer: all that metrics and statistics need.
+
+    Args:
+        credit: (N,) credit of each clip.
+        classes, subjects: N official class ids and performers.
+    """
+    table: dict[str, dict[str, tuple[float, int]]] = {}
+    for value, class_id, subject in zip(credit.tolist(), classes, subjects, strict=True):
+        total, count = table.setdefault(class_id, {}).get(subject, (0.0, 0))
+        table[class_id][subject] = (total + value, count + 1)
+    return table
+
+
+def _record(
+    plan: RunPlan,
+    ids: list[str],
+    labels: NDArray[np.int64],
+    subjects: list[str],
+    scores: NDArray[np.float32],
+) -> r.Record:
+    from datetime import UTC, datetime
+
+    judged = metrics.judge(scores, labels)
+    count = len(plan.protocol.unseen)
+    rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
+    change = max(one["largest_change"] for one in rounds)
+    allowed = tolerance(scores, plan.precision)
+    declared = plan.method.spec["setting"]
+    dataset = plan.encoders[0].dataset
+    return r.Record(
+        run_id=plan.run_id,
+        identity=plan.identity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=r.ProtocolPart(
+            id=plan.protocol.id,
+            dataset=plan.protocol.dataset,
+            digest=plan.protocol.digest,
+            data=dataset.digest,
+            samples=digest(sorted(ids)),
+            rule=plan.protocol.rule,
+            seen=list(plan.protocol.seen),
+            unseen=list(plan.protocol.unseen),
+            expected_clips=plan.protocol.test_clips,
+        ),
+        method=r.MethodPart(
+            name=plan.method.name,
+            plugin=plan.method.plugin,
+            digest=plan.method.digest,
+            profile=plan.params.profile,
+            science=plan.params.science,
+            runtime=plan.params.runtime,
+            hp=plan.method.spec["hp"] if plan.params.published else "untuned",
+            declared_setting=declared,
+            setting=declared if change <= allowed else "transductive",
+        ),
+        encoder=_encoder_part(plan),
+        texts=r.TextPart(
+            encoder=plan.texts.entry.name,
+            plugin=plan.texts.entry.plugin,
+            digest=plan.texts.entry.digest,
+            science=plan.texts.settings.science,
+            fingerprint=plan.texts.fingerprint,
+            source=plan.class_texts.name,
+            version=plan.class_texts.version,
+            fields=list(plan.fields),
+            texts=plan.class_texts.digest(plan.fields),
+        ),
+        encoder_seed=plan.encoder_seed,
+        method_seed=plan.method_seed,
+        selection=plan.rule,
+        metrics=r.Metrics(
+            clips=len(labels),
+            micro=metrics.micro(judged.credit),
+            macro=metrics.macro(judged.credit, labels, count),
+            chance=metrics.chance(count),
+            largest_class=metrics.largest_class(labels, count),
+            tied=judged.tied,
+            cells=cells(judged.credit, [plan.protocol.unseen[i] for i in labels], subjects),
+            plugins=_plugin_metrics(plan, labels, subjects, scores),
+        ),
+        rescoring=r.Rescoring(
+            clips=sum(one["rescored"] for one in rounds), largest_change=change, tolerance=allowed
+        ),
+        choices=[r.Choice(what=w, value=v, reason=why) for w, v, why in plan.choices],
+        environment=environment(plan.machine, plan.precision),
+        seconds=r.Seconds(
+            fit=sum(one["fit"] for one in rounds), score=sum(one["score"] for one in rounds)
+        ),
+    )
+
+
+def _encoder_part(plan: RunPlan) -> Any:
+
+    first = plan.encoders[0]
+    rounds = []
+    for encoder in plan.encoders:
+        about = read_json(encoder.folder / "encoder.json")
+        rounds.append(
+            r.EncoderRound(
+                round=encoder.round.name,
+                key=encoder.key,
+                train_clips=about["train_clips"],
+                train_subjects=about["train_subjects"],
+                seen_accuracy=about["seen_accuracy"],
+                seconds=about["seconds"],
+            )
+        )
+    return r.EncoderPart(
+        name=first.entry.name,
+        plugin=first.entry.plugin,
+        digest=first.entry.digest,
+        profile=first.settings.profile,
+        science=first.settings.science,
+        origin="certified",
+        rounds=rounds,
+    )
+
+
+def tolerance(scores: NDArray[np.float32], precision: str) -> float:
+    """Largest change of a score that rounding explains.
+
+    A thousandth of the scores' spread in float32 and a tenth of it in mixed precision, whose
+    sums differ with the batch; a method that looks at the batch moves by about the spread.
+    """
+    share = 1e-3 if precision == "float32" else 1e-1
+    return float(share * scores.std() + 1e-6 * np.abs(scores).max())
+
+
+def _plugin_metrics(
+    plan: RunPlan, labels: NDArray[np.int64], subjects: list[str], scores: NDArray[np.float32]
+) -> dict[str, float]:
+    """Metrics of other plugins, each in a worker; they get labels, so they come last."""
+    from safetensors.numpy import save
+
+    number = {s: n for n, s in enumerate(sorted(set(subjects)))}
+    blob = save(
+        {
+            "scores": scores,
+            "labels": labels,
+            "subjects": np.array([number[s] for s in subjects], dtype=np.int64),
+        }
+    )
+    values = {}
+    for entry in plan.metric_entries:
+        folder = make_folder(plan.part / f"metric-{entry.name}")
+        with Worker(plan.machine.job("metric", entry, {}), folder) as worker:
+            values[entry.name] = float(worker.ask(blob)["value"])
+    return values

@@ -1,0 +1,109 @@
+"""Where things live on this machine, and how they are written: beside, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.errors import UserError
+
+
+def home() -> Path:
+    """Prepared data and caches: ``ZSAR_BENCH_HOME``, or the platform's cache folder."""
+    given = os.environ.get("ZSAR_BENCH_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("zsar-bench", appauthor=False))
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        UserError: if that cannot be done.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot create the folder {path}: {error.strerror or error}.",
+            "Choose another with ZSAR_BENCH_HOME (prepared data) or --results (runs).",
+        ) from None
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: beside it first, then renamed over it."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with beside.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        UserError: naming the file, if it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"The file {path} is damaged: {error}.") from None
+
+
+@contextmanager
+def fresh_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``final`` if the block ends well, and else vanishes.
+
+    If ``final`` appears meanwhile (another process was quicker), that one is kept.
+    """
+    make_folder(final.parent)
+    beside = final.parent / f".{final.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
+    make_folder(beside)
+    try:
+        yield beside
+        rename_folder(beside, final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def rename_folder(beside: Path, final: Path) -> None:
+    """Give a complete folder its final name; an existing one is kept."""
+    try:
+        os.rename(beside, final)
+    except OSError as error:
+        if not final.is_dir():
+            raise UserError(f"Cannot write {final}: {error.strerror or error}.") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; others that want it wait. A dead holder holds nothing."""
+    import fcntl
+
+    make_folder(folder)
+    with (folder / ".lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,272 @@
+"""Many runs: what a command asks for, as tasks that depend on each other.
+
+``Request`` is the command line with every name resolved; ``plan_runs`` gives one ``RunPlan`` a
+method and seed, ``tasks`` the work still to do, shared encoders and texts only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.datasets import Dataset, open_dataset, read_classes
+from zsar_bench.environment import Machine
+from zsar_bench.errors import UserError, nearest
+from zsar_bench.features import EncoderPlan, ensure_encoder
+from zsar_bench.protocol import Protocol, find_protocol
+from zsar_bench.runner import RunPlan, finish_run, run_round
+from zsar_bench.selection import find_rule
+from zsar_bench.settings import Assignment, Settings, check_owners, resolve
+from zsar_bench.text_features import TextPlan, ensure_texts, text_fingerprint
+from zsar_bench.texts import ClassTexts, read_texts
+
+Event = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed. ``None`` means: not named, the referee chooses and says why."""
+
+    methods: tuple[str, ...]
+    protocol: str
+    results: Path
+    seeds: tuple[int, ...] = (0,)
+    method_seeds: tuple[int, ...] | None = None
+    fix_encoder: int | None = None
+    skeleton_encoder: str | None = None
+    text_encoder: str | None = None
+    texts: str | None = None
+    text_fields: tuple[str, ...] | None = None
+    profile: str | None = None
+    selection: str | None = None
+    device: str = "auto"
+    threads: int = 1
+    assignments: tuple[Assignment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work for an executor.
+
+    Attributes:
+        id: unique.
+        title: for people.
+        needs: ids of tasks that must have succeeded before.
+        work: does it; hears progress through its argument.
+        runs: ids of the runs that wait for it.
+    """
+
+    id: str
+    title: str
+    needs: tuple[str, ...]
+    work: Callable[[Event], Any] = field(repr=False)
+    runs: tuple[str, ...] = ()
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from ``0``, ``0,2,5`` or ``0-4``.
+
+    Raises:
+        UserError: for anything else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise UserError(f"'{text}' is not a list of seeds.", "For example: --seeds 0-4")
+        seeds += range(int(low), int(high if dash else low) + 1)
+    if not seeds or len(seeds) > 1000:
+        raise UserError(f"'{text}' holds {len(seeds)} seeds.", "For example: --seeds 0-4")
+    return tuple(dict.fromkeys(seeds))
+
+
+def seed_pairs(request: Request) -> list[tuple[int, int]]:
+    """Pairs (encoder seed, method seed).
+
+    ``--seeds`` alone pairs each encoder with the method of the same seed; ``--method-seeds``
+    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs.
+    """
+    if request.fix_encoder is not None:
+        if request.method_seeds is not None:
+            raise UserError("--fix-encoder and --method-seeds exclude each other.")
+        return [(request.fix_encoder, s) for s in request.seeds]
+    if request.method_seeds is not None:
+        return [(e, m) for e in request.seeds for m in request.method_seeds]
+    return [(s, s) for s in request.seeds]
+
+
+def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tuple[str, str, str]]:
+    """Device and threads, with the reason.
+
+    Raises:
+        UserError: if CUDA was asked for and torch sees none.
+    """
+    cuda = bool(catalogue.machine.get("cuda"))
+    if request.device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"Unknown device '{request.device}'.", "Known: auto, cpu, cuda.")
+    if request.device == "cuda" and not cuda:
+        raise UserError(
+            "--device cuda: torch sees no CUDA device here.",
+            "Try --device cpu, or see: zsar-bench doctor",
+        )
+    device = "cuda" if request.device == "cuda" or (request.device == "auto" and cuda) else "cpu"
+    reason = (
+        "named" if request.device != "auto" else ("torch sees a GPU" if cuda else "no GPU here")
+    )
+    name = str(catalogue.machine.get("device", "")) if device == "cuda" else ""
+    files = tuple(str(p) for p in catalogue.plugin_files)
+    return Machine(device, request.threads, name, files), ("device", device, reason)
+
+
+def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
+    """One plan a method and seed pair, in that order.
+
+    Raises:
+        UserError: for anything in the request that cannot be.
+    """
+    if not request.methods:
+        raise UserError("No method was named.", "See: zsar-bench list methods")
+    methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
+    protocol = find_protocol(request.protocol, catalogue)
+    spec = catalogue.find("datasets", protocol.dataset).spec
+    rule = find_rule(request.selection or "last")
+    machine, device_choice = choose_machine(request, catalogue)
+    encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
+    text_encoder, text_choice = _named(catalogue, "text_encoders", request.text_encoder)
+    check_owners(request.assignments, [*methods, encoder, text_encoder])
+    profile, profile_choice = _profile(request, machine, methods)
+    encoder_settings = resolve(encoder, profile, request.assignments)
+    text_settings = resolve(text_encoder, profile, request.assignments)
+    params = [resolve(m, profile, request.assignments) for m in methods]
+    class_texts, texts_choice = _class_texts(request, spec)
+    dataset = open_dataset(protocol.dataset, spec["how_to_get"])
+    fingerprint = text_fingerprint(text_encoder, text_settings, machine)
+    common = [device_choice, profile_choice, encoder_choice, text_choice, texts_choice]
+    plans = []
+    for method, settings in zip(methods, params, strict=True):
+        fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
+        fields_choice = (
+            "text fields",
+            ",".join(fields),
+            "named" if request.text_fields else "the method's recipe",
+        )
+        texts = TextPlan(
+            text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
+        )
+        for encoder_seed, method_seed in seed_pairs(request):
+            plans.append(
+                RunPlan(
+                    protocol=protocol,
+                    method=method,
+                    params=settings,
+                    encoders=_encoders(
+                        protocol, dataset, encoder, encoder_settings, encoder_seed, machine
+                    ),
+                    texts=texts,
+                    class_texts=class_texts,
+                    fields=fields,
+                    rule=rule,
+                    encoder_seed=encoder_seed,
+                    method_seed=method_seed,
+                    machine=machine,
+                    results=request.results,
+                    choices=(*common, fields_choice),
+                    metric_entries=tuple(
+                        e for e in catalogue.entries("metrics") if e.plugin != "core"
+                    ),
+                )
+            )
+    return plans
+
+
+def _named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, tuple[str, str, str]]:
+    what = kind[:-1].replace("_", " ")
+    if name is not None:
+        return catalogue.find(kind, name), (what, name, "named")
+    entry = catalogue.default(kind)
+    return entry, (what, entry.name, f"best available (rank {entry.spec['fallback_rank']})")
+
+
+def _profile(
+    request: Request, machine: Machine, methods: Sequence[Entry]
+) -> tuple[str, tuple[str, str, str]]:
+    if request.profile is not None:
+        known = sorted({p for m in methods for p in m.profiles} | {"paper"})
+        if request.profile not in known:
+            close = nearest(request.profile, known)
+            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+            raise UserError(f"Unknown profile '{request.profile}'.", hint)
+        return request.profile, ("profile", request.profile, "named")
+    if machine.device == "cuda":
+        return "paper", ("profile", "paper", "a GPU is there")
+    return "laptop", ("profile", "laptop", "no GPU here")
+
+
+def _class_texts(request: Request, spec: dict[str, Any]) -> tuple[ClassTexts, tuple[str, str, str]]:
+    sets = spec["texts"]
+    if not sets and request.texts is None:
+        raise UserError(
+            f"The data set '{spec['name']}' has no class texts.", "Give --texts FILE.toml"
+        )
+    name = request.texts or min(sets)
+    reason = "named" if request.texts else "first of the data set's text sets"
+    texts = read_texts(name, sets, read_classes(Path(spec["classes"])))
+    return texts, ("class texts", texts.name, reason)
+
+
+def _all_texts(texts: ClassTexts, fields: Iterable[str]) -> tuple[str, ...]:
+    """Every distinct text of these fields, of seen and unseen classes alike, sorted: the
+    cached features then do not depend on the protocol."""
+    return tuple(sorted({text for f in fields for text in texts.fields[f].values()}))
+
+
+def _encoders(
+    protocol: Protocol,
+    dataset: Dataset,
+    entry: Entry,
+    settings: Settings,
+    seed: int,
+    machine: Machine,
+) -> tuple[EncoderPlan, ...]:
+    return tuple(
+        EncoderPlan(entry, settings, dataset, one, protocol.seen, seed, machine)
+        for one in protocol.rounds(dataset)
+    )
+
+
+def tasks(plans: Iterable[RunPlan]) -> list[Task]:
+    """The work that is not done yet, every shared piece once, in an order that respects needs."""
+    plans = [p for p in plans if not p.done]
+    found: dict[str, Task] = {}
+    users: dict[str, list[str]] = {}
+
+    def add(
+        id: str, title: str, needs: tuple[str, ...], work: Callable[[Event], Any], run: str
+    ) -> None:
+        users.setdefault(id, []).append(run)
+        found.setdefault(id, Task(id, title, needs, work))
+
+    for plan in plans:
+        run = plan.run_id
+        texts = f"texts:{plan.texts.key}"
+        title = f"texts with {plan.texts.entry.name}"
+        add(texts, title, (), _call(ensure_texts, plan.texts), run)
+        rounds = []
+        for number, encoder in enumerate(plan.encoders):
+            tokens = "tokens" in plan.wants
+            need = f"encoder:{encoder.key}{':tokens' if tokens else ''}"
+            title = f"{encoder.entry.name} {encoder.round.name} seed {encoder.seed}"
+            add(need, title, (), _call(ensure_encoder, encoder, plan.wants), run)
+            rounds.append(f"round:{run}:{number}")
+            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
+            add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
+        title = f"{plan.method.name} seed {plan.method_seed}"
+        add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
+    return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
+
+
+def _call(work: Callable[..., Any], *arguments: Any) -> Callable[[Event], Any]:
+    return lambda on_event: work(*arguments, on_event)

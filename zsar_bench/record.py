@@ -1,0 +1,240 @@
+"""What a run leaves behind: ``run.json``, every field documented, and one score matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zsar_bench.errors import UserError
+from zsar_bench.paths import write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _doc(meaning: str) -> Any:
+    return Field(description=meaning)
+
+
+class ProtocolPart(_Part):
+    """What was tested, on which samples."""
+
+    id: Annotated[str, _doc("protocol id")]
+    dataset: Annotated[str, _doc("data set id")]
+    digest: Annotated[str, _doc("SHA-256 of classes and sample rule")]
+    data: Annotated[str, _doc("SHA-256 of the prepared data set")]
+    samples: Annotated[str, _doc("SHA-256 of the list of tested clips")]
+    rule: Annotated[str, _doc("sample rule")]
+    seen: Annotated[list[str], _doc("official ids of the seen classes")]
+    unseen: Annotated[list[str], _doc("official ids of the unseen classes, the candidates")]
+    expected_clips: Annotated[int, _doc("unseen test clips of the complete data set")]
+
+
+class MethodPart(_Part):
+    """The method and its parameters."""
+
+    name: Annotated[str, _doc("method id")]
+    plugin: Annotated[str, _doc("plugin that registered it")]
+    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
+    profile: Annotated[str, _doc("named profile the parameters start from")]
+    science: Annotated[dict[str, Any], _doc("parameters that are part of the identity")]
+    runtime: Annotated[dict[str, Any], _doc("parameters that are not")]
+    hp: Annotated[str, _doc("where the hyper-parameters come from")]
+    declared_setting: Annotated[str, _doc("setting the plugin declares")]
+    setting: Annotated[
+        Literal["inductive", "class-transductive", "transductive"],
+        _doc("setting after the re-scoring check; the one it is ranked in"),
+    ]
+
+
+class EncoderRound(_Part):
+    """The skeleton encoder of one round."""
+
+    round: Annotated[str, _doc("name of the round")]
+    key: Annotated[str, _doc("key of the trained encoder and its features")]
+    train_clips: Annotated[int, _doc("clips it was trained on, all of seen classes")]
+    train_subjects: Annotated[list[str], _doc("performers it was trained on")]
+    seen_accuracy: Annotated[
+        float | None,
+        _doc("its own accuracy on seen classes of the test performers; null without logits"),
+    ]
+    seconds: Annotated[float, _doc("wall time of training and encoding")]
+
+
+class EncoderPart(_Part):
+    """The skeleton encoder."""
+
+    name: Annotated[str, _doc("skeleton encoder id")]
+    plugin: Annotated[str, _doc("plugin that registered it")]
+    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
+    profile: Annotated[str, _doc("named profile")]
+    science: Annotated[dict[str, Any], _doc("parameters")]
+    origin: Annotated[
+        Literal["certified", "declared"], _doc("certified: trained here, on seen classes only")
+    ]
+    rounds: Annotated[list[EncoderRound], _doc("one trained encoder a round")]
+
+
+class TextPart(_Part):
+    """Class texts and their encoder."""
+
+    encoder: Annotated[str, _doc("text encoder id")]
+    plugin: Annotated[str, _doc("plugin that registered it")]
+    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
+    science: Annotated[dict[str, Any], _doc("parameters")]
+    fingerprint: Annotated[str, _doc("hash of its weights")]
+    source: Annotated[str, _doc("text set")]
+    version: Annotated[int, _doc("version of the text set")]
+    fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
+    texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
+
+
+class Choice(_Part):
+    """Something nobody named, and why it was taken."""
+
+    what: Annotated[str, _doc("what was chosen")]
+    value: Annotated[str, _doc("what it became")]
+    reason: Annotated[str, _doc("why")]
+
+
+class Rescoring(_Part):
+    """Clips scored again one at a time in another order."""
+
+    clips: Annotated[int, _doc("clips scored twice")]
+    largest_change: Annotated[float, _doc("largest absolute change of a score")]
+    tolerance: Annotated[float, _doc("largest change taken for rounding")]
+
+
+class Metrics(_Part):
+    """Numbers computed from the stored score matrix; accuracies as fractions."""
+
+    clips: Annotated[int, _doc("tested clips")]
+    micro: Annotated[float, _doc("share of clips that are right; ties share credit")]
+    macro: Annotated[float, _doc("mean over classes of the share of their clips")]
+    chance: Annotated[float, _doc("1/K")]
+    largest_class: Annotated[float, _doc("share of the most frequent class")]
+    tied: Annotated[int, _doc("clips whose highest score is shared")]
+    cells: Annotated[
+        dict[str, dict[str, tuple[float, int]]],
+        _doc("class -> performer -> (credit, clips); all other numbers follow"),
+    ]
+    plugins: Annotated[dict[str, float], _doc("metrics of other people's plugins")] = {}
+
+
+class Environment(_Part):
+    """Where and with what the run was made."""
+
+    zsar_bench: Annotated[str, _doc("version")]
+    commit: Annotated[str, _doc("git commit of the source tree, empty if installed")]
+    dirty: Annotated[bool | None, _doc("whether that tree had uncommitted changes")]
+    python: Annotated[str, _doc("version")]
+    torch: Annotated[str, _doc("version")]
+    platform: Annotated[str, _doc("operating system and processor")]
+    device: Annotated[str, _doc("cpu or cuda")]
+    device_name: Annotated[str, _doc("name of the accelerator")]
+    threads: Annotated[int, _doc("CPU threads of a worker")]
+    precision: Annotated[str, _doc("float32 or mixed")]
+    confinement: Annotated[str, _doc("how workers were confined")]
+
+
+class Seconds(_Part):
+    """Wall time of the run's own stages."""
+
+    fit: Annotated[float, _doc("all rounds' fits")]
+    score: Annotated[float, _doc("all rounds' scoring")]
+
+
+class Record(_Part):
+    """``run.json``."""
+
+    schema_version: Annotated[int, _doc("version of this schema")] = SCHEMA
+    run_id: Annotated[str, _doc("digest of ``identity``, 16 hex digits")]
+    identity: Annotated[dict[str, Any], _doc("everything that can change a score")]
+    created: Annotated[str, _doc("UTC, ISO 8601")]
+    protocol: ProtocolPart
+    method: MethodPart
+    encoder: EncoderPart
+    texts: TextPart
+    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder")]
+    method_seed: Annotated[int, _doc("seed of the method")]
+    selection: Annotated[str, _doc("rule that chose the checkpoint")]
+    metrics: Metrics
+    rescoring: Rescoring
+    choices: list[Choice]
+    environment: Environment
+    seconds: Seconds
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a finished run.
+
+    Raises:
+        UserError: naming the file, if it does not follow the schema.
+    """
+    path = folder / "run.json"
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "the file"
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}.") from None
+
+
+def write_predictions(
+    path: Path,
+    ids: list[str],
+    labels: NDArray[np.int64],
+    candidates: list[str],
+    scores: NDArray[np.float32],
+) -> None:
+    """Store one prediction a sample.
+
+    Args:
+        path: file to write.
+        ids: N sample ids.
+        labels: (N,) index of the true class in ``candidates``.
+        candidates: K official class ids.
+        scores: (N, K).
+    """
+    import json
+
+    from safetensors.numpy import save
+
+    metadata = {"ids": json.dumps(ids), "candidates": json.dumps(candidates)}
+    write_bytes(path, save({"labels": labels, "scores": scores}, metadata=metadata))
+
+
+def read_predictions(
+    path: Path,
+) -> tuple[list[str], NDArray[np.int64], list[str], NDArray[np.float32]]:
+    """What ``write_predictions`` stored, in its order of arguments.
+
+    Raises:
+        UserError: naming the file, if it is damaged.
+    """
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as f:
+            about = f.metadata()
+            return (
+                json.loads(about["ids"]),
+                f.get_tensor("labels"),
+                json.loads(about["candidates"]),
+                f.get_tensor("scores"),
+            )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None

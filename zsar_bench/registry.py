@@ -1,0 +1,120 @@
+"""Collects what one plugin registers, and refuses what could not work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.specs import (
+    DatasetSpec,
+    ExecutorSpec,
+    MethodSpec,
+    MetricSpec,
+    ReporterSpec,
+    SkeletonEncoderSpec,
+    TextEncoderSpec,
+)
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+#: Catalogue section -> word used in messages and on the command line.
+KINDS = {
+    "methods": "method",
+    "skeleton_encoders": "skeleton encoder",
+    "text_encoders": "text encoder",
+    "datasets": "data set",
+    "metrics": "metric",
+    "executors": "executor",
+    "reporters": "reporter",
+}
+
+Spec = (
+    MethodSpec
+    | SkeletonEncoderSpec
+    | TextEncoderSpec
+    | DatasetSpec
+    | MetricSpec
+    | ExecutorSpec
+    | ReporterSpec
+)
+
+
+class Registry:
+    """Passed to every hook of one plugin.
+
+    Raises:
+        ValueError: from its methods, for a malformed name or target or a name given twice.
+    """
+
+    def __init__(self) -> None:
+        self.specs: dict[str, dict[str, Spec]] = {kind: {} for kind in KINDS}
+        self.protocol_folders: list[Path] = []
+        self.published_folders: list[Path] = []
+
+    def _add(self, kind: str, spec: Spec) -> None:
+        if not NAME.fullmatch(spec.name):
+            raise ValueError(f"{KINDS[kind]} name {spec.name!r} must match {NAME.pattern}")
+        if not TARGET.fullmatch(spec.target):
+            raise ValueError(f"{spec.name}: target {spec.target!r} must be 'package.module:Name'")
+        if spec.name in self.specs[kind]:
+            raise ValueError(f"{KINDS[kind]} '{spec.name}' is registered twice")
+        self.specs[kind][spec.name] = spec
+
+    def method(self, spec: MethodSpec) -> None:
+        """Add a method."""
+        self._add("methods", spec)
+
+    def skeleton_encoder(self, spec: SkeletonEncoderSpec) -> None:
+        """Add a skeleton encoder."""
+        self._add("skeleton_encoders", spec)
+
+    def text_encoder(self, spec: TextEncoderSpec) -> None:
+        """Add a text encoder."""
+        self._add("text_encoders", spec)
+
+    def dataset(self, spec: DatasetSpec) -> None:
+        """Add a data set."""
+        self._add("datasets", spec)
+
+    def metric(self, spec: MetricSpec) -> None:
+        """Add a metric."""
+        self._add("metrics", spec)
+
+    def executor(self, spec: ExecutorSpec) -> None:
+        """Add an executor."""
+        self._add("executors", spec)
+
+    def reporter(self, spec: ReporterSpec) -> None:
+        """Add a reporter."""
+        self._add("reporters", spec)
+
+    def protocols(self, folder: Path) -> None:
+        """Add every ``*.toml`` of a folder as a protocol."""
+        self.protocol_folders.append(_folder(folder))
+
+    def published(self, folder: Path) -> None:
+        """Add every ``*.json`` of a folder as published results."""
+        self.published_folders.append(_folder(folder))
+
+
+def _folder(folder: Path) -> Path:
+    folder = Path(folder).resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    return folder
+
+
+def spec_as_json(spec: Spec) -> dict[str, Any]:
+    """A spec as plain JSON values; paths become strings."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value.resolve())
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return {name: plain(value) for name, value in asdict(spec).items()}

@@ -1,0 +1,11 @@
+"""The comparison as it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
+    """JSON, sorted keys; ``width`` and ``color`` have no effect."""
+    return json.dumps(comparison, indent=1, sort_keys=True)

@@ -1,0 +1,49 @@
+"""GitHub-flavoured Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zsar_bench.reporters import wording
+
+
+def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
+    """One heading, table and caption a section; ``width`` and ``color`` have no effect."""
+    blocks = []
+    for section in comparison["sections"]:
+        rows = []
+        for row in section["rows"]:
+            cells = wording.cells(row)
+            if row["best"]:
+                cells[4] = f"**{cells[4]}**"
+            rows.append(cells)
+        blocks.append(f"### {_safe(wording.title(section))}")
+        blocks.append(_table(wording.HEADINGS, rows))
+        blocks.append("\n".join(f"{line}  " for line in wording.caption(section)).rstrip())
+    if comparison["published"]:
+        blocks.append("### Published, for reference only")
+        rows = [wording.published_cells(row) for row in comparison["published"]]
+        blocks.append(_table(wording.PUBLISHED_HEADINGS, rows))
+        blocks.append(wording.PUBLISHED_NOTE)
+        blocks.append("\n".join(f"- {_safe(r)}" for r in remarks(comparison["published"])))
+    return "\n\n".join(b for b in blocks if b) + "\n"
+
+
+def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
+    """Every remark once, with the protocols it is about."""
+    where: dict[str, list[str]] = {}
+    for row in published:
+        for remark in row.get("remarks", ()):
+            where.setdefault(remark, []).append(row["protocol"])
+    return [f"{', '.join(protocols)}: {remark}" for remark, protocols in where.items()]
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(headings), ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(_safe(cell) for cell in line)} |" for line in lines)
+
+
+def _safe(text: str) -> str:
+    """Names come from plugins: they may not end a cell or a line."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,0 +1,83 @@
+"""Tables for the terminal, drawn with Rich."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from zsar_bench.reporters import wording
+from zsar_bench.reporters.markdown import remarks
+
+#: Columns left out first where the terminal is narrow.
+EXPENDABLE = ("rule", "encoder", "sd meth", "time", "texts", "> chance", "n", "sd enc", "seeds")
+RIGHT = ("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval")
+
+
+def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
+    """The sections as tables of at most ``width`` columns, with or without colour."""
+    out = StringIO()
+    console = Console(
+        file=out, width=width, force_terminal=color, no_color=not color, highlight=False
+    )
+    console.print(render(comparison, width))
+    return out.getvalue()
+
+
+def render(comparison: dict[str, Any], width: int) -> RenderableType:
+    """The same as a renderable, for a live display."""
+    parts: list[RenderableType] = []
+    for section in comparison["sections"]:
+        parts += [_section(section, width), *_lines(wording.caption(section)), Text()]
+    if comparison["published"]:
+        parts += [_published(comparison["published"]), *_lines([wording.PUBLISHED_NOTE])]
+        parts += _lines([f"- {r}" for r in remarks(comparison["published"])])
+    return Group(*parts)
+
+
+def _lines(texts: list[str]) -> list[Text]:
+    return [Text(t, style="dim") for t in texts]
+
+
+def _section(section: dict[str, Any], width: int) -> Table:
+    rows = [wording.cells(row) for row in section["rows"]]
+    shown = _fitting(rows, width)
+    table = Table(title=wording.title(section), title_justify="left", title_style="bold")
+    for heading in shown:
+        table.add_column(
+            heading,
+            justify="right" if heading in RIGHT else "left",
+            no_wrap=heading != "texts",
+            overflow="fold",
+        )
+    for row, cells in zip(section["rows"], rows, strict=True):
+        by_heading = dict(zip(wording.HEADINGS, cells, strict=True))
+        style = "bold" if row["best"] else ""
+        table.add_row(*(Text(by_heading[h], style=style) for h in shown))
+    return table
+
+
+def _fitting(rows: list[list[str]], width: int) -> list[str]:
+    """The headings that fit into ``width``, expendable ones dropped in order."""
+    shown = list(wording.HEADINGS)
+    widths = {h: max(len(h), *(len(r[i]) for r in rows)) for i, h in enumerate(wording.HEADINGS)}
+    widths["texts"] = min(widths["texts"], 34)
+    for heading in EXPENDABLE:
+        if sum(widths[h] + 3 for h in shown) + 1 <= width:
+            break
+        shown.remove(heading)
+    return shown
+
+
+def _published(rows: list[dict[str, Any]]) -> Table:
+    table = Table(
+        title="Published, for reference only", title_justify="left", title_style="italic dim"
+    )
+    for heading in wording.PUBLISHED_HEADINGS:
+        table.add_column(heading, style="dim", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in wording.published_cells(row)))
+    return table

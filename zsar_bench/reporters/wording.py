@@ -1,0 +1,121 @@
+"""The words and figures that every human-readable reporter shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+HEADINGS = (
+    "method",
+    "encoder",
+    "texts",
+    "seeds",
+    "micro",
+    "macro",
+    "sd enc",
+    "sd meth",
+    "95 % interval",
+    "> chance",
+    "n",
+    "rule",
+    "time",
+)
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent with one decimal."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: ``0.4 s``, ``12 s``, ``3:05 min``, ``1:12 h``."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 90:
+        return f"{value:.0f} s"
+    minutes = round(value / 60) if value >= 3600 else int(value // 60)
+    if value >= 3600:
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes}:{int(value % 60):02d} min"
+
+
+def title(section: Json) -> str:
+    """Headline of a section."""
+    extra = [] if section["setting"] == "inductive" else [section["setting"]]
+    if section["origin"] != "certified":
+        extra.append("declared encoder, not ranked")
+    return " - ".join([section["protocol"], *extra])
+
+
+def cells(row: Json) -> list[str]:
+    """One row's cells, in the order of ``HEADINGS``."""
+    low_high = row["interval"]
+    interval = f"{percent(low_high['low'])} to {percent(low_high['high'])}" if low_high else "-"
+    name = row["method"] + (f" ({row['variant']})" if row["variant"] else "")
+    beats = {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]]
+    seeds = str(row["seeds"])
+    if row["spread_excludes_encoder"]:
+        seeds += " (spread excludes the encoder)"
+    return [
+        name + (" †" if row["not_shown_to_differ"] else ""),
+        row["encoder"],
+        f"{row['texts']}: {'+'.join(row['text_fields'])} / {row['text_encoder']}",
+        seeds,
+        percent(row["micro"]),
+        percent(row["macro"]),
+        percent(row["sd_encoder"]),
+        percent(row["sd_method"]),
+        interval,
+        beats,
+        str(row["clips"]),
+        row["rule"],
+        seconds(row["seconds"]),
+    ]
+
+
+def caption(section: Json) -> list[str]:
+    """What the numbers of a section mean, in sentences."""
+    rows = section["rows"]
+    lines = [
+        f"{section['clips']} clips of {section['unseen']} unseen classes "
+        f"({section['seen']} seen), {section['performers']} performers, {section['rule']}. "
+        f"Reference lines: 1/K {percent(section['chance'])} %, "
+        f"largest class {percent(section['largest_class'])} %."
+    ]
+    if section["clips"] != section["expected_clips"]:
+        lines.append(
+            f"The complete data set has {section['expected_clips']} test clips: "
+            "these rows are not the protocol's."
+        )
+    named = next((r["interval"]["name"] for r in rows if r["interval"]), None)
+    if named:
+        lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
+    else:
+        lines.append("No interval: fewer than 6 performers.")
+    if any(r["not_shown_to_differ"] for r in rows):
+        gap = section["detectable"]
+        resolves = f" Smallest gap this design detects: {percent(gap)} points." if gap else ""
+        lines.append(f"† not shown to differ from the best row.{resolves}")
+    if any(r["seeds"] < 5 for r in rows):
+        lines.append("Fewer than 5 seeds: spreads say little about training luck.")
+    return lines
+
+
+def published_cells(row: Json) -> list[str]:
+    """Cells of one published row: method, protocol, value, features, texts, source."""
+    return [
+        f"{row['method']} ({row['venue']} {row['year']})",
+        row["protocol"],
+        f"{row['value']:.2f}",
+        row["skeleton_encoder"],
+        row["text_encoder"],
+        row["source"],
+    ]
+
+
+PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")
+PUBLISHED_NOTE = (
+    "Printed by their authors, not measured here; other features, texts and training clips, "
+    "so not ranked with the rows above."
+)

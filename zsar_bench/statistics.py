@@ -1,0 +1,322 @@
+"""Which method is better, and can the data tell.
+
+Three questions, three units. *New performers*: clips of one performer resemble each other, so
+the unit is the performer's mean (a Wilson interval over clustered clips covers 75 to 88 %, t on
+performer means 94 to 95 %). *Training luck*: the unit is the encoder seed, which all methods
+share. *New classes*: the unit is the class, or for overlapping random splits the corrected
+resampled t. Every interval and test carries its name, which belongs in the output.
+
+Values are fractions in [0, 1], differences lie in [-1, 1]. Intervals are not clipped to that
+range: one that leaves it says that its normal approximation is strained. Reporters may clip
+what they draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MIN_PERFORMERS = 6  #: below, no interval over performers (nor can a sign-flip test reach 0.05)
+MIN_SEEDS = 5  #: below, no interval over encoder seeds
+EXACT_UNITS = 16  #: up to here all 2^P sign flips are computed
+DRAWS = 99_999  #: sign flips drawn beyond; with the observed one they make a round number
+ROUNDING = 1e-12  #: far below one clip's share of anything, far above what summing leaves
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A named confidence interval. Where all units agree it has no width and tells nothing.
+
+    Attributes:
+        estimate: centre of the interval.
+        low, high: its ends; not clipped.
+        level: nominal coverage, e.g. 0.95.
+        df: degrees of freedom of its t.
+        name: what it is over, e.g. ``95 % t over 8 performers``.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    df: int
+    name: str
+
+
+@dataclass(frozen=True)
+class TTest:
+    """A t interval of a mean difference and the two-sided p-value of "no difference"."""
+
+    interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class SignFlip:
+    """Two-sided p-value of a sign-flip test, and the test's name."""
+
+    p: float
+    name: str
+
+
+class Spread(NamedTuple):
+    """Standard deviations over encoder seeds and over method seeds; None: cannot be told."""
+
+    encoder: float | None
+    method: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a paired comparison is decided.
+
+    Attributes:
+        answer: ``better`` or ``worse`` (the first than the second), or ``cannot tell``.
+        observed: mean difference.
+        detectable: smallest true difference that this design finds with the power asked for;
+            None without a test, or without a spread to plan with.
+        units: number of paired units.
+        reason: one sentence for the caption.
+    """
+
+    answer: Literal["better", "worse", "cannot tell"]
+    observed: float
+    detectable: float | None
+    units: int
+    reason: str
+
+
+def performer_interval(
+    sums: Sequence[float] | Floats,
+    counts: Sequence[int] | npt.NDArray[np.int64],
+    level: float = 0.95,
+) -> Interval | None:
+    """t interval, for new performers, of the accuracy on these classes and texts.
+
+    The estimate is the mean of the performers' means. It weighs every performer alike and
+    thus differs from micro accuracy where performers have unequal numbers of clips.
+
+    Args:
+        sums: (P,) each performer's sum of per-clip correctness, averaged over seeds.
+        counts: (P,) each performer's number of clips, at least 1.
+
+    Returns:
+        None for fewer than ``MIN_PERFORMERS`` performers.
+    """
+    total, clips = _values(sums), _values(counts)
+    if total.shape != clips.shape or (clips < 1).any():
+        raise ValueError("every performer has a sum and at least one clip")
+    if len(total) < MIN_PERFORMERS:
+        return None
+    return _t_test(total / clips, level, "performers").interval
+
+
+def paired_performer(differences: Sequence[float] | Floats, level: float = 0.95) -> TTest | None:
+    """Paired t-test of two methods on the same clips; ``differences`` (P,) of performer means.
+
+    Returns:
+        None for fewer than ``MIN_PERFORMERS`` performers.
+    """
+    values = _values(differences)
+    return _t_test(values, level, "performers") if len(values) >= MIN_PERFORMERS else None
+
+
+def seed_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:
+    """t interval over encoder seeds of accuracies, or of differences paired by encoder.
+
+    Args:
+        values: (E,) one number an encoder seed, already averaged over its method seeds.
+
+    Returns:
+        None for fewer than ``MIN_SEEDS`` seeds.
+    """
+    seeds = _values(values)
+    return _t_test(seeds, level, "encoder seeds").interval if len(seeds) >= MIN_SEEDS else None
+
+
+def spread(values: Mapping[tuple[int, int], float]) -> Spread:
+    """Split the spread over seeds into the encoder's and the method's share.
+
+    ``encoder`` is the sd over encoder seeds of the means over method seeds (it thus holds what
+    averaging leaves of the method's), None with one encoder. ``method`` is the sd over method
+    seeds within an encoder, pooled over encoders, None if none has two method seeds.
+
+    Args:
+        values: (encoder seed, method seed) -> accuracy.
+    """
+    _values(list(values.values()))  # a NaN must not pass for "no spread"
+    groups: dict[int, list[float]] = {}
+    for (encoder, _), value in values.items():
+        groups.setdefault(encoder, []).append(value)
+    means = [float(np.mean(group)) for group in groups.values()]
+    squares = sum(float(np.var(group)) * len(group) for group in groups.values())
+    df = len(values) - len(groups)
+    return Spread(
+        encoder=_sd(np.array(means)) if len(means) > 1 else None,
+        method=math.sqrt(squares / df) if df else None,
+    )
+
+
+def sign_flip(
+    differences: Sequence[float] | Floats,
+    unit: str = "performers",
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> SignFlip:
+    """Test that paired differences (P,) are symmetric about 0, by flipping their signs.
+
+    Exact for up to ``EXACT_UNITS`` units, where p is at least 2/2^P; beyond, (b + 1)/(m + 1)
+    of m seeded draws (Phipson & Smyth 2010), which is never 0.
+    """
+    values = _values(differences)
+    exact = len(values) <= EXACT_UNITS
+    rng = np.random.default_rng(seed)
+    flipped = np.zeros(1 if exact else draws)
+    # One unit at a time: the memory is one number a flip, not one a flip and unit.
+    for value in values:
+        if exact:
+            flipped = np.concatenate([flipped + value, flipped - value])
+        else:
+            flipped += np.where(rng.integers(0, 2, draws, dtype=np.bool_), value, -value)
+    # Flips that tie with the observed sum must count, however their terms were added.
+    extreme = np.abs(flipped) >= abs(values.sum()) - ROUNDING * len(values)
+    b = int(np.count_nonzero(extreme))
+    if exact:
+        return SignFlip(b / len(flipped), f"exact sign-flip over {len(values)} {unit}")
+    return SignFlip(
+        (b + 1) / (draws + 1), f"sign-flip over {len(values)} {unit}, {draws + 1:,} flips"
+    )
+
+
+def corrected_resampled_t(
+    values: Sequence[float] | Floats, unseen: int, seen: int, level: float = 0.95
+) -> TTest | None:
+    """t-test over J random class splits, whose overlap makes them far from independent.
+
+    The variance of the mean is s^2 (1/J + K_u/K_s) in place of s^2/J, df = J - 1: Nadeau &
+    Bengio (2003), with classes in the place of samples.
+
+    Args:
+        values: (J,) one accuracy, or paired difference, a split.
+        unseen, seen: numbers of classes, K_u and K_s, in each split.
+
+    Returns:
+        None for fewer than two splits.
+    """
+    if unseen < 1 or seen < 1:
+        raise ValueError(f"a split has unseen and seen classes, not {unseen} and {seen}")
+    splits = _values(values)
+    if len(splits) < 2:
+        return None
+    return _t_test(splits, level, "random splits", overlap=unseen / seen, kind="corrected t")
+
+
+def smallest_detectable(sd: float, n: int, level: float = 0.95, power: float = 0.8) -> float:
+    """Smallest true mean difference that a two-sided paired t-test finds with this power.
+
+    Solves P(T > t_crit) = power for the noncentral t with df = n - 1. A rejection towards the
+    wrong side is not counted: it would be a false answer, not a detection.
+
+    Args:
+        sd: standard deviation of the differences between units.
+        n: number of units, at least 2.
+        level: 1 - size of the test.
+        power: in (1 - level, 1).
+    """
+    if n < 2 or not (math.isfinite(sd) and sd >= 0):
+        raise ValueError(f"needs at least 2 units and an sd of at least 0, not {n} and {sd}")
+    if not 1 - level < power < 1:
+        raise ValueError(f"power lies between the test's size and 1, not {power}")
+    from scipy.special import nctdtrinc
+
+    noncentrality = float(nctdtrinc(n - 1, 1 - power, _t_quantile(n - 1, level)))
+    return noncentrality * sd / math.sqrt(n)
+
+
+def power_gate(
+    differences: Sequence[float] | Floats,
+    unit: str = "performers",
+    *,
+    least: int = MIN_PERFORMERS,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> Verdict:
+    """Decide a paired comparison, or say that it cannot be decided and what could have been.
+
+    A difference counts as shown only where t-test and sign-flip test agree; the p given is the
+    larger one. What is detectable depends on the spread of the differences, never on their
+    mean: it is no "observed power".
+
+    Args:
+        differences: (P,) first method minus second, one a unit.
+        unit: what the units are, in the plural.
+        least: fewest units that may decide anything.
+    """
+    values = _values(differences)
+    n, observed = len(values), float(values.mean())
+    if n < max(least, 2):
+        reason = f"{n} {unit} are too few to test, {max(least, 2)} are needed"
+        return Verdict("cannot tell", observed, None, n, reason)
+    sd = _sd(values)
+    detectable = smallest_detectable(sd, n, level, power) if sd else None
+    p = max(_t_test(values, level, unit).p, sign_flip(values, unit).p)
+    reason = f"observed {100 * observed:+.1f} points over {n} {unit}, p = {p:.2g}"
+    if detectable is not None:
+        reason += f"; found with a power of {100 * power:g} %: {100 * detectable:.1f} points"
+    if p >= 1 - level:
+        return Verdict("cannot tell", observed, detectable, n, reason)
+    return Verdict("better" if observed > 0 else "worse", observed, detectable, n, reason)
+
+
+def _t_test(
+    values: Floats, level: float, unit: str, *, overlap: float = 0.0, kind: str = "t"
+) -> TTest:
+    """t interval and test of a mean; ``overlap`` is K_u/K_s of the corrected resampled t."""
+    n, mean = len(values), float(values.mean())
+    error = _sd(values) * math.sqrt(1 / n + overlap)
+    half = _t_quantile(n - 1, level) * error
+    name = f"{100 * level:g} % {kind} over {n} {unit}"
+    return TTest(
+        Interval(mean, mean - half, mean + half, level, n - 1, name), _p(mean, error, n - 1)
+    )
+
+
+def _p(mean: float, error: float, df: int) -> float:
+    """Two-sided p-value of mean/error under Student's t."""
+    if abs(mean) <= ROUNDING:  # identical methods: 0/0 must not become a finding
+        return 1.0
+    if error == 0:
+        return 0.0
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(df, -abs(mean) / error))
+
+
+def _t_quantile(df: int, level: float) -> float:
+    """The t beyond which, on both sides together, 1 - level of the distribution lies."""
+    if not 0 < level < 1:
+        raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def _sd(values: Floats) -> float:
+    """Sample standard deviation (ddof = 1); 0 where only rounding tells the values apart."""
+    sd = float(values.std(ddof=1))
+    return sd if sd > ROUNDING else 0.0
+
+
+def _values(values: Sequence[float] | Floats | npt.NDArray[np.int64]) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError("expected a row of at least one finite number")
+    return array

@@ -1,0 +1,96 @@
+"""Texts become features, once, and are cached by all they depend on.
+
+<home>/texts/<key>.safetensors
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.catalogue import Entry
+from zsar_bench.environment import Machine
+from zsar_bench.identity import key
+from zsar_bench.paths import home, locked, write_bytes
+from zsar_bench.sandbox import run_job
+from zsar_bench.settings import Settings
+
+Event = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    """Texts and the frozen encoder that reads them.
+
+    Attributes:
+        entry, settings: the text encoder and its parameters.
+        fingerprint: of its weights.
+        texts: distinct texts, in a fixed order.
+        machine: where they are encoded.
+    """
+
+    entry: Entry
+    settings: Settings
+    fingerprint: str
+    texts: tuple[str, ...]
+    machine: Machine = field(repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Key of everything the text features depend on."""
+        return key(
+            "texts",
+            code=self.entry.digest,
+            params=self.settings.science,
+            fingerprint=self.fingerprint,
+            texts=self.texts,
+            machine=self.machine.identity,
+        )
+
+    @property
+    def file(self) -> Path:
+        return home() / "texts" / f"{self.key}.safetensors"
+
+
+def text_fingerprint(entry: Entry, settings: Settings, machine: Machine) -> str:
+    """Hash of the weights a text encoder would use; asks a worker."""
+    with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
+        answer = run_job(machine.job("print", entry, settings.values), Path(folder))
+    return str(answer["fingerprint"])
+
+
+def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
+    """Encode the texts unless they are in the cache; returns the file of their features."""
+    if plan.file.is_file():
+        return plan.file
+    part = plan.file.with_name(f".{plan.key}.part")
+    with locked(part):
+        if not plan.file.is_file():
+            on_event({"stage": "texts", "step": 0, "total": len(plan.texts)})
+            out = part / "texts.safetensors"
+            job = plan.machine.job(
+                "texts", plan.entry, plan.settings.values, texts=plan.texts, out=str(out)
+            )
+            run_job(job, part, on_event)
+            out.replace(plan.file)
+        shutil.rmtree(part, ignore_errors=True)
+    return plan.file
+
+
+def write_bank(plan: TextPlan, fields: dict[str, list[str]], path: Path) -> None:
+    """Write the text bank of some classes: field -> the K classes' texts, in order."""
+    from safetensors.numpy import load_file, save
+
+    features = load_file(plan.file)
+    row = {text: i for i, text in enumerate(plan.texts)}
+    tensors = {
+        f"{name}.{part}": features[part][[row[t] for t in texts]]
+        for name, texts in fields.items()
+        for part in ("pooled", "tokens", "mask")
+    }
+    write_bytes(path, save(tensors))
