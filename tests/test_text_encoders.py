@@ -34,7 +34,7 @@ def refused(model: object) -> str:
     params = sentence_transformers.Params(model=str(model))
     with pytest.raises(UserError) as error:
         sentence_transformers.SentenceTransformers(params).encode(["wave"])
-    assert "--set-text model=" in error.value.hint
+    assert "--set sentence-transformers.model=" in error.value.hint
     return error.value.what
 
 

@@ -67,7 +67,9 @@ def _checked(target: str, params: Any, values: dict[str, Any]) -> Any:
         return params(**values)
     except ValidationError as error:
         reasons = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
-        raise UserError(f"The parameters of {target} do not fit together: {reasons}.") from None
+        raise UserError(
+            f"The parameters of {target.rpartition(':')[2]} do not fit: {reasons}."
+        ) from None
 
 
 def _run_check(job: Job, line: Line) -> None:

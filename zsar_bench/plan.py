@@ -6,6 +6,7 @@ method and seed, ``tasks`` the work still to do, shared encoders and texts only 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from zsar_bench.errors import UserError, nearest
 from zsar_bench.features import EncoderPlan, ensure_encoder
 from zsar_bench.protocol import Protocol, find_protocol
 from zsar_bench.runner import RunPlan, finish_run, run_round
+from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
 from zsar_bench.text_features import TextPlan, ensure_texts, text_fingerprint
@@ -143,6 +145,9 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     params = [resolve(m, profile, request.assignments) for m in methods]
     class_texts, texts_choice = _class_texts(request, spec)
     dataset = open_dataset(protocol.dataset, spec["how_to_get"])
+    if request.assignments:  # profiles as they are were checked by the discovery child
+        pairs = [*zip(methods, params, strict=True), (encoder, encoder_settings)]
+        _check_together([*pairs, (text_encoder, text_settings)], machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     common = [device_choice, profile_choice, encoder_choice, text_choice, texts_choice]
     plans = []
@@ -180,6 +185,21 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
                 )
             )
     return plans
+
+
+def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
+    """Let the plugins' own classes check what the user set; rules between parameters too."""
+    check = [
+        {
+            "target": entry.name,
+            "params_target": entry.spec["params"],
+            "params": settings.values,
+        }
+        for entry, settings in pairs
+    ]
+    with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
+        job = {"kind": "check", "plugin_files": machine.plugin_files, "check": check}
+        run_job(job, Path(folder))
 
 
 def _named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, tuple[str, str, str]]:

@@ -18,8 +18,8 @@ from zsar_bench.views import TextFeatures
 from zsar_encoders._text import PATTERNS, Tower, check_folder, folder_hash, model_files
 
 _HINT = (
-    "Name a model (--set-text model=sentence-transformers/all-mpnet-base-v2) "
-    "or a folder (--set-text model=/path/to/folder)."
+    "Name a model (--set sentence-transformers.model=sentence-transformers/all-mpnet-base-v2) "
+    "or a folder (--set sentence-transformers.model=/path/to/folder)."
 )
 
 
