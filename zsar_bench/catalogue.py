@@ -21,7 +21,7 @@ from typing import Any
 from zsar_bench import __version__
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
-from zsar_bench.paths import home, make_folder, write_json
+from zsar_bench.paths import home, make_folder, write_bytes
 from zsar_bench.registry import KINDS
 
 
@@ -164,7 +164,7 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
     if data is None:
         data = _ask(sources)
         make_folder(cache.parent)
-        write_json(cache, data)
+        write_bytes(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
     return Catalogue(data, files)
 
 

@@ -202,6 +202,9 @@ def _type(field: dict[str, Any]) -> str:
 
 
 def _show_entry(entry: Entry, kind: str, json: bool) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     rows = parameters(entry)
     if json:
         print_json({"kind": kind, "spec": entry.spec, "code": entry.digest, "parameters": rows})
@@ -219,16 +222,15 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
         out.print(f"  {key.replace('_', ' ')}: {text}", markup=False, soft_wrap=False)
     if not rows:
         return
-    profiles = [p for p in entry.profiles if entry.profiles[p]]
-    headings = ("name", "type", "default", *profiles, "meaning")
-    cells = []
+    out.print("\nParameters (--set name=value), with the values of the profiles that differ:")
     for r in rows:
-        special = [
-            str(r[f"profile {p}"]) if r[f"profile {p}"] != r["default"] else "" for p in profiles
+        differ = [
+            f"{p}: {r[f'profile {p}']}" for p in entry.profiles if r[f"profile {p}"] != r["default"]
         ]
-        note = " (runtime: no effect on results)" if r["kind"] == "runtime" else ""
-        cells.append([r["name"], r["type"], r["default"], *special, r["meaning"] + note])
-    print_table("Parameters (--set name=value)", headings, cells)
+        note = "; changes speed only" if r["kind"] == "runtime" else ""
+        out.print(f"  {r['name']} = {r['default']}", style="bold", markup=False, end="")
+        out.print(f"  {', '.join(differ)}  ({r['type']}{note})".replace("    ", "  "), markup=False)
+        out.print(Padding(Text(r["meaning"]), (0, 0, 0, 6)))
 
 
 def _show_protocol(protocol: Any, json: bool) -> None:
