@@ -68,7 +68,8 @@ def print_table(
     for heading in expendable:
         if sum(widths[h] + 3 for h in shown) + 1 <= out.width:
             break
-        shown.remove(heading)
+        if heading in shown:
+            shown.remove(heading)
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in shown:
         table.add_column(heading, overflow="fold", no_wrap=widths[heading] <= 24)
