@@ -59,7 +59,8 @@ class FitContext(Protocol):
 
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
         """Offer a point to continue from. ``tensors`` is called only when one is due
-        (every few seconds); it must hold all state, random generators included."""
+        (every few seconds); it must hold all state, random generators included. The tensors
+        are written before this returns, so live ones are fine."""
 
 
 class Method(Protocol):
@@ -71,14 +72,19 @@ class Method(Protocol):
         """Learn from seen classes only."""
 
     def bind(self, candidates: TextBank) -> None:
-        """Take the candidate classes' texts, in an order of the referee's; no clips yet."""
+        """Take the candidate classes' texts, in an order of the referee's; no clips yet.
+
+        The fields are those of ``run.texts``, in the same order.
+        """
 
     def score(self, inputs: SkeletonInputs) -> Tensor:
         """(N, K) scores of the bound candidates, higher is better, each clip on its own."""
 
-    def state_dict(self) -> State: ...
+    def state_dict(self) -> State:
+        """All that ``bind`` and ``score`` need; copied by the caller, so live tensors are fine."""
 
-    def load_state_dict(self, state: State) -> None: ...
+    def load_state_dict(self, state: State) -> None:
+        """Take a state back, tensors on the run's device, shapes and types unchanged."""
 
 
 class SkeletonEncoder(Protocol):

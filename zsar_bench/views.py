@@ -136,7 +136,14 @@ class SkeletonInputs(_Rows):
 
 @dataclass(frozen=True)
 class TextFeatures(_Rows):
-    """One text a row: ``pooled`` (K, D), ``tokens`` (K, L, D), ``mask`` (K, L), True = real."""
+    """One text a row.
+
+    Attributes:
+        pooled: (K, D).
+        tokens: (K, L, D'); most towers have D' = D. What stands at padded positions is the
+            encoder's own, but may not depend on the other texts.
+        mask: (K, L) bool, True at real tokens.
+    """
 
     pooled: Tensor
     tokens: Tensor

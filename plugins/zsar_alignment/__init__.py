@@ -25,6 +25,7 @@ def register_methods(registry: Registry) -> None:
             paper="B. Romera-Paredes, P. H. S. Torr, An embarrassingly simple approach to "
             "zero-shot learning, ICML 2015",
             text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
         )
     )
     registry.method(
@@ -36,6 +37,7 @@ def register_methods(registry: Registry) -> None:
             paper="after M. Norouzi et al., Zero-shot learning by convex combination of "
             "semantic embeddings, ICLR 2014",
             text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
         )
     )
     registry.method(
@@ -45,5 +47,6 @@ def register_methods(registry: Registry) -> None:
             params="zsar_alignment.chance:Params",
             summary="Random scores, drawn from the seed: what knowing nothing is worth.",
             text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
         )
     )

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch.nn.functional import normalize, one_hot
 
+from zsar_alignment._features import channel_statistics, joined
 from zsar_bench import params as zp
 
 if TYPE_CHECKING:
@@ -90,25 +91,6 @@ def mean_eigenvalue(rows: Tensor) -> float:
     """Mean of the eigenvalues of rows^T rows that can differ from zero; 1 if all are zero."""
     mean = float(rows.square().sum()) / min(rows.shape)
     return mean or 1.0
-
-
-# --- Preprocessing ---------------------------------------------------------------------------
-
-
-def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread (C,) of x (N, C).
-
-    The spread is kept above 1 % of the channels' mean spread: a channel that hardly moved in
-    training would otherwise be blown up by the first unseen class that moves it.
-    """
-    spread = x.std(0, correction=0)
-    floor = float(0.01 * spread.mean())
-    return x.mean(0), spread.clamp_min(floor if floor > 0 else 1.0)
-
-
-def joined(texts: TextBank) -> Tensor:
-    """The text fields of K classes, each of unit length, joined by channel: (K, D) float64."""
-    return torch.cat([normalize(t.pooled.double(), dim=1) for t in texts.fields.values()], dim=1)
 
 
 # --- The method ------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch.nn.functional import normalize
 
+from zsar_alignment._features import channel_statistics, joined
 from zsar_bench import params as zp
 
 if TYPE_CHECKING:
@@ -62,25 +63,13 @@ class Params(zp.Params):
     )
 
 
-# --- Features, texts, mixture ----------------------------------------------------------------
-
-
-def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread (C,) of x (N, C), the spread not below 1 % of the channels' mean spread."""
-    spread = x.std(0, correction=0)
-    floor = float(0.01 * spread.mean())
-    return x.mean(0), spread.clamp_min(floor if floor > 0 else 1.0)
+# --- Class means and mixture -----------------------------------------------------------------
 
 
 def class_means(x: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean of the rows of x (N, C) by label: (classes, C); zero for a class without rows."""
     sums = x.new_zeros(classes, x.shape[1]).index_add_(0, labels, x)
     return sums / torch.bincount(labels, minlength=classes).clamp_min(1).unsqueeze(1)
-
-
-def joined(texts: TextBank) -> Tensor:
-    """The text fields of K classes, each of unit length, joined by channel: (K, D) float64."""
-    return torch.cat([normalize(t.pooled.double(), dim=1) for t in texts.fields.values()], dim=1)
 
 
 def mixture(candidates: Tensor, seen: Tensor, temperature: float, top_k: int) -> Tensor:

@@ -24,6 +24,7 @@ def register_skeleton_encoders(registry: Registry) -> None:
             paper="Yan, Xiong & Lin: Spatial Temporal Graph Convolutional Networks for "
             "Skeleton-Based Action Recognition, AAAI 2018",
             fallback_rank=10,
+            seconds={"laptop": 45, "paper": 3000},
         )
     )
 

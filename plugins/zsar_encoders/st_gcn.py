@@ -22,6 +22,11 @@ Different, and why:
 * Several bodies are encoded one by one in the first body's frame and averaged over those
   present, so that an absent second body does not water down the feature.
 
+How the ``laptop`` values were found: seven settings, one seed, both halves of UTD-MHAD's 22/5,
+judged by the seen classes of the other half's performers (84.9 to 93.6 %). No clip of an unseen
+class took part, but clips of the test performers did: their seen-class accuracy is a little
+optimistic.
+
 Shapes: N clips, C channels, T frames, V joints, B bodies, S classes, K = 3 subsets.
 """
 

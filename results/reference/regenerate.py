@@ -1,0 +1,52 @@
+"""Make the reference runs that are missing, and write their tables to README.md.
+
+    python results/reference/regenerate.py            # runs what is missing, then the tables
+    python results/reference/regenerate.py --tables   # the tables only
+
+The data sets must be imported. Runs are skipped if they are there, so that the script can be
+stopped and started; delete ``runs/`` to make everything anew.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+METHODS = ("tdsm", "eszsl", "prototypes", "chance")
+PROTOCOLS = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9", "purls-utd-mhad-14-13")
+TEXTS = ("a", "b")
+SEEDS = "0-4"
+
+
+def zsar_bench(*words: str) -> str:
+    """Run a command; returns what it printed on standard output."""
+    command = [sys.executable, "-m", "zsar_bench", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def make_runs() -> None:
+    """Every method, protocol and text set, in the order in which shared work is reused."""
+    for protocol in PROTOCOLS:
+        for texts in TEXTS:
+            words = ["--protocol", protocol, "--texts", texts, "--seeds", SEEDS]
+            zsar_bench("run", *METHODS, *words, "--results", str(HERE), "--json")
+            print(f"{protocol}, texts {texts}: done", flush=True)
+
+
+def tables() -> str:
+    """The body of README.md, as ``compare`` prints it."""
+    return zsar_bench("compare", "--results", str(HERE), "--format", "markdown")
+
+
+def main() -> None:
+    """Make the runs unless only the tables are wanted, then write README.md."""
+    if "--tables" not in sys.argv[1:]:
+        make_runs()
+    head = (HERE / "HEAD.md").read_text("utf-8")
+    (HERE / "README.md").write_text(f"{head}\n{tables()}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
