@@ -1,4 +1,4 @@
-"""``python -m zsar_bench``: the same as ``zsar-bench``."""
+"""``python -m zsar_bench`` is ``zsar-bench``."""
 
 from zsar_bench.cli import main
 

@@ -47,10 +47,8 @@ def import_(
     catalogue = load(plugin or ())
     entry = catalogue.find("datasets", name)
     if name in prepared() and not force:
-        raise UserError(
-            f"The data set '{name}' is already imported.",
-            f"To replace it: zsar-bench data import {name} {path} --force",
-        )
+        _report(open_dataset(name).about, json, f"Already imported; {path} was not read.")
+        return
     if not path.expanduser().exists():
         hint = " ".join(entry.spec["how_to_get"].split())
         raise UserError(f"There is no file or folder {path}.", hint)
@@ -67,14 +65,12 @@ def import_(
             folder=str(folder),
             skip_bad=skip_bad,
         )
-        answer = run_job(
-            job, folder, lambda e: progress.update(bar, completed=e["step"], total=e["total"])
-        )
+        run_job(job, folder, lambda e: progress.update(bar, completed=e["step"], total=e["total"]))
         for scrap in folder.glob("import.*"):
             scrap.unlink()
         if force and name in prepared():
             remove(name)
-    _report(open_dataset(name).about, answer["skipped"], json)
+    _report(open_dataset(name).about, json)
 
 
 def _progress(title: str, quiet: bool) -> Progress:
@@ -90,8 +86,8 @@ def _progress(title: str, quiet: bool) -> Progress:
     return Progress(*columns, console=error_console(), disable=quiet, transient=True)
 
 
-def _report(about: dict[str, Any], skipped: list[dict[str, str]], json: bool) -> None:
-    clips = about["clips"]
+def _report(about: dict[str, Any], json: bool, remark: str = "") -> None:
+    clips, skipped = about["clips"], about["skipped"]
     count, expected = len(clips["id"]), about["expected_clips"]
     facts = {
         "dataset": about["name"],
@@ -106,9 +102,11 @@ def _report(about: dict[str, Any], skipped: list[dict[str, str]], json: bool) ->
         print_json(facts)
         return
     out = console()
+    if remark:
+        out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
     out.print(
-        f"Imported [bold]{about['name']}[/]: {count} clips, {facts['classes']} classes, "
-        f"{facts['performers']} performers, {facts['frames']} frames."
+        f"{'In the store' if remark else 'Imported'}: [bold]{about['name']}[/], {count} clips, "
+        f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames."
     )
     if expected and count != expected:
         out.print(f"[yellow]The complete data set has {expected} clips.[/]")

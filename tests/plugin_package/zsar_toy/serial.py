@@ -1,0 +1,12 @@
+"""``toy-serial``: an executor."""
+
+from __future__ import annotations
+
+from zsar_bench.executors.local import LocalExecutor
+
+
+class Serial(LocalExecutor):
+    """The local executor with one worker."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__(1)
