@@ -44,6 +44,7 @@ class FakeContext:
         self.generator: Generator = Generator(self.device).manual_seed(seed)
         self.threads = torch.get_num_threads()
         self.texts = texts
+        self.unseen_texts: TextBank | None = None
         self.encoder: SkeletonEncoder | None = None
         self.workdir = workdir
         self.resume = resume

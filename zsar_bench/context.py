@@ -25,6 +25,7 @@ class Fit:
         device: where tensors live.
         threads: torch's CPU threads.
         texts: seen class texts.
+        unseen_texts: unseen class texts, for the settings that may read them.
         encoder: trained skeleton encoder, for methods that asked for it.
         workdir: the fit's own folder; the checkpoint lies there.
         report: sends one progress message to the parent.
@@ -38,6 +39,7 @@ class Fit:
         device: torch.device,
         threads: int,
         texts: TextBank,
+        unseen_texts: TextBank | None,
         encoder: SkeletonEncoder | None,
         workdir: Path,
         report: Callable[[dict[str, Any]], None],
@@ -49,6 +51,7 @@ class Fit:
         self.device = device
         self.threads = threads
         self.texts = texts
+        self.unseen_texts = unseen_texts
         self.encoder = encoder
         self.workdir = workdir / "own"
         self.workdir.mkdir(exist_ok=True)

@@ -39,6 +39,8 @@ class FitContext(Protocol):
         device: where the views' tensors are.
         threads: CPU threads torch may use.
         texts: the seen classes' texts; empty for an encoder.
+        unseen_texts: the candidates' texts, in no special order, for methods that declare the
+            setting ``class-transductive`` or ``transductive``; None for all others.
         encoder: the trained skeleton encoder of this round, or None.
         workdir: an empty folder of the fit's own.
         resume: ``(step, tensors)`` of the last checkpoint of an interrupted fit, or None.
@@ -49,6 +51,7 @@ class FitContext(Protocol):
     device: device
     threads: int
     texts: TextBank
+    unseen_texts: TextBank | None
     encoder: SkeletonEncoder | None
     workdir: Path
     resume: tuple[int, dict[str, Tensor]] | None
@@ -64,7 +67,11 @@ class FitContext(Protocol):
 
 
 class Method(Protocol):
-    """A zero-shot recogniser. ``fit`` runs in one worker, ``bind`` and ``score`` in another."""
+    """A zero-shot recogniser. ``fit`` runs in one worker, ``bind`` and ``score`` in another.
+
+    A method of the setting ``transductive`` also has ``adapt(inputs)``: called once between
+    ``bind`` and the first ``score`` with all the clips it is going to score.
+    """
 
     def __init__(self, params: Any) -> None: ...
 

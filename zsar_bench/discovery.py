@@ -70,7 +70,10 @@ def _collect(module: Any) -> tuple[Registry, list[str]]:
 def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
     """Import a spec's target and parameters; returns its catalogue entry."""
     target = resolve(spec.target)
-    missing = [duty for duty in DUTIES.get(kind, ()) if not callable(getattr(target, duty, None))]
+    duties = DUTIES.get(kind, ())
+    if getattr(spec, "setting", "") == "transductive":
+        duties = (*duties, "adapt")
+    missing = [duty for duty in duties if not callable(getattr(target, duty, None))]
     if missing:
         raise TypeError(f"{spec.target} lacks {', '.join(missing)}()")
     closure: dict[str, Path] = {}

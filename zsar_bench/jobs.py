@@ -161,11 +161,20 @@ def _context(job: Job, line: Line, texts: TextBank, device: torch.device, encode
         device=device,
         threads=job["threads"],
         texts=texts,
+        unseen_texts=_read_unseen(job, device),
         encoder=encoder,
         workdir=Path(job["workdir"]),
         report=line.progress,
         checkpoint_seconds=job["checkpoint_seconds"],
     )
+
+
+def _read_unseen(job: Job, device: torch.device) -> TextBank | None:
+    """The unseen texts, if the job has them: only for settings that may read them in fit."""
+    from zsar_bench.tensors import read_bank
+
+    path = job.get("unseen_texts")
+    return None if path is None else read_bank(Path(path), job["fields"]).to(device)
 
 
 def _save_state(state: dict[str, torch.Tensor], path: Path) -> None:
@@ -278,12 +287,18 @@ def _run_score(job: Job, line: Line) -> None:
     candidates = read_bank(Path(job["texts"]), job["fields"]).to(device)
     method.bind(candidates)
     line.say({"bound": len(candidates)})
+    adapt = job["adapt"]  # then the first request holds all clips
     for request in line.requests():
         flat, lengths = request.pop("flat", None), request.pop("lengths", None)
         clips = None
         if flat is not None:
             clips = clips_from_flat(flat, lengths.tolist(), layout_from_json(job["layout"]))
         inputs = inputs_from_tensors(request, clips).to(device)
+        if adapt:
+            method.adapt(inputs)
+            adapt = False
+            line.say({"adapted": len(inputs)})
+            continue
         scores = method.score(inputs)
         if tuple(scores.shape) != (len(inputs), len(candidates)):
             raise ValueError(

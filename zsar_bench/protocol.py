@@ -12,10 +12,12 @@ from typing import Any
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import ActionClass, Dataset, read_classes, read_toml
 from zsar_bench.errors import UserError, unknown
+from zsar_bench.registry import NAME
 
 CROSS_FIT = "performer-cross-fit"
 REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
 OPTIONAL = ("confidence", "notes", "aliases")
+SAMPLES = ("rule", "groups", "test_clips")
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def load_protocol(
     for name in data:
         if name not in REQUIRED + OPTIONAL:
             raise unknown(f"field in {path.name}:", name, REQUIRED + OPTIONAL)
+    _check_names(data, where)
     if classes is None:
         spec = catalogue.find("datasets", data["dataset"]).spec
         classes = read_classes(Path(spec["classes"]))
@@ -149,6 +152,16 @@ def load_protocol(
     )
 
 
+def _check_names(data: dict[str, Any], where: str) -> None:
+    if not NAME.fullmatch(str(data["id"])):  # it becomes a folder's name
+        raise UserError(f"{where}: the 'id' {data['id']!r} must match {NAME.pattern}.")
+    if not isinstance(data["dataset"], str):
+        raise UserError(f"{where}: 'dataset' must be the name of a data set.")
+    aliases = data.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):
+        raise UserError(f"{where}: 'aliases' must be a list of names.")
+
+
 def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
     for part in ("seen", "unseen"):
         ids = data[part]
@@ -171,11 +184,15 @@ def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
 def _samples(data: Any, where: str) -> tuple[str, tuple[tuple[str, ...], ...], int]:
     if not isinstance(data, dict) or data.get("rule") != CROSS_FIT:
         raise UserError(f"{where}: samples.rule must be '{CROSS_FIT}'.")
+    for name in data:
+        if name not in SAMPLES:
+            raise unknown(f"entry in 'samples' of {where}:", name, SAMPLES)
     groups = data.get("groups")
-    flat = [s for g in groups for s in g] if isinstance(groups, list) else []
-    if not isinstance(groups, list) or len(groups) < 2 or not all(groups):
+    lists = isinstance(groups, list) and all(isinstance(g, list) and g for g in groups)
+    if not isinstance(groups, list) or not lists or len(groups) < 2:
         raise UserError(f"{where}: samples.groups must hold at least two lists of performers.")
-    if len(flat) != len(set(flat)) or not all(isinstance(s, str) for s in flat):
+    flat = [s for g in groups for s in g]
+    if not all(isinstance(s, str) for s in flat) or len(flat) != len(set(flat)):
         raise UserError(f"{where}: samples.groups must name each performer once, as text.")
     test_clips = data.get("test_clips")
     if not isinstance(test_clips, int) or test_clips < 1:
@@ -211,7 +228,8 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     files = protocol_files(catalogue)
     if name not in files:
         for path in files.values():
-            if name in read_toml(path).get("aliases", ()):
+            aliases = read_toml(path).get("aliases", ())
+            if isinstance(aliases, list) and name in aliases:
                 return load_protocol(path, None, catalogue)
         raise unknown("protocol", name, files, "zsar-bench list protocols")
     protocol = load_protocol(files[name], None, catalogue)

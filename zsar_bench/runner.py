@@ -182,6 +182,10 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
         workdir=str(folder),
         encoder=_encoder_job(plan, encoder),
     )
+    if plan.method.spec["setting"] != "inductive":
+        unseen = folder / "unseen-texts.safetensors"
+        _bank(plan, _shuffled_candidates(plan, encoder.round)[0], unseen)
+        job["unseen_texts"] = str(unseen)
     run_job(job, folder, lambda e: hear({"stage": "fit", **e}))
 
 
@@ -202,12 +206,12 @@ def _score(
     """Scores (n, K) of the round's unseen clips in protocol order; the re-scoring's change."""
     import numpy as np
 
-    unseen = list(plan.protocol.unseen)
     seeds = (plan.run_id, one.name)
-    shuffled = secret_order(len(unseen), "candidates", *seeds)
+    candidates, shuffled = _shuffled_candidates(plan, one)
     order = secret_order(len(one.test_unseen), "clips", *seeds)
     texts = folder / "candidates.safetensors"
-    _bank(plan, [unseen[i] for i in shuffled], texts)
+    _bank(plan, candidates, texts)
+    transductive = plan.method.spec["setting"] == "transductive"
     job = plan.machine.job(
         "score",
         plan.method,
@@ -218,11 +222,14 @@ def _score(
         state=str(folder / "state.safetensors"),
         seed=derive_seed("score", plan.method_seed, plan.encoder_seed, one.name),
         workdir=str(folder),
+        adapt=transductive,
     )
     inputs = read_features(encoder, one.test_unseen, plan.wants)
-    scores = np.empty((len(order), len(unseen)), dtype=np.float32)
+    scores = np.empty((len(order), len(candidates)), dtype=np.float32)
     with Worker(job, folder, hear) as worker:
         worker.answer()  # bound to the candidates; only now may clips come
+        if transductive:
+            worker.ask(_request(plan, encoder, one, inputs, order))
         for start in range(0, len(order), SCORE_CHUNK):
             rows = order[start : start + SCORE_CHUNK]
             scores[rows] = _ask(plan, worker, encoder, one, inputs, rows)
@@ -237,6 +244,31 @@ def _score(
     return np.ascontiguousarray(scores[:, back]), change, len(again)
 
 
+def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[np.int64]]:
+    """The unseen classes in the order a worker gets them, and that order."""
+    unseen = plan.protocol.unseen
+    order = secret_order(len(unseen), "candidates", plan.run_id, one.name)
+    return [unseen[i] for i in order], order
+
+
+def _request(
+    plan: RunPlan,
+    encoder: EncoderPlan,
+    one: Round,
+    inputs: dict[str, Any],
+    rows: NDArray[np.int64],
+) -> bytes:
+    """Some clips as a score worker gets them: features and whatever else the method wants."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    fixed = ("joint", "part", "phase")
+    request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs.items()}
+    if "clips" in plan.wants:
+        request |= flat_clips(encoder.dataset, [one.test_unseen[r] for r in rows])
+    return save(request)
+
+
 def _ask(
     plan: RunPlan,
     worker: Worker,
@@ -247,13 +279,10 @@ def _ask(
 ) -> NDArray[np.float32]:
     """Scores of some clips, in the worker's order of candidates."""
     import numpy as np
-    from safetensors.numpy import load, save
+    from safetensors.numpy import load
 
-    fixed = ("joint", "part", "phase")
-    request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs.items()}
-    if "clips" in plan.wants:
-        request |= flat_clips(encoder.dataset, [one.test_unseen[r] for r in rows])
-    scores: NDArray[np.float32] = load(worker.ask(save(request)))["scores"]
+    answer = worker.ask(_request(plan, encoder, one, inputs, rows))
+    scores: NDArray[np.float32] = load(answer)["scores"]
     bad = int((~np.isfinite(scores)).sum())
     if bad:
         raise RunFailed(f"score() gave {bad} values that are not finite")

@@ -29,10 +29,12 @@ LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
 
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
+_stopping = threading.Event()
 
 
 def stop_all() -> None:
-    """Kill every running worker and its children; used when the user interrupts."""
+    """Kill every running worker and its children, and start no more; the user interrupts."""
+    _stopping.set()
     with _lock:
         for process in _running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -69,6 +71,8 @@ class Worker:
         workdir: Path,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        if _stopping.is_set():
+            raise RunFailed("interrupted")
         self.on_event = on_event
         self.log = workdir / f"{job['kind']}.log"
         job_file = workdir / f"{job['kind']}.job.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -20,9 +22,18 @@ def secret_order(n: int, *parts: object) -> NDArray[np.int64]:
     """
     import numpy as np
 
+    seed = derive_seed(_secret(), *parts)
+    return np.random.default_rng(seed).permutation(n)
+
+
+def _secret() -> str:
+    """The store's key; of several processes that would create it, the first one does."""
     path = make_folder(home()) / "secret"
     if not path.is_file():
-        write_bytes(path, secrets.token_hex(32).encode())
-        path.chmod(0o600)
-    seed = derive_seed(path.read_text("ascii"), *parts)
-    return np.random.default_rng(seed).permutation(n)
+        beside = path.with_name(f".secret.{secrets.token_hex(4)}")
+        write_bytes(beside, secrets.token_hex(32).encode())
+        beside.chmod(0o600)
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+        beside.unlink()
+    return path.read_text("ascii")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ class Pipe:
 
 def main() -> None:
     """Run the job named on the command line."""
+    _die_with_parent()
     line = Pipe(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -81,6 +83,15 @@ def main() -> None:
             line.say({"error": _as_json(error)})
     sys.stderr.flush()
     os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """A parent that is killed takes its workers along (Linux; elsewhere the pipe tells them)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def _as_json(error: BaseException) -> dict[str, str]:

@@ -1,0 +1,210 @@
+"""Shared fixtures: a third party's plugin really installed, and the command line as users run it.
+
+``tests/plugin_package`` (``zsar-toy``) brings a tiny data set ``toy-motion`` (96 clips),
+skeleton encoder ``toy-mean``, text encoder ``toy-hash``, methods ``toy-ridge`` and
+``toy-faulty`` (``--set fault=raise --set at=score``, see ``zsar_toy/methods.py``), protocol
+``toy-4-2`` (32 test clips), metric ``toy-rank``, reporter ``toy-lines``, executor
+``toy-serial`` and a tracker that appends events to the file named by the environment variable
+``ZSAR_BENCH_TOY_EVENTS``. A run of it takes seconds.
+
+Fixtures:
+
+- ``cli(*words, check=0, ...)``: runs ``python -m zsar_bench WORDS`` in a folder of the test's
+  own (so the default ``--results`` is ``tmp_path/results``), with zsar-toy installed and
+  ``toy-motion`` imported; asserts the exit code unless ``check=None``; returns the
+  ``CompletedProcess`` with text. ``cli.run(*words)`` is ``cli("run", "--protocol", "toy-4-2",
+  encoders of the toy, "--quiet", ...)``. ``cli.start(*words)`` gives a ``Popen`` that is
+  killed with its process group when the test ends.
+- Options of all three: ``home=PATH`` (another ``ZSAR_BENCH_HOME``), ``cwd=PATH``,
+  ``env={...}``, ``checkpoint_seconds=0.0`` (a checkpoint every step instead of every ten
+  seconds, for tests that kill a fit).
+- ``toy_site``: the folder zsar-toy is installed in. ``toy_raw``: its 96 raw files, read only.
+- ``toy_home``: a session's shared ``ZSAR_BENCH_HOME`` with ``toy-motion`` imported; encoders and
+  texts of earlier tests are cached there. Never damage it: copy it with ``copy_home``.
+- ``toy_process``: the same for code called in the test's own process (``catalogue.load()``,
+  ``plan_runs``): sets ``ZSAR_BENCH_HOME`` and the import path for one test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+TESTS = Path(__file__).parent
+SHARED_DATA = TESTS.parents[1] / "shared" / "data"  #: real skeletons, where there are any
+TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
+TIMEOUT = 240  #: seconds; far more than any command of a test takes
+
+#: ``python -m zsar_bench`` with another time between checkpoints.
+_WITH_CHECKPOINTS = """
+import sys
+from zsar_bench import environment
+environment.CHECKPOINT_SECONDS = float(sys.argv.pop(1))
+from zsar_bench.cli import main
+main()
+"""
+
+
+def environment(home: Path, site: Path | None, more: dict[str, str] | None = None) -> dict:
+    """Environment of a subprocess: this store, this plugin, nothing of the user's."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("ZSAR_BENCH_", "PYTHON"))}
+    env |= {"ZSAR_BENCH_HOME": str(home), "COLUMNS": "120", "PYTHONDONTWRITEBYTECODE": "1"}
+    env.pop("FORCE_COLOR", None)
+    if site is not None:
+        env["PYTHONPATH"] = str(site)
+    return env | (more or {})
+
+
+class Cli:
+    """Runs ``zsar-bench`` in subprocesses; see the module's docstring."""
+
+    def __init__(self, home: Path, site: Path, cwd: Path) -> None:
+        self.home = home
+        self.site = site
+        self.cwd = cwd
+        self._started: list[subprocess.Popen[str]] = []
+
+    def _prepare(
+        self,
+        words: tuple[object, ...],
+        home: Path | None,
+        cwd: Path | None,
+        env: dict[str, str] | None,
+        checkpoint_seconds: float | None,
+    ) -> dict[str, Any]:
+        entry = ["-m", "zsar_bench"]
+        if checkpoint_seconds is not None:
+            entry = ["-c", _WITH_CHECKPOINTS, str(checkpoint_seconds)]
+        return {
+            "args": [sys.executable, *entry, *map(str, words)],
+            "cwd": cwd or self.cwd,
+            "env": environment(home or self.home, self.site, env),
+            "text": True,
+        }
+
+    def __call__(
+        self,
+        *words: object,
+        check: int | None = 0,
+        home: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        checkpoint_seconds: float | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; asserts that its exit code is ``check``."""
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds)
+        done = subprocess.run(
+            **call, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False
+        )
+        if check is not None:
+            said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            assert done.returncode == check, f"exit code {done.returncode}:\n{said}"
+        return done
+
+    def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        """``zsar-bench run`` on ``toy-4-2`` with the toy's encoders, quietly."""
+        return self("run", *words, "--protocol", "toy-4-2", *TOY_ENCODERS, "--quiet", **options)
+
+    def start(
+        self,
+        *words: object,
+        home: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        checkpoint_seconds: float | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; killed with the test."""
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds)
+        process = subprocess.Popen(
+            **call,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what is still running."""
+        for process in self._started:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which pip has installed zsar-toy."""
+    work = tmp_path_factory.mktemp("zsar-toy")
+    source = shutil.copytree(
+        TESTS / "plugin_package", work / "source", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
+    quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    subprocess.run(
+        [*pip, "--no-index", "--target", str(work / "site"), str(source)],
+        check=True,
+        timeout=TIMEOUT,
+        env=os.environ | quiet,
+    )
+    return work / "site"
+
+
+@pytest.fixture(scope="session")
+def toy_raw(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The raw files of ``toy-motion``."""
+    folder = tmp_path_factory.mktemp("toy-motion") / "raw"
+    subprocess.run(
+        [sys.executable, "-m", "zsar_toy.make", str(folder)],
+        check=True,
+        timeout=TIMEOUT,
+        env=environment(folder, toy_site),
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_home(toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which ``toy-motion`` is imported."""
+    home = tmp_path_factory.mktemp("home") / "zsar-bench"
+    command = Cli(home, toy_site, toy_raw)
+    command("data", "import", "toy-motion", toy_raw, "--quiet")
+    return home
+
+
+@pytest.fixture
+def copy_home(toy_home: Path, tmp_path: Path) -> Path:
+    """A copy of the store that a test may damage."""
+    return shutil.copytree(toy_home, tmp_path / "copied-home")
+
+
+@pytest.fixture
+def cli(toy_home: Path, toy_site: Path, tmp_path: Path) -> Iterator[Cli]:
+    """Runs ``zsar-bench``; see the module's docstring."""
+    command = Cli(toy_home, toy_site, tmp_path)
+    yield command
+    command.close()
+
+
+@pytest.fixture
+def toy_process(
+    toy_home: Path, toy_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """This process sees zsar-toy and the shared store, and stands in an empty folder."""
+    monkeypatch.syspath_prepend(str(toy_site))
+    monkeypatch.setenv("PYTHONPATH", str(toy_site))
+    monkeypatch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+    monkeypatch.chdir(tmp_path)
+    return toy_home

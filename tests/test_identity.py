@@ -1,0 +1,307 @@
+"""When two runs are the same run: pinned digests, and what does and does not change them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zsar_bench import identity
+from zsar_bench.catalogue import Entry
+from zsar_bench.datasets import ActionClass, Dataset
+from zsar_bench.environment import Machine
+from zsar_bench.features import EncoderPlan
+from zsar_bench.identity import derive_seed, digest, key
+from zsar_bench.protocol import CROSS_FIT, Protocol
+from zsar_bench.runner import RunPlan
+from zsar_bench.settings import Settings
+from zsar_bench.text_features import TextPlan
+from zsar_bench.texts import ClassTexts
+
+FIXED: dict[str, Any] = {
+    "version": 1,
+    "protocol": "p" * 64,
+    "method": {"name": "a-method", "code": "c" * 64, "params": {"width": 64, "rate": 0.001}},
+    "features": ["0123456789abcdef", "fedcba9876543210"],
+    "texts": {"features": "00ff00ff00ff00ff", "classes": "t" * 64, "fields": ["motion", "name"]},
+    "rule": "last",
+    "seeds": [0, 3],
+    "precision": "float32",
+    "machine": {"device": "cpu", "threads": 1},
+}
+
+# --- Pinned ------------------------------------------------------------------------------------
+# A failure here means that every stored run gets a new identity. If that is meant (the harness
+# computes something else from the same inputs), raise identity.VERSION and pin the new values.
+
+
+def test_the_version_is_pinned() -> None:
+    assert identity.VERSION == 1
+
+
+def test_the_run_id_is_pinned() -> None:
+    assert digest(FIXED)[:16] == "32783af45b0af830"
+
+
+def test_the_canonical_form_is_pinned() -> None:
+    text = '{"a":[1,2.5,null,true,"\\u00e4"],"b":{"c":{}}}'
+    value = {"b": {"c": {}}, "a": [1, 2.5, None, True, "ä"]}
+    assert digest(value) == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def test_keys_are_pinned() -> None:
+    assert key("encoder", seed=1, code="abc") == "096679a6ed4c5604"
+    whole = {"version": 1, "kind": "encoder", "seed": 1, "code": "abc"}
+    assert key("encoder", seed=1, code="abc") == digest(whole)[:16]
+
+
+@pytest.mark.parametrize(
+    ("parts", "seed"),
+    [
+        (("encoder", 0, "half-1"), 3_674_458_938_382_322_957),
+        (("encoder", 1, "half-1"), 820_053_444_516_799_478),
+        (("method", 0, 0, "half-2"), 8_256_561_487_113_343_119),
+        ((), 724_655_455_495_936_113),
+    ],
+)
+def test_derived_seeds_are_pinned(parts: tuple[object, ...], seed: int) -> None:
+    assert derive_seed(*parts) == seed
+
+
+def test_derived_seeds_fit_into_every_generator() -> None:
+    seeds = [derive_seed("any", n) for n in range(2000)]
+    assert len(set(seeds)) == 2000
+    assert all(0 <= s < 2**63 for s in seeds)
+    assert max(seeds) > 2**62  # not cut to fewer bits
+
+
+# --- The canonical form ------------------------------------------------------------------------
+
+
+def test_the_order_of_keys_does_not_count_but_that_of_lists_does() -> None:
+    backwards = {k: FIXED[k] for k in reversed(FIXED)}
+    backwards["method"] = {k: FIXED["method"][k] for k in reversed(FIXED["method"])}
+    assert digest(backwards) == digest(FIXED)
+    assert digest(FIXED | {"seeds": [3, 0]}) != digest(FIXED)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_without_a_canonical_form_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest({"params": [value]})
+
+
+def test_types_are_told_apart() -> None:
+    values: list[Any] = [1, 1.5, "1", True, None, [1], {"1": 1}, [], {}, ""]
+    assert len({digest(v) for v in values}) == len(values)
+
+
+def test_kinds_of_computation_are_told_apart() -> None:
+    assert key("encoder", seed=0) != key("texts", seed=0)
+
+
+# --- Whole plans -------------------------------------------------------------------------------
+
+CLASSES = tuple(ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 5))
+SEEN, UNSEEN = ("a1", "a2", "a3"), ("a4",)
+DATASET = Dataset(
+    Path("nowhere"),
+    {
+        "name": "made",
+        "clips": {
+            "id": [f"a{c}_s{s}" for c in range(1, 5) for s in (1, 2)],
+            "class": [f"a{c}" for c in range(1, 5) for _ in (1, 2)],
+            "subject": ["1", "2"] * 4,
+            "shard": [f"a{c}_{s}.npy" for c in range(1, 5) for s in (1, 2)],
+            "start": [0] * 8,
+            "frames": [5] * 8,
+        },
+        "shards": {},
+        "layout": {},
+        "classes": [],
+    },
+)
+PROTOCOL = Protocol(
+    id="made-3-1",
+    title="",
+    dataset="made",
+    family="",
+    source="",
+    confidence="",
+    notes="",
+    aliases=(),
+    seen=SEEN,
+    unseen=UNSEEN,
+    rule=CROSS_FIT,
+    groups=(("1",), ("2",)),
+    test_clips=2,
+    classes=CLASSES,
+)
+TEXTS = ClassTexts("a", 1, {f: {c.id: f"{f} {c.id}" for c in CLASSES} for f in ("name", "motion")})
+
+
+def entry(kind: str, name: str, code: str = "c" * 64) -> Entry:
+    return Entry(kind, name, "toy", code, {"wants": []}, {}, {})
+
+
+def settings(**science: Any) -> Settings:
+    return Settings("paper", science, {"batch": 8})
+
+
+def encoders(
+    code: str = "e" * 64,
+    seed: int = 0,
+    science: dict[str, Any] | None = None,
+    data: Dataset = DATASET,
+    machine: Machine | None = None,
+    protocol: Protocol = PROTOCOL,
+) -> tuple[EncoderPlan, ...]:
+    return tuple(
+        EncoderPlan(
+            entry("skeleton_encoders", "net", code),
+            Settings("paper", science or {"width": 4}, {"batch": 8}),
+            data,
+            one,
+            protocol.seen,
+            seed,
+            machine or Machine("cpu", 1),
+        )
+        for one in protocol.rounds(data)
+    )
+
+
+def text_plan(**changes: Any) -> TextPlan:
+    plan = TextPlan(
+        entry("text_encoders", "tower", "f" * 64),
+        settings(size=3),
+        "weights-1",
+        ("one text", "another"),
+        Machine("cpu", 1),
+    )
+    return replace(plan, **changes)
+
+
+def plan(**changes: Any) -> RunPlan:
+    base = RunPlan(
+        protocol=PROTOCOL,
+        method=entry("methods", "toy"),
+        params=settings(rate=0.1),
+        encoders=encoders(),
+        texts=text_plan(),
+        class_texts=TEXTS,
+        fields=("motion", "name"),
+        rule="last",
+        encoder_seed=0,
+        method_seed=0,
+        machine=Machine("cpu", 1),
+        results=Path("results"),
+    )
+    return replace(base, **changes)
+
+
+def other_data() -> Dataset:
+    clips = DATASET.clips | {"frames": [5] * 7 + [6]}
+    return Dataset(Path("nowhere"), DATASET.about | {"clips": clips})
+
+
+CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
+    "method": lambda: {"method": entry("methods", "other")},
+    "method code": lambda: {"method": entry("methods", "toy", "d" * 64)},
+    "science param": lambda: {"params": settings(rate=0.2)},
+    "another science param": lambda: {"params": settings(rate=0.1, extra=None)},
+    "encoder code": lambda: {"encoders": encoders(code="9" * 64)},
+    "encoder param": lambda: {"encoders": encoders(science={"width": 5})},
+    "encoder seed of the features": lambda: {"encoders": encoders(seed=1)},
+    "data": lambda: {"encoders": encoders(data=other_data())},
+    "encoder seed": lambda: {"encoder_seed": 1},
+    "method seed": lambda: {"method_seed": 1},
+    "both seeds": lambda: {"encoder_seed": 1, "method_seed": 1},
+    "text encoder code": lambda: {"texts": text_plan(entry=entry("text_encoders", "tower"))},
+    "text encoder param": lambda: {"texts": text_plan(settings=settings(size=4))},
+    "text encoder weights": lambda: {"texts": text_plan(fingerprint="weights-2")},
+    "text of a class": lambda: {
+        "class_texts": ClassTexts(
+            "a", 1, {**TEXTS.fields, "motion": {**TEXTS.fields["motion"], "a4": "other words"}}
+        )
+    },
+    "texts exchanged between classes": lambda: {
+        "class_texts": ClassTexts(
+            "a",
+            1,
+            {**TEXTS.fields, "motion": {**TEXTS.fields["motion"], "a4": "motion a3", "a3": "m a4"}},
+        )
+    },
+    "fields": lambda: {"fields": ("motion",)},
+    "order of fields": lambda: {"fields": ("name", "motion")},
+    "rule": lambda: {"rule": "seen-val"},
+    "threads": lambda: {"machine": Machine("cpu", 2)},
+    "device": lambda: {"machine": Machine("cuda", 1)},
+    "unseen classes": lambda: {
+        "protocol": replace(PROTOCOL, seen=("a1", "a2"), unseen=("a3", "a4"))
+    },
+    "performers of the halves": lambda: {
+        "protocol": replace(PROTOCOL, groups=(("1",), ("2", "3")))
+    },
+}
+
+
+def test_every_part_of_the_identity_changes_the_run() -> None:
+    ids = {"": plan().run_id} | {name: plan(**make()).run_id for name, make in CHANGES.items()}
+    assert all(len(i) == 16 and set(i) <= set("0123456789abcdef") for i in ids.values())
+    by_id: dict[str, list[str]] = {}
+    for name, run_id in ids.items():
+        by_id.setdefault(run_id, []).append(name)
+    assert [names for names in by_id.values() if len(names) > 1] == []
+
+
+def test_mixed_precision_is_another_run() -> None:
+    on = plan(machine=Machine("cuda", 1), params=settings(amp=True))
+    off = plan(machine=Machine("cuda", 1), params=settings(amp=False))
+    assert on.precision == "mixed"
+    assert off.precision == "float32"
+    assert plan(params=settings(amp=True)).precision == "float32"  # never on a CPU
+    assert on.identity["precision"] != off.identity["precision"]
+
+
+SAME: dict[str, Callable[[], dict[str, Any]]] = {
+    "runtime param": lambda: {"params": Settings("paper", {"rate": 0.1}, {"batch": 99})},
+    "name of the profile": lambda: {"params": Settings("laptop", {"rate": 0.1}, {"batch": 8})},
+    "results folder": lambda: {"results": Path("elsewhere")},
+    "reasons of choices": lambda: {"choices": (("device", "cpu", "named"),)},
+    "metrics of plugins": lambda: {"metric_entries": (entry("metrics", "theirs"),)},
+    "runtime param of the encoder": lambda: {
+        "encoders": tuple(
+            replace(e, settings=Settings("laptop", {"width": 4}, {"batch": 1})) for e in encoders()
+        )
+    },
+    "name of the accelerator": lambda: {"machine": Machine("cpu", 1, "some name")},
+    "words about the protocol": lambda: {"protocol": replace(PROTOCOL, title="T", notes="N")},
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_cannot_change_a_score_keeps_the_run(name: str) -> None:
+    assert plan(**SAME[name]()).run_id == plan().run_id
+
+
+def test_where_a_run_lives() -> None:
+    one = plan(results=Path("some") / "where")
+    assert one.folder == Path("some/where/runs/made-3-1/toy") / one.run_id
+    assert one.part.parent == one.folder.parent
+    assert one.part.name.startswith(".")  # never taken for a finished run
+
+
+def test_the_features_of_the_two_halves_have_different_keys() -> None:
+    first, second = encoders()
+    assert first.key != second.key
+    assert first.key == encoders()[0].key
+
+
+def test_one_digest_a_prepared_data_set() -> None:
+    assert DATASET.digest == Dataset(Path("moved"), DATASET.about | {"skipped": []}).digest
+    assert DATASET.digest != other_data().digest

@@ -1,0 +1,316 @@
+"""Protocol files: what is refused at load and how, lookup, and which clips train and test."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zsar_bench.catalogue import Catalogue
+from zsar_bench.datasets import ActionClass, Dataset
+from zsar_bench.errors import UserError
+from zsar_bench.protocol import Protocol, find_protocol, load_protocol
+
+CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
+FIELDS: dict[str, Any] = {
+    "id": "made-4-2",
+    "title": "Made 4/2",
+    "dataset": "made",
+    "family": "tests",
+    "source": "this file",
+    "aliases": ["made", "an official long name"],
+    "seen": ["a6", "a1", "a3", "a4"],
+    "unseen": ["a5", "a2"],
+    "samples": {
+        "rule": "performer-cross-fit",
+        "groups": [["1", "3"], ["2", "4"]],
+        "test_clips": 8,
+    },
+}
+
+
+def toml(value: Any) -> str:
+    """A TOML inline value; JSON is one for what these tests hold, tables apart."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)
+
+
+def write(folder: Path, name: str = "made-4-2", **changes: Any) -> Path:
+    """A protocol file with some fields changed; ``None`` leaves a field out."""
+    values = {k: v for k, v in (FIELDS | changes).items() if v is not None}
+    path = folder / f"{name}.toml"
+    path.write_text("".join(f"{k} = {toml(v)}\n" for k, v in values.items()), "utf-8")
+    return path
+
+
+def catalogue(*folders: Path, classes: Path | None = None) -> Catalogue:
+    """A catalogue of these protocol folders and the data set ``made``."""
+    spec = {"name": "made", "plugin": "toy", "digest": "", "classes": str(classes)}
+    return Catalogue(
+        {
+            "protocol_folders": [str(f) for f in folders],
+            "datasets": {"made": spec},
+            "conflicts": {},
+            "plugins": [],
+        },
+        [],
+    )
+
+
+def load(path: Path) -> Protocol:
+    return load_protocol(path, CLASSES, catalogue())
+
+
+def refusal(path: Path) -> UserError:
+    """The error of a file, which always names the file."""
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert path.name in caught.value.what
+    assert "\n" not in caught.value.what.rstrip("\n")
+    return caught.value
+
+
+# --- Files that are fine -----------------------------------------------------------------------
+
+
+def test_a_sound_file(tmp_path: Path) -> None:
+    one = load(write(tmp_path, confidence="sure", notes="Notes."))
+    assert (one.id, one.title, one.dataset) == ("made-4-2", "Made 4/2", "made")
+    assert (one.family, one.source, one.confidence, one.notes) == (
+        "tests",
+        "this file",
+        "sure",
+        "Notes.",
+    )
+    assert one.aliases == ("made", "an official long name")
+    assert one.seen == ("a1", "a3", "a4", "a6")  # in the data set's order, not the file's
+    assert one.unseen == ("a2", "a5")
+    assert one.groups == (("1", "3"), ("2", "4"))
+    assert one.rule == "performer-cross-fit"
+    assert one.test_clips == 8
+    assert [c.id for c in one.classes] == [c.id for c in CLASSES]
+
+
+def test_optional_fields_may_be_missing(tmp_path: Path) -> None:
+    one = load(write(tmp_path, aliases=None))
+    assert (one.confidence, one.notes, one.aliases) == ("", "", ())
+
+
+def test_the_digest_is_of_what_decides_the_clips(tmp_path: Path) -> None:
+    base = load(write(tmp_path)).digest
+    assert load(write(tmp_path, seen=["a1", "a3", "a4", "a6"], unseen=["a2", "a5"])).digest == base
+    assert load(write(tmp_path, title="Another", notes="More", aliases=None)).digest == base
+    other = FIELDS["samples"] | {"groups": [["1", "4"], ["2", "3"]]}
+    assert load(write(tmp_path, samples=other)).digest != base
+    assert load(write(tmp_path, seen=["a1", "a3", "a4"], unseen=["a2", "a5", "a6"])).digest != base
+
+
+# --- Files that are refused --------------------------------------------------------------------
+
+CLASS_FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "overlapping": ({"unseen": ["a2", "a5", "a3"]}, ["a3", "both seen and unseen"]),
+    "missing": ({"seen": ["a1", "a4", "a6"]}, ["a3", "neither seen nor unseen"]),
+    "unknown seen": ({"seen": ["a1", "a3", "a4", "a66"]}, ["'a66'", "'seen'", "a6"]),
+    "unknown unseen": ({"unseen": ["a2", "b5"]}, ["'b5'", "'unseen'", "a5"]),
+    "repeated seen": ({"seen": ["a1", "a3", "a4", "a6", "a4"]}, ["'seen' repeats a4"]),
+    "repeated unseen": ({"unseen": ["a2", "a5", "a2"]}, ["'unseen' repeats a2"]),
+    "numbers": ({"unseen": [2, 5]}, ["'2'", "'unseen'"]),
+    "lists of lists": ({"unseen": [["a2"], ["a5"]]}, ["a2", "'unseen'"]),
+    "no unseen": ({"unseen": []}, ["'unseen' must be a list of class ids, and not empty"]),
+    "seen is text": ({"seen": "a1 a3 a4 a6"}, ["'seen' must be a list"]),
+}
+
+
+@pytest.mark.parametrize("fault", CLASS_FAULTS)
+def test_faulty_class_lists_are_refused(fault: str, tmp_path: Path) -> None:
+    changes, words = CLASS_FAULTS[fault]
+    message = str(refusal(write(tmp_path, **changes)))
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("name", [f for f in FIELDS if f != "aliases"])
+def test_every_required_field_is_missed(name: str, tmp_path: Path) -> None:
+    assert f"'{name}' is missing" in refusal(write(tmp_path, **{name: None})).what
+
+
+def test_an_unknown_field_suggests_the_nearest(tmp_path: Path) -> None:
+    error = refusal(write(tmp_path, unsen=["a2"]))
+    assert "'unsen'" in error.what
+    assert "unseen" in error.hint
+
+
+SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
+    "another rule": (FIELDS["samples"] | {"rule": "cross-subject"}, "samples.rule"),
+    "not a table": ("performer-cross-fit", "samples.rule"),
+    "no rule": ({"groups": [["1"], ["2"]], "test_clips": 1}, "samples.rule"),
+    "no groups": ({"rule": "performer-cross-fit", "test_clips": 1}, "samples.groups"),
+    "one group": (FIELDS["samples"] | {"groups": [["1", "2"]]}, "samples.groups"),
+    "an empty group": (FIELDS["samples"] | {"groups": [["1"], []]}, "samples.groups"),
+    "a performer twice": (FIELDS["samples"] | {"groups": [["1", "2"], ["2"]]}, "samples.groups"),
+    "performers as numbers": (FIELDS["samples"] | {"groups": [[1], [2]]}, "samples.groups"),
+    "performers in lists": (FIELDS["samples"] | {"groups": [[["1"]], ["2"]]}, "samples.groups"),
+    "groups of text": (FIELDS["samples"] | {"groups": ["13", "24"]}, "samples.groups"),
+    "groups of numbers": (FIELDS["samples"] | {"groups": [1, 2]}, "samples.groups"),
+    "no count": ({"rule": "performer-cross-fit", "groups": [["1"], ["2"]]}, "samples.test_clips"),
+    "count of nothing": (FIELDS["samples"] | {"test_clips": 0}, "samples.test_clips"),
+    "count as text": (FIELDS["samples"] | {"test_clips": "8"}, "samples.test_clips"),
+    "a misspelt entry": (FIELDS["samples"] | {"test_clip": 8}, "test_clip"),
+}
+
+
+@pytest.mark.parametrize("fault", SAMPLE_FAULTS)
+def test_faulty_sample_rules_are_refused(fault: str, tmp_path: Path) -> None:
+    samples, field = SAMPLE_FAULTS[fault]
+    assert field in refusal(write(tmp_path, samples=samples)).what
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "../elsewhere"), ("id", "a b"), ("id", ""), ("aliases", "made"), ("aliases", [1])],
+)
+def test_names_that_could_not_be_names_are_refused(field: str, value: Any, tmp_path: Path) -> None:
+    assert f"'{field}'" in refusal(write(tmp_path, **{field: value})).what
+
+
+@pytest.mark.parametrize(
+    "content", [b"id = ", b"\xff\xfe", b"id = 1\nid = 2\n", b"PK\x03\x04", b"seen = [a1]"]
+)
+def test_what_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "made-4-2.toml"
+    path.write_bytes(content)
+    assert "not valid TOML" in refusal(path).what
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "Cannot read" in refusal(tmp_path / "none.toml").what
+
+
+def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_protocol(write(tmp_path, dataset="mad"), None, catalogue())
+    assert "'mad'" in caught.value.what
+    assert "made" in caught.value.hint
+
+
+# --- Lookup ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Catalogue:
+    """A catalogue with ``made-4-2`` and ``made-3-3``."""
+    classes = tmp_path / "classes.toml"
+    classes.write_text("".join(f'[[class]]\nid = "{c.id}"\nname = "{c.name}"\n' for c in CLASSES))
+    folder = tmp_path / "protocols"
+    folder.mkdir()
+    write(folder)
+    three = {"seen": ["a1", "a2", "a3"], "unseen": ["a4", "a5", "a6"], "aliases": None}
+    write(folder, "made-3-3", id="made-3-3", **three)
+    return catalogue(folder, classes=classes)
+
+
+@pytest.mark.parametrize("name", ["made-4-2", "made", "an official long name"])
+def test_found_by_id_and_by_alias(name: str, known: Catalogue) -> None:
+    one = find_protocol(name, known)
+    assert one.id == "made-4-2"
+    assert [c.name for c in one.classes] == [c.name for c in CLASSES]
+
+
+def test_found_by_file(known: Catalogue, tmp_path: Path) -> None:
+    path = write(tmp_path, "my-own", id="my-own")
+    assert find_protocol(str(path), known).id == "my-own"
+
+
+def test_a_near_miss_is_suggested(known: Catalogue) -> None:
+    with pytest.raises(UserError) as caught:
+        find_protocol("made-42", known)
+    assert caught.value.what == "Unknown protocol 'made-42'."
+    assert "Did you mean made-4-2" in caught.value.hint
+    assert "zsar-bench list protocols" in caught.value.hint
+
+
+def test_far_off_the_known_are_listed(known: Catalogue) -> None:
+    with pytest.raises(UserError) as caught:
+        find_protocol("zzz", known)
+    assert "Known: made-3-3, made-4-2." in caught.value.hint
+
+
+def test_an_id_must_be_its_files_name(known: Catalogue, tmp_path: Path) -> None:
+    write(tmp_path / "protocols", "other-name")
+    with pytest.raises(UserError, match="is not its file's name"):
+        find_protocol("other-name", known)
+
+
+def test_two_files_for_one_id_are_refused(known: Catalogue, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    write(second)
+    known.data["protocol_folders"].append(str(second))
+    with pytest.raises(UserError) as caught:
+        find_protocol("made-3-3", known)
+    assert caught.value.what.count("made-4-2.toml") == 2
+
+
+# --- Rounds ------------------------------------------------------------------------------------
+
+CLIPS = list(itertools.product([c.id for c in CLASSES], "12345", (1, 2)))  # 5 is in no group
+
+
+def dataset(rows: list[tuple[str, str, int]]) -> Dataset:
+    columns = {
+        "id": [f"{c}_s{s}_t{t}" for c, s, t in rows],
+        "class": [c for c, _, _ in rows],
+        "subject": [s for _, s, _ in rows],
+        "shard": [f"{c}_{s}.npy" for c, s, _ in rows],
+        "start": [10 * (t - 1) for _, _, t in rows],
+        "frames": [10] * len(rows),
+    }
+    return Dataset(Path("nowhere"), {"name": "made", "clips": columns})
+
+
+def test_the_rounds_of_a_cross_fit(tmp_path: Path) -> None:
+    data = dataset(CLIPS)
+    first, second = load(write(tmp_path)).rounds(data)
+    assert (first.name, second.name) == ("half-1", "half-2")
+
+    def named(index: list[int]) -> set[str]:
+        assert len(set(index)) == len(index)
+        return {data.clips["id"][i] for i in index}
+
+    def ids(classes: str, subjects: str) -> set[str]:
+        return {f"a{c}_s{s}_t{t}" for c in classes for s in subjects for t in (1, 2)}
+
+    assert named(first.train) == ids("1346", "24")
+    assert named(first.test_unseen) == ids("25", "13")
+    assert named(first.test_seen) == ids("1346", "13")
+    assert named(second.train) == ids("1346", "13")
+    assert named(second.test_unseen) == ids("25", "24")
+    assert named(second.test_seen) == ids("1346", "24")
+
+
+def test_three_groups_are_three_rounds(tmp_path: Path) -> None:
+    samples = FIELDS["samples"] | {"groups": [["1"], ["2", "3"], ["4"]]}
+    rounds = load(write(tmp_path, samples=samples)).rounds(dataset(CLIPS))
+    assert [r.name for r in rounds] == ["group-1", "group-2", "group-3"]
+    of = dataset(CLIPS).clips["subject"]
+    assert [{of[i] for i in r.train} for r in rounds] == [set("234"), set("14"), set("123")]
+    assert [{of[i] for i in r.test_unseen} for r in rounds] == [set("1"), set("23"), set("4")]
+
+
+def test_without_training_clips_of_a_class_there_is_no_round(tmp_path: Path) -> None:
+    rows = [r for r in CLIPS if not (r[0] == "a3" and r[1] in "24")]
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path)).rounds(dataset(rows))
+    assert "half-1" in caught.value.what
+    assert "no training clips of a3" in caught.value.what
+    assert "zsar-bench data import made" in caught.value.hint
+
+
+def test_without_test_clips_there_is_no_round(tmp_path: Path) -> None:
+    rows = [r for r in CLIPS if not (r[0] in ("a2", "a5") and r[1] in "24")]
+    with pytest.raises(UserError, match="half-2: the imported data has no test clips"):
+        load(write(tmp_path)).rounds(dataset(rows))
