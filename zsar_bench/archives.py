@@ -61,7 +61,7 @@ def _read_file(path: Path) -> bytes:
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is not a readable zip archive: {error}.",
             "Download it again, or unpack it and give the folder.",

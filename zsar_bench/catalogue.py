@@ -163,8 +163,10 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
     data = None if refresh else _cached(cache)
     if data is None:
         data = _ask(sources)
-        make_folder(cache.parent)
-        write_bytes(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
+        # A broken plugin is asked again: the files that would mend it are not all known.
+        if all(row["status"] == "ok" for row in data["plugins"]):
+            make_folder(cache.parent)
+            write_bytes(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
     return Catalogue(data, files)
 
 
@@ -203,10 +205,12 @@ def _cached(path: Path) -> dict[str, Any] | None:
 
 def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
     child = subprocess.run(
-        [sys.executable, "-m", "zsar_bench.discovery"],
+        # -P: the folder the user happens to stand in is no place to import from.
+        [sys.executable, "-P", "-m", "zsar_bench.discovery"],
         input=json.dumps({"sources": sources}).encode(),
         capture_output=True,
         check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     try:
         data: dict[str, Any] = json.loads(child.stdout)

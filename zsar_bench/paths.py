@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from zsar_bench.errors import UserError
 
@@ -100,10 +100,24 @@ def rename_folder(beside: Path, final: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; others that want it wait. A dead holder holds nothing."""
+    """Hold a folder, which is there from then on; other threads and processes wait.
+
+    A dead holder holds nothing. A holder may delete the folder: who waited gets a new one.
+    """
+    with _lock(folder):
+        yield
+
+
+def _lock(folder: Path) -> IO[str]:
     import fcntl
 
-    make_folder(folder)
-    with (folder / ".lock").open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
+    while True:
+        make_folder(folder)
+        try:
+            file = (folder / ".lock").open("w")
+        except FileNotFoundError:  # deleted since the line before
+            continue
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # deleted while we waited

@@ -79,7 +79,8 @@ class Worker:
         job_file.write_text(json.dumps(job, indent=1, default=str), "utf-8")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "zsar_bench.worker", str(job_file)],
+                # -P: nothing is imported from the working folder, which plugins may write to.
+                [sys.executable, "-P", "-m", "zsar_bench.worker", str(job_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

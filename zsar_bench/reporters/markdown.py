@@ -12,14 +12,12 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
     """One heading, table and caption a section; ``width`` and ``color`` have no effect."""
     blocks = []
     for section in comparison["sections"]:
-        rows = []
-        for row in section["rows"]:
-            cells = wording.cells(row)
+        headings, cells, _ = wording.grid(section)
+        for row, by_heading in zip(section["rows"], cells, strict=True):
             if row["best"]:
-                cells[4] = f"**{cells[4]}**"
-            rows.append(cells)
+                by_heading["micro"] = f"**{by_heading['micro']}**"
         blocks.append(f"### {_safe(wording.title(section))}")
-        blocks.append(_table(wording.HEADINGS, rows))
+        blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append("\n".join(f"{line}  " for line in wording.caption(section)).rstrip())
     if comparison["published"]:
         blocks.append("### Published, for reference only")

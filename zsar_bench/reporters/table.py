@@ -12,8 +12,8 @@ from rich.text import Text
 from zsar_bench.reporters import wording
 from zsar_bench.reporters.markdown import remarks
 
-#: Columns left out first where the terminal is narrow.
-EXPENDABLE = ("rule", "encoder", "sd meth", "time", "texts", "> chance", "n", "sd enc", "seeds")
+#: Columns left out first where the terminal is narrow; none says what a row is about.
+EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = ("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval")
 
 
@@ -43,32 +43,25 @@ def _lines(texts: list[str]) -> list[Text]:
 
 
 def _section(section: dict[str, Any], width: int) -> Table:
-    rows = [wording.cells(row) for row in section["rows"]]
-    shown = _fitting(rows, width)
+    headings, rows, _ = wording.grid(section)
+    headings = _fitting(headings, rows, width)
     table = Table(title=wording.title(section), title_justify="left", title_style="bold")
-    for heading in shown:
-        table.add_column(
-            heading,
-            justify="right" if heading in RIGHT else "left",
-            no_wrap=heading != "texts",
-            overflow="fold",
-        )
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
     for row, cells in zip(section["rows"], rows, strict=True):
-        by_heading = dict(zip(wording.HEADINGS, cells, strict=True))
         style = "bold" if row["best"] else ""
-        table.add_row(*(Text(by_heading[h], style=style) for h in shown))
+        table.add_row(*(Text(cells[h], style=style) for h in headings))
     return table
 
 
-def _fitting(rows: list[list[str]], width: int) -> list[str]:
+def _fitting(headings: list[str], rows: list[dict[str, str]], width: int) -> list[str]:
     """The headings that fit into ``width``, expendable ones dropped in order."""
-    shown = list(wording.HEADINGS)
-    widths = {h: max(len(h), *(len(r[i]) for r in rows)) for i, h in enumerate(wording.HEADINGS)}
-    widths["texts"] = min(widths["texts"], 34)
+    shown = list(headings)
     for heading in EXPENDABLE:
-        if sum(widths[h] + 3 for h in shown) + 1 <= width:
+        if sum(max(len(h), *(len(r[h]) for r in rows)) + 3 for h in shown) + 1 <= width:
             break
-        shown.remove(heading)
+        if heading in shown:
+            shown.remove(heading)
     return shown
 
 

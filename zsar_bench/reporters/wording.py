@@ -8,8 +8,11 @@ Json = dict[str, Any]
 
 HEADINGS = (
     "method",
+    "profile",
     "encoder",
     "texts",
+    "fields",
+    "text encoder",
     "seeds",
     "micro",
     "macro",
@@ -19,8 +22,11 @@ HEADINGS = (
     "> chance",
     "n",
     "rule",
+    "on",
     "time",
 )
+#: What a row is about. Said once below the table where all rows agree, never left out.
+ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "seeds", "n", "rule", "on")
 
 
 def percent(value: float | None) -> str:
@@ -48,41 +54,57 @@ def title(section: Json) -> str:
     return " - ".join([section["protocol"], *extra])
 
 
-def cells(row: Json) -> list[str]:
-    """One row's cells, in the order of ``HEADINGS``."""
+def cells(row: Json) -> dict[str, str]:
+    """One row's cells by heading."""
     low_high = row["interval"]
-    interval = f"{percent(low_high['low'])} to {percent(low_high['high'])}" if low_high else "-"
     name = row["method"] + (f" ({row['variant']})" if row["variant"] else "")
-    beats = {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]]
     seeds = str(row["seeds"])
     if row["spread_excludes_encoder"]:
         seeds += " (spread excludes the encoder)"
-    return [
-        name + (" †" if row["not_shown_to_differ"] else ""),
-        row["encoder"],
-        f"{row['texts']}: {'+'.join(row['text_fields'])} / {row['text_encoder']}",
-        seeds,
-        percent(row["micro"]),
-        percent(row["macro"]),
-        percent(row["sd_encoder"]),
-        percent(row["sd_method"]),
-        interval,
-        beats,
-        str(row["clips"]),
-        row["rule"],
-        seconds(row["seconds"]),
-    ]
+    return {
+        "method": name + (" †" if row["not_shown_to_differ"] else ""),
+        "profile": row["profile"],
+        "encoder": row["encoder"],
+        "texts": row["texts"],
+        "fields": "+".join(row["text_fields"]),
+        "text encoder": row["text_encoder"],
+        "seeds": seeds,
+        "micro": percent(row["micro"]),
+        "macro": percent(row["macro"]),
+        "sd enc": percent(row["sd_encoder"]),
+        "sd meth": percent(row["sd_method"]),
+        "95 % interval": (
+            f"{percent(low_high['low'])} to {percent(low_high['high'])}" if low_high else "-"
+        ),
+        "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
+        "n": str(row["clips"]),
+        "rule": row["rule"],
+        "on": f"{row['device']} {row['precision']}",
+        "time": seconds(row["seconds"]),
+    }
+
+
+def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
+    """The headings worth a column, every row's cells, and what all rows have in common."""
+    rows = [cells(row) for row in section["rows"]]
+    common = {h: rows[0][h] for h in ABOUT if all(r[h] == rows[0][h] for r in rows)}
+    empty = [h for h in ("sd enc", "sd meth") if all(r[h] == "-" for r in rows)]
+    return [h for h in HEADINGS if h not in common and h not in empty], rows, common
 
 
 def caption(section: Json) -> list[str]:
     """What the numbers of a section mean, in sentences."""
     rows = section["rows"]
-    lines = [
+    common = grid(section)[2]
+    lines = []
+    if common:
+        lines.append(f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}.")
+    lines.append(
         f"{section['clips']} clips of {section['unseen']} unseen classes "
         f"({section['seen']} seen), {section['performers']} performers, {section['rule']}. "
         f"Reference lines: 1/K {percent(section['chance'])} %, "
         f"largest class {percent(section['largest_class'])} %."
-    ]
+    )
     if section["clips"] != section["expected_clips"]:
         lines.append(
             f"The complete data set has {section['expected_clips']} test clips: "
@@ -93,6 +115,8 @@ def caption(section: Json) -> list[str]:
         lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
     else:
         lines.append("No interval: fewer than 6 performers.")
+    if any(r["sd_encoder"] is not None for r in rows) and all(r["sd_method"] is None for r in rows):
+        lines.append("sd enc: over encoder seeds, each with a method seed of its own.")
     if any(r["not_shown_to_differ"] for r in rows):
         gap = section["detectable"]
         resolves = f" Smallest gap this design detects: {percent(gap)} points." if gap else ""
