@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import tomllib
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,10 +166,13 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
 
 
 def remove(name: str) -> None:
-    """Delete a prepared data set."""
+    """Delete a prepared data set. Killed half-way, it is gone all the same."""
     if name not in prepared():
         raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
-    shutil.rmtree(data_folder() / name)
+    folder = data_folder() / name
+    gone = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}.gone")
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def shard_name(class_id: str, subject: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,14 +109,21 @@ def _value(entry: Entry, a: Assignment, field: Mapping[str, Any]) -> Any:
     if field.get("type") == "string" or ("enum" in field and a.text in field["enum"]):
         return a.text
     text = {"True": "true", "False": "false", "None": "null"}.get(a.text, a.text)
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)  # 1e-4 is JSON, .5 and 1. are not
-    except ValueError:
-        return a.text
+    for read in (json.loads, float):  # 1e-4 is JSON, .5 and 1. are not
+        with contextlib.suppress(ValueError):
+            value = read(text)
+            json.dumps(value, allow_nan=False)  # NaN and infinity are not values of anything
+            return _one_spelling(value, field.get("type"))
+    return a.text
+
+
+def _one_spelling(value: Any, kind: Any) -> Any:
+    """1 and 1.0 are the same setting, and so must be the same in a run's identity."""
+    if kind == "number" and type(value) is int:
+        return float(value)
+    if kind == "integer" and type(value) is float and value.is_integer():
+        return int(value)
+    return value
 
 
 def _check(entry: Entry, values: Mapping[str, Any]) -> None:

@@ -40,12 +40,16 @@ def tables() -> str:
     return zsar_bench("compare", "--results", str(HERE), "--format", "markdown")
 
 
+def page() -> str:
+    """README.md: what is written by hand in HEAD.md, then the tables."""
+    return f"{(HERE / 'HEAD.md').read_text('utf-8')}\n{tables()}"
+
+
 def main() -> None:
     """Make the runs unless only the tables are wanted, then write README.md."""
     if "--tables" not in sys.argv[1:]:
         make_runs()
-    head = (HERE / "HEAD.md").read_text("utf-8")
-    (HERE / "README.md").write_text(f"{head}\n{tables()}", "utf-8")
+    (HERE / "README.md").write_text(page(), "utf-8")
 
 
 if __name__ == "__main__":

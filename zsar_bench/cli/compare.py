@@ -22,6 +22,12 @@ def compare(
     protocol: Annotated[
         str, typer.Option("--protocol", metavar="ID", help="Only this protocol; default: all.")
     ] = "",
+    method: Annotated[
+        list[str] | None, typer.Option("--method", metavar="NAME", help="Only this (repeatable).")
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--texts", metavar="SET", help="Only this (repeatable).")
+    ] = None,
     results: ResultsOption = DEFAULT_RESULTS,
     format: Annotated[
         str, typer.Option("--format", metavar="REPORTER", help="table, markdown, json, ...")
@@ -47,6 +53,13 @@ def compare(
             "Start some: zsar-bench run METHOD --protocol ID. See: zsar-bench list methods",
         )
     records, damaged = load_records(folders)
+    records = [
+        r
+        for r in records
+        if (not method or r.method.name in method) and (not texts or r.texts.source in texts)
+    ]
+    if not records:
+        raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")
     for message in damaged:
         error_console().print(f"Left out: {message}", markup=False, soft_wrap=True)
     rows = read_published(catalogue.published_folders) if published else []

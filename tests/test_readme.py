@@ -1,0 +1,54 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_example_method_is_the_file_that_runs() -> None:
+    source = (ROOT / "examples" / "nearest_text.py").read_text("utf-8")
+    assert f"```python\n{source}```" in README
+
+
+def test_the_example_method_runs(cli) -> None:
+    cli.run("nearest-text", "--plugin", ROOT / "examples" / "nearest_text.py")
+
+
+def test_the_example_is_short() -> None:
+    assert len((ROOT / "examples" / "nearest_text.py").read_text("utf-8").splitlines()) <= 50
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README
+
+
+def test_the_table_is_the_reference_runs(cli) -> None:
+    table = re.search(r"<!-- table -->\n```\n(.*?)```", README, re.DOTALL)
+    assert table is not None
+    done = cli(
+        "compare",
+        "--protocol",
+        "purls-utd-mhad-22-5",
+        "--texts",
+        "a",
+        "--results",
+        ROOT / "results" / "reference",
+        "--no-published",
+        env={"COLUMNS": "90"},
+    )
+    assert _strip(table[1]) == _strip(done.stdout)
+
+
+def _strip(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]

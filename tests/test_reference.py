@@ -1,0 +1,76 @@
+"""The committed reference runs: whole, recomputable, and their page is not stale."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zsar_bench.compare import find_records
+from zsar_bench.record import read_predictions, read_record
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference"
+RUNS = find_records(REFERENCE)
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("regenerate", REFERENCE / "regenerate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["regenerate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_is_a_run_for_every_method_protocol_text_set_and_seed() -> None:
+    found = defaultdict(int)
+    for folder in RUNS:
+        r = read_record(folder)
+        found[r.protocol.id, r.method.name, r.texts.source, r.encoder_seed, r.method_seed] += 1
+    regenerate = script()
+    wanted = {
+        (protocol, method, texts, seed, seed)
+        for protocol in regenerate.PROTOCOLS
+        for method in regenerate.METHODS
+        for texts in regenerate.TEXTS
+        for seed in range(5)
+    }
+    assert set(found) == wanted
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("folder", RUNS, ids=lambda p: f"{p.parent.name}-{p.name[:6]}")
+def test_the_stored_scores_give_the_recorded_numbers(folder: Path) -> None:
+    record = read_record(folder)
+    ids, labels, candidates, scores = read_predictions(folder / "predictions.safetensors")
+    hits = defaultdict(list)
+    for label, row in zip(labels.tolist(), scores.tolist(), strict=True):
+        best = [k for k, score in enumerate(row) if score == max(row)]
+        hits[label].append((label in best) / len(best))
+    everything = [h for class_hits in hits.values() for h in class_hits]
+    assert len(set(ids)) == len(ids) == record.protocol.expected_clips == record.metrics.clips
+    assert candidates == record.protocol.unseen
+    assert record.metrics.micro == pytest.approx(np.mean(everything), abs=1e-12)
+    assert record.metrics.macro == pytest.approx(
+        np.mean([np.mean(h) for h in hits.values()]), abs=1e-12
+    )
+    assert record.method.setting == "inductive"
+    assert record.environment.dirty is False, "made from uncommitted code"
+
+
+def test_no_encoder_saw_a_performer_it_is_tested_on() -> None:
+    for folder in RUNS:
+        record = read_record(folder)
+        tested = {s for row in record.metrics.cells.values() for s in row}
+        trained = [set(one.train_subjects) for one in record.encoder.rounds]
+        assert set.union(*trained) == tested
+        assert not set.intersection(*trained)
+
+
+def test_the_page_is_what_the_runs_say() -> None:
+    regenerate = script()
+    assert (REFERENCE / "README.md").read_text("utf-8") == regenerate.page()
