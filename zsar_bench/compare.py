@@ -63,7 +63,8 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
 
 
 def _section_key(r: Record) -> str:
-    return "|".join((r.protocol.id, r.protocol.samples, r.method.setting, r.encoder.origin))
+    p = r.protocol
+    return "|".join((p.id, p.samples, p.digest, r.method.setting, r.encoder.origin))
 
 
 def _row_key(r: Record) -> str:

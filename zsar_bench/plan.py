@@ -27,6 +27,8 @@ from zsar_bench.texts import ClassTexts, read_texts
 
 Event = Callable[[dict[str, Any]], None]
 
+MAX_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -74,14 +76,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         UserError: for anything else.
     """
+    wrong = UserError(
+        f"'{text}' is not a list of 1 to {MAX_SEEDS} seeds.", "For example: --seeds 0-4"
+    )
     seeds: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            raise UserError(f"'{text}' is not a list of seeds.", "For example: --seeds 0-4")
-        seeds += range(int(low), int(high if dash else low) + 1)
-    if not seeds or len(seeds) > 1000:
-        raise UserError(f"'{text}' holds {len(seeds)} seeds.", "For example: --seeds 0-4")
+        if not low.isdecimal() or (dash and not high.isdecimal()):
+            raise wrong
+        few = range(int(low), int(high if dash else low) + 1)
+        if not few or few.stop - few.start + len(seeds) > MAX_SEEDS:
+            raise wrong
+        seeds += few
     return tuple(dict.fromkeys(seeds))
 
 

@@ -160,18 +160,18 @@ class Record(_Part):
     run_id: Annotated[str, _doc("digest of ``identity``, 16 hex digits")]
     identity: Annotated[dict[str, Any], _doc("everything that can change a score")]
     created: Annotated[str, _doc("UTC, ISO 8601")]
-    protocol: ProtocolPart
-    method: MethodPart
-    encoder: EncoderPart
-    texts: TextPart
+    protocol: Annotated[ProtocolPart, _doc("what was tested, on which samples")]
+    method: Annotated[MethodPart, _doc("the method and its parameters")]
+    encoder: Annotated[EncoderPart, _doc("the skeleton encoder")]
+    texts: Annotated[TextPart, _doc("class texts and their encoder")]
     encoder_seed: Annotated[int, _doc("seed of the skeleton encoder")]
     method_seed: Annotated[int, _doc("seed of the method")]
     selection: Annotated[str, _doc("rule that chose the checkpoint")]
-    metrics: Metrics
-    rescoring: Rescoring
-    choices: list[Choice]
-    environment: Environment
-    seconds: Seconds
+    metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]
+    rescoring: Annotated[Rescoring, _doc("clips scored again one at a time in another order")]
+    choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
+    environment: Annotated[Environment, _doc("where and with what the run was made")]
+    seconds: Annotated[Seconds, _doc("wall time of the run's own stages")]
 
 
 def read_record(folder: Path) -> Record:

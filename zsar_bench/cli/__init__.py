@@ -62,7 +62,10 @@ def main() -> None:
         if error.log:
             console.print(_plain(error.log.splitlines()[-1]), style="dim", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer turns an interrupt within a command into a silent exit with code 130.
+        if isinstance(stop, SystemExit) and stop.code != 130:
+            raise
         error_console().print("Interrupted. The same command continues where this one stopped.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does

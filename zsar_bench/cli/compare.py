@@ -53,15 +53,15 @@ def compare(
             "Start some: zsar-bench run METHOD --protocol ID. See: zsar-bench list methods",
         )
     records, damaged = load_records(folders)
+    for message in damaged:
+        error_console().print(f"Left out: {message}", markup=False, soft_wrap=True)
     records = [
         r
         for r in records
         if (not method or r.method.name in method) and (not texts or r.texts.source in texts)
     ]
-    if not records:
+    if not records and (method or texts):
         raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")
-    for message in damaged:
-        error_console().print(f"Left out: {message}", markup=False, soft_wrap=True)
     rows = read_published(catalogue.published_folders) if published else []
     comparison = compare_records(records, rows)
     out = console()

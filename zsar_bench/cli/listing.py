@@ -228,8 +228,8 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
             f"{p}: {r[f'profile {p}']}" for p in entry.profiles if r[f"profile {p}"] != r["default"]
         ]
         note = "; changes speed only" if r["kind"] == "runtime" else ""
-        out.print(f"  {r['name']} = {r['default']}", style="bold", markup=False, end="")
-        out.print(f"  {', '.join(differ)}  ({r['type']}{note})".replace("    ", "  "), markup=False)
+        rest = f"  {', '.join(differ)}  ({r['type']}{note})".replace("    ", "  ")
+        out.print(Text.assemble((f"  {r['name']} = {r['default']}", "bold"), rest))
         out.print(Padding(Text(r["meaning"]), (0, 0, 0, 6)))
 
 

@@ -18,7 +18,7 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
                 by_heading["micro"] = f"**{by_heading['micro']}**"
         blocks.append(f"### {_safe(wording.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
-        blocks.append("\n".join(f"{line}  " for line in wording.caption(section)).rstrip())
+        blocks.append("\n".join(f"{_safe(line)}  " for line in wording.caption(section)).rstrip())
     if comparison["published"]:
         blocks.append("### Published, for reference only")
         rows = [wording.published_cells(row) for row in comparison["published"]]
@@ -34,7 +34,7 @@ def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
     for row in published:
         for remark in row.get("remarks", ()):
             where.setdefault(remark, []).append(row["protocol"])
-    return [f"{', '.join(protocols)}: {remark}" for remark, protocols in where.items()]
+    return [wording.plain(f"{', '.join(p)}: {remark}") for remark, p in where.items()]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

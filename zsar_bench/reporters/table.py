@@ -45,7 +45,8 @@ def _lines(texts: list[str]) -> list[Text]:
 def _section(section: dict[str, Any], width: int) -> Table:
     headings, rows, _ = wording.grid(section)
     headings = _fitting(headings, rows, width)
-    table = Table(title=wording.title(section), title_justify="left", title_style="bold")
+    title = Text(wording.title(section), style="bold")
+    table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
     for row, cells in zip(section["rows"], rows, strict=True):

@@ -29,6 +29,11 @@ HEADINGS = (
 ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "seeds", "n", "rule", "on")
 
 
+def plain(text: str) -> str:
+    """Names and words of plugins and files, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def percent(value: float | None) -> str:
     """A fraction in per cent with one decimal."""
     return "-" if value is None else f"{100 * value:.1f}"
@@ -51,7 +56,7 @@ def title(section: Json) -> str:
     extra = [] if section["setting"] == "inductive" else [section["setting"]]
     if section["origin"] != "certified":
         extra.append("declared encoder, not ranked")
-    return " - ".join([section["protocol"], *extra])
+    return plain(" - ".join([section["protocol"], *extra]))
 
 
 def cells(row: Json) -> dict[str, str]:
@@ -61,7 +66,7 @@ def cells(row: Json) -> dict[str, str]:
     seeds = str(row["seeds"])
     if row["spread_excludes_encoder"]:
         seeds += " (spread excludes the encoder)"
-    return {
+    told = {
         "method": name + (" †" if row["not_shown_to_differ"] else ""),
         "profile": row["profile"],
         "encoder": row["encoder"],
@@ -82,6 +87,7 @@ def cells(row: Json) -> dict[str, str]:
         "on": f"{row['device']} {row['precision']}",
         "time": seconds(row["seconds"]),
     }
+    return {heading: plain(text) for heading, text in told.items()}
 
 
 def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
@@ -123,12 +129,12 @@ def caption(section: Json) -> list[str]:
         lines.append(f"† not shown to differ from the best row.{resolves}")
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
-    return lines
+    return [plain(line) for line in lines]
 
 
 def published_cells(row: Json) -> list[str]:
     """Cells of one published row: method, protocol, value, features, texts, source."""
-    return [
+    told = [
         f"{row['method']} ({row['venue']} {row['year']})",
         row["protocol"],
         f"{row['value']:.2f}",
@@ -136,6 +142,7 @@ def published_cells(row: Json) -> list[str]:
         row["text_encoder"],
         row["source"],
     ]
+    return [plain(text) for text in told]
 
 
 PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")

@@ -75,8 +75,8 @@ def register_text_encoders(registry: Registry) -> None:
     registry.text_encoder(
         TextEncoderSpec(
             name="toy-hash",
-            target="zsar_toy.encoders:Hash",
-            params="zsar_toy.encoders:HashParams",
+            target="zsar_toy.texts:Hash",
+            params="zsar_toy.texts:HashParams",
             summary="words hashed to random vectors; no weights, nothing to load",
             fallback_rank=50,
         )

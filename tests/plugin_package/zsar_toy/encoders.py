@@ -1,8 +1,7 @@
-"""``toy-mean``: joint statistics under a small trained layer; ``toy-hash``: hashed words."""
+"""``toy-mean``: joint statistics under a small trained layer."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsar_bench.params import Params, runtime, science
-from zsar_bench.views import Clips, EncoderTrain, Features, Layout, TextFeatures
+from zsar_bench.views import Clips, EncoderTrain, Features
 
 if TYPE_CHECKING:
     from zsar_bench.contracts import FitContext, State
@@ -117,46 +116,8 @@ def joint_statistics(clips: Clips) -> Tensor:
     rows = []
     for data, length in zip(clips.data, clips.lengths.tolist(), strict=True):
         x = data[:, :length, :, 0]  # (3, T, V)
-        x = x - x.mean(dim=1, keepdim=True)[:, :, _root(clips.layout), None]
+        x = x - x.mean(dim=1, keepdim=True)[:, :, clips.layout.root, None]
         speed = x.diff(dim=1).norm(dim=0).mean(dim=0)  # (V,)
         parts = [x.std(dim=1), x.mean(dim=1), speed[None]]
         rows.append(torch.cat(parts).T)
     return torch.stack(rows)
-
-
-def _root(layout: Layout) -> int:
-    return layout.root
-
-
-class HashParams(Params):
-    """What can be changed about ``toy-hash``."""
-
-    channels: int = science(32, "values a word", ge=1, le=256)
-
-
-class Hash:
-    """Every word is a vector of +1 and -1 from its SHA-256; a text is their mean."""
-
-    def __init__(self, params: HashParams) -> None:
-        self.params = params
-
-    def fingerprint(self) -> str:
-        """There are no weights: a fixed name."""
-        return "toy-hash-1"
-
-    def encode(self, texts: list[str]) -> TextFeatures:
-        """Features of the texts, one row each."""
-        words = [text.lower().replace(",", " ").replace(".", " ").split() for text in texts]
-        longest = max(map(len, words))
-        tokens = torch.zeros(len(texts), longest, self.params.channels)
-        mask = torch.zeros(len(texts), longest, dtype=torch.bool)
-        for row, line in enumerate(words):
-            for column, word in enumerate(line):
-                tokens[row, column] = self._vector(word)
-                mask[row, column] = True
-        pooled = torch.stack([t[m].mean(dim=0) for t, m in zip(tokens, mask, strict=True)])
-        return TextFeatures(pooled=pooled, tokens=tokens, mask=mask)
-
-    def _vector(self, word: str) -> Tensor:
-        bits = int.from_bytes(hashlib.sha256(word.encode()).digest())
-        return torch.tensor([1.0 if bits >> i & 1 else -1.0 for i in range(self.params.channels)])

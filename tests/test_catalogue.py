@@ -1,0 +1,383 @@
+"""What happens to plugins on their way into the catalogue: good, broken, clashing, changed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from zsar_bench import catalogue
+from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.errors import UserError
+
+GOOD = """
+from zsar_bench import MethodSpec
+from zsar_bench.hookspecs import hookimpl
+from zsar_bench.params import Params, science
+
+api = 1
+
+class P(Params):
+    strength: float = science(1.0, "how much", ge=0)
+
+class M:
+    def __init__(self, params): pass
+    def fit(self, train, run): pass
+    def bind(self, candidates): pass
+    def score(self, inputs): pass
+    def state_dict(self): return {}
+    def load_state_dict(self, state): pass
+
+@hookimpl
+def register_methods(registry):
+    registry.method(MethodSpec(name=NAME, target=f"{__name__}:M", params=f"{__name__}:P",
+                               summary="does nothing"))
+"""
+
+
+def good(name: str) -> str:
+    return GOOD.replace("NAME", repr(name))
+
+
+#: file -> source; each is broken in one way, and most could register something.
+BROKEN = {
+    "raises.py": f"{good('of-raises')}\nraise RuntimeError('I cannot go on')",
+    "exits.py": f"{good('of-exits')}\nraise SystemExit(3)",
+    "syntax.py": "def broken(:\n",
+    "no_api.py": good("of-no-api").replace("api = 1", ""),
+    "wrong_api.py": good("of-wrong-api").replace("api = 1", "api = 99"),
+    "misspelt.py": good("of-misspelt").replace("register_methods", "register_metods"),
+    "no_hook.py": "api = 1",
+    "half_way.py": f"{good('of-half-way')}\n    raise OSError('half way')",
+    "bad_name.py": good("Of Bad Name"),
+    "bad_target.py": good("of-bad-target").replace("{__name__}:M", "no colon"),
+    "twice.py": good("of-twice").replace(
+        "    registry.method(", "    for _ in 'ab': registry.method("
+    ),
+}
+#: These bring a good method besides the broken one.
+PARTLY = {
+    "missing_target.py": (
+        f"{good('of-missing-target')}\n    registry.method(MethodSpec(name='missing-target', "
+        "target='no_such_module:M', params=f'{__name__}:P', summary=''))"
+    ),
+    "lacking.py": (
+        f"class L:\n    fit = bind = state_dict = load_state_dict = print\n{good('of-lacking')}\n"
+        "    registry.method(MethodSpec(name='lacking', target=f'{__name__}:L', "
+        "params=f'{__name__}:P', summary=''))"
+    ),
+    "bad_params.py": (
+        f"{good('of-bad-params')}\n    registry.method(MethodSpec(name='bad-params', "
+        "target=f'{__name__}:M', params=f'{__name__}:Q', summary=''))\n\n"
+        "class Q(Params):\n    profiles = {'paper': {}, 'laptop': {'strenght': 2}}\n"
+        "    strength: float = science(1.0, 'how much')\n"
+    ),
+}
+FINE = {
+    "fine.py": good("of-fine"),
+    "chatty.py": f"print('{{}} not the answer')\n{good('of-chatty')}",
+    "first_claim.py": good("claimed"),
+    "second_claim.py": good("claimed"),
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in files]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory) -> Catalogue:
+    """The catalogue of our own plugins and a crowd of others, from a real discovery child."""
+    folder = tmp_path_factory.mktemp("plugins")
+    files = write(folder, BROKEN | PARTLY | FINE)
+    files += write(folder / "other", {"fine.py": good("of-another-fine")})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZSAR_BENCH_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        return load(files)
+
+
+def rows(found: Catalogue, name: str) -> list[dict]:
+    return [row for row in found.data["plugins"] if row["name"] == name]
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch) -> list[list[str]]:
+    """Our plugins are out of sight and torch is a dummy: discovery takes a blink.
+
+    Returns:
+        The command lines of the discovery children started so far.
+    """
+    dummy = "__version__ = '0'\nclass cuda:\n    is_available = staticmethod(lambda: False)\n"
+    write(tmp_path / "dummies", {"torch.py": dummy})
+    monkeypatch.syspath_prepend(str(tmp_path / "dummies"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "dummies"))
+    monkeypatch.setenv("ZSAR_BENCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    points = importlib.metadata.entry_points
+
+    def others(group: str) -> list[importlib.metadata.EntryPoint]:
+        return [p for p in points(group=group) if p.dist and p.dist.name != "zsar-bench"]
+
+    monkeypatch.setattr(catalogue.importlib.metadata, "entry_points", others)
+    started: list[list[str]] = []
+
+    def run(command, **rest):
+        started.append(command)
+        return subprocess.run(command, **rest)
+
+    monkeypatch.setattr(catalogue, "subprocess", SimpleNamespace(run=run))
+    return started
+
+
+# --- Broken plugins --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("raises", "RuntimeError: I cannot go on"),
+        ("exits", "SystemExit: 3"),
+        ("syntax", "SyntaxError"),
+        ("no_api", "declares no 'api'; this zsar-bench speaks api = 1"),
+        ("wrong_api", "declares api = 99; this zsar-bench speaks api = 1"),
+        ("misspelt", "register_metods"),
+        ("no_hook", "implements no hook"),
+        ("half_way", "OSError: half way"),
+        ("bad_name", "'Of Bad Name' must match"),
+        ("bad_target", "target 'no colon' must be 'package.module:Name'"),
+        ("twice", "'of-twice' is registered twice"),
+    ],
+)
+def test_a_broken_plugin_is_a_row_with_its_reason_and_registers_nothing(broken, file, reason):
+    (row,) = rows(broken, file)
+    assert row["status"] == "broken"
+    assert reason in "; ".join(row["errors"])
+    assert not any(entry.plugin == file for entry in broken.entries("methods"))
+    assert f"of-{file.replace('_', '-')}" not in broken.names("methods")
+
+
+def test_every_broken_plugin_was_tried():
+    tried = {mark.args[1][i][0] for mark in _marks() for i in range(len(mark.args[1]))}
+    assert tried == {Path(name).stem for name in BROKEN}
+
+
+def _marks() -> list[pytest.Mark]:
+    of = test_a_broken_plugin_is_a_row_with_its_reason_and_registers_nothing
+    return list(of.pytestmark)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "reason"),
+    [
+        ("missing_target", "missing-target", "No module named 'no_such_module'"),
+        ("lacking", "lacking", "L lacks score()"),
+        ("bad_params", "bad-params", "strenght"),
+    ],
+)
+def test_a_broken_spec_leaves_its_plugins_other_specs_alone(broken, file, name, reason):
+    (row,) = rows(broken, file)
+    assert row["status"] == "partly broken"
+    (error,) = row["errors"]
+    assert error.startswith(f"method {name}: ")
+    assert reason in error
+    assert broken.find("methods", f"of-{file.replace('_', '-')}").plugin == file
+    with pytest.raises(UserError, match=f"'{name}' of plugin '{file}' is broken") as refused:
+        broken.find("methods", name)
+    assert refused.value.hint == "zsar-bench list plugins"
+
+
+def test_the_others_survive_the_broken_ones(broken):
+    ours = {"alignment", "core", "datasets", "encoders", "protocols", "tdsm"}
+    for name in ours | {"chatty", "first_claim", "second_claim"}:
+        (row,) = rows(broken, name)
+        assert (row["status"], row["errors"]) == ("ok", []), row
+    assert {"tdsm", "eszsl", "prototypes", "chance"} <= set(broken.names("methods"))
+    assert broken.find("methods", "of-chatty").schema["properties"]["strength"]["minimum"] == 0
+
+
+def test_two_plugins_of_one_name_are_an_error_that_names_both(broken):
+    first, second = rows(broken, "fine")
+    assert first["status"] == "ok"
+    assert second["status"] == "broken"
+    assert f"already taken by {first['source']}" in second["errors"][0]
+    assert "of-fine" in broken.names("methods")
+    assert "of-another-fine" not in broken.names("methods")
+
+
+def test_a_name_that_two_plugins_register_belongs_to_neither(broken):
+    assert "claimed" not in broken.names("methods")
+    with pytest.raises(UserError, match="first_claim and second_claim"):
+        broken.find("methods", "claimed")
+
+
+def test_a_plugin_that_ends_the_child_is_a_clear_error(child, tmp_path):
+    files = write(tmp_path / "plugins", {"hard.py": "import os\nos._exit(9)\n"})
+    with pytest.raises(UserError, match="exit code 9") as refused:
+        load(files)
+    assert "--plugin" in refused.value.hint
+    assert not list((tmp_path / "home").rglob("*.json"))
+
+
+# --- Names and defaults ----------------------------------------------------------------------
+
+
+def test_an_unknown_name_suggests_the_nearest(broken):
+    with pytest.raises(UserError, match="Unknown method 'esszl'") as refused:
+        broken.find("methods", "esszl")
+    assert "Did you mean eszsl" in refused.value.hint
+    with pytest.raises(UserError) as refused:
+        broken.find("text_encoders", "zzzzzz")
+    assert "Known: minilm, sentence-transformers" in refused.value.hint
+    assert "zsar-bench list text-encoders" in refused.value.hint
+
+
+def test_the_default_is_the_lowest_rank_and_never_one_without_rank(broken):
+    def ranked(**ranks: int | None) -> Catalogue:
+        specs = {
+            name: {"name": name, "plugin": "p", "digest": "", "fallback_rank": rank}
+            for name, rank in ranks.items()
+        }
+        return Catalogue({"text_encoders": specs, "conflicts": {}, "plugins": []}, [])
+
+    assert broken.default("text_encoders").name == "minilm"
+    assert broken.default("skeleton_encoders").name == "st-gcn"
+    assert ranked(a=None, b=7, c=3).default("text_encoders").name == "c"
+    assert ranked(b=7, a=7).default("text_encoders").name == "a"
+    with pytest.raises(UserError, match="could be a default"):
+        ranked(a=None).default("text_encoders")
+
+
+# --- Where plugins come from -----------------------------------------------------------------
+
+
+def test_a_projects_file_names_plugins(child, tmp_path):
+    here = Path.cwd()
+    write(here / "mine", {"project.py": good("of-project")})
+    write(tmp_path, {"named.py": good("of-named")})
+    (here / "zsar-bench.toml").write_text('plugins = ["mine/project.py"]\n')
+    found = load([tmp_path / "named.py"])
+    assert found.names("methods") == ["of-named", "of-project"]
+    assert load([here / "mine/project.py"]).names("methods") == ["of-project"], "once, not twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("plugins = [", "not valid TOML"),
+        ("plugins = 'one.py'", "must be a list"),
+        ("plugins = [1]", "must be a list"),
+        ("plugins = ['missing.py']", "missing.py does not exist"),
+    ],
+)
+def test_a_faulty_project_file_is_refused(child, text, reason):
+    Path("zsar-bench.toml").write_text(text)
+    with pytest.raises(UserError, match=reason):
+        load()
+    assert not child
+
+
+def test_a_file_that_is_no_python_file_is_refused(child, tmp_path):
+    write(tmp_path, {"plugin.txt": good("of-text")})
+    with pytest.raises(UserError, match=r"plugin\.txt does not exist or is not a \.py file"):
+        load([tmp_path / "plugin.txt"])
+
+
+def test_nothing_is_loaded_from_the_current_folder_unasked(child):
+    trap = "import pathlib\npathlib.Path(__file__).with_suffix('.loaded').touch()\n"
+    names = ("pluggy.py", "zsar_tdsm.py", "plugin.py", "conftest.py", "sitecustomize.py")
+    write(Path.cwd(), {name: f"{trap}{good('of-trap')}" for name in names})
+    assert load().names("methods") == []
+    assert child
+    assert not list(Path.cwd().glob("*.loaded"))
+
+
+def test_an_installed_third_party_package_is_found(toy_process):
+    found = load()
+    (row,) = rows(found, "toy")
+    assert (row["status"], row["distribution"]) == ("ok", "zsar-toy 1.0")
+    assert found.find("methods", "toy-ridge").plugin == "toy"
+    assert found.default("skeleton_encoders").name == "st-gcn", "rank 50 is behind rank 10"
+    assert "zsar_toy" not in sys.modules, "the parent never imports plugin code"
+
+
+# --- The cache -------------------------------------------------------------------------------
+
+
+def install(site: Path, **files: str) -> None:
+    """An installed package ``boxed``, as pip leaves it."""
+    write(site / "boxed", {f"{name}.py": text for name, text in files.items()})
+    info = {
+        "METADATA": "Metadata-Version: 2.1\nName: boxed\nVersion: 1\n",
+        "entry_points.txt": "[zsar_bench]\nboxed = boxed\n",
+    }
+    write(site / "boxed-1.dist-info", info)
+
+
+BOXED = good("of-boxed").replace("{__name__}:M", "boxed.deep:M")
+
+
+def test_the_second_time_no_child_is_started(child, tmp_path, monkeypatch):
+    files = write(tmp_path / "plugins", {"fine.py": good("of-fine")})
+    first = load(files)
+    assert len(child) == 1
+    assert load(files).data == first.data
+    assert len(child) == 1
+    load(files, refresh=True)
+    assert len(child) == 2
+    load()
+    assert len(child) == 3, "other plugins, other catalogue"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "none of them")
+    load()
+    assert len(child) == 4, "what torch says of the machine may have changed"
+
+
+def test_a_changed_plugin_file_is_asked_again(child, tmp_path):
+    (file,) = files = write(tmp_path / "plugins", {"fine.py": good("of-fine")})
+    before = load(files).find("methods", "of-fine")
+    file.write_text(good("of-fine").replace("1.0", "2.0"))
+    after = load(files).find("methods", "of-fine")
+    assert len(child) == 2
+    assert before.schema["properties"]["strength"]["default"] == 1.0
+    assert after.schema["properties"]["strength"]["default"] == 2.0
+    assert before.digest != after.digest
+
+
+def test_a_changed_module_behind_a_target_is_asked_again(child, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    install(site, __init__=BOXED, deep=f"from boxed.far import FAR\n{good('x')}", far="FAR = 1\n")
+    monkeypatch.syspath_prepend(str(site))
+    before = load().find("methods", "of-boxed").digest
+    load()
+    assert len(child) == 1
+    (site / "boxed/far.py").write_text("FAR = 2\n")
+    assert load().find("methods", "of-boxed").digest != before
+    assert len(child) == 2
+
+
+def test_a_mended_package_is_found_at_once(child, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    install(site, __init__=f"raise RuntimeError('not yet')\n{BOXED}", deep="")
+    monkeypatch.syspath_prepend(str(site))
+    assert rows(load(), "boxed")[0]["status"] == "broken"
+    install(site, __init__=BOXED, deep="")
+    assert rows(load(), "boxed")[0]["status"] == "partly broken"
+    install(site, __init__=BOXED, deep=good("x"))
+    assert rows(load(), "boxed")[0]["status"] == "ok"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"/nowhere": ""}}'])
+def test_a_damaged_cache_is_made_anew(child, tmp_path, damage):
+    whole = load().data
+    (cache,) = (tmp_path / "home/catalogue").glob("*.json")
+    cache.write_bytes(damage)
+    assert load().data == whole
+    assert len(child) == 2
