@@ -9,8 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -24,8 +26,10 @@ from safetensors.numpy import load_file
 
 from zsar_bench import catalogue, record, sandbox
 from zsar_bench.cli.run import execute
+from zsar_bench.compare import compare, load_records
 from zsar_bench.datasets import open_dataset
 from zsar_bench.identity import digest
+from zsar_bench.paths import locked
 from zsar_bench.plan import Request, plan_runs, tasks
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.runner import RunPlan
@@ -33,7 +37,7 @@ from zsar_bench.settings import Assignment
 from zsar_bench.shuffling import secret_order
 
 WITNESS = Path(__file__).parent / "plugins" / "witness.py"
-SEEN, UNSEEN = ("c1", "c4", "c5", "c6"), ("c2", "c3")
+SEEN, UNSEEN = ("c1", "c6"), ("c2", "c3", "c4", "c5")
 HALVES = (("1", "3", "5", "7"), ("2", "4", "6", "8"))
 SAID = {
     f"c{n}": text
@@ -82,22 +86,88 @@ def kill(process: subprocess.Popen[str]) -> None:
 # --- One run, looked at from all sides ---------------------------------------------------------
 
 
+FAULTS = {
+    "os-exit": "the worker exited with code 7 before it had finished",
+    "segfault": "the worker was killed by SIGSEGV",
+    "exit": "SystemExit: this is the planted exit",
+    "nan": "values that are not finite",
+    "shape": "score() returned the shape (32, 3), not (32, 4)",
+}
+IN_SCORE = ("nan", "shape")  #: the others go wrong in fit
+
+
+def plans(
+    protocol: Path, results: Path, *methods: str, sets: tuple[str, ...] = (), **more: Any
+) -> list[RunPlan]:
+    request = Request(
+        methods=methods,
+        protocol=str(protocol),
+        results=results,
+        skeleton_encoder=TOY_ENCODERS[1],
+        text_encoder=TOY_ENCODERS[3],
+        assignments=tuple(Assignment.parse(s) for s in sets),
+        **more,
+    )
+    return plan_runs(request, catalogue.load([WITNESS]))
+
+
 @pytest.fixture(scope="module")
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An honest method and one that looks at its batch, on one pair of encoders."""
+    """Honest runs, one that looks at its batch, and one of every fault, all in one go.
+
+    Two seen and four unseen classes, so that orders of candidates can be told apart. The
+    faulty ones have one half only: workers cost seconds.
+    """
     folder = tmp_path_factory.mktemp("base")
-    cli = Cli(toy_home, toy_site, folder)
-    before = {p.name for p in (toy_home / "encoders").glob("*")}
-    done = cli.run("toy-ridge", "toy-faulty", "--set", "toy-faulty.fault=batch-stats", "--json")
-    results = folder / "results"
-    runs = runs_in(results)
+    source = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
+    for old, new in (
+        ('"toy-4-2"', '"toy-2-4"'),
+        ('["c1", "c4", "c5", "c6"]', '["c6", "c1"]'),
+        ('["c2", "c3"]', '["c4", "c5", "c2", "c3"]'),
+        ("test_clips = 32", "test_clips = 64"),
+    ):
+        assert old in source
+        source = source.replace(old, new)
+    protocol = folder / "toy-2-4.toml"
+    protocol.write_text(source)
+    seen, results, said = folder / "seen", folder / "results", []
+    seen.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(toy_site))
+        patch.setenv("PYTHONPATH", str(toy_site))
+        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        patch.setenv("ZSAR_BENCH_TEST_SEEN", str(seen))
+        patch.chdir(folder)
+        patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
+        patch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
+        batch = ("toy-faulty.fault=batch-stats",)
+        witness, ridge, faulty = plans(
+            protocol, results, "witness", "toy-ridge", "toy-faulty", sets=batch
+        )
+        whole = [replace(witness, metric_entries=()), ridge, replace(faulty, metric_entries=())]
+        halves = {}
+        for fault in FAULTS:
+            one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
+            halves[fault] = replace(one, encoders=one.encoders[:1])
+        failed = execute(
+            [*whole, *halves.values()], catalogue.load([WITNESS]), "local", 2, False, True
+        )
+    calls: dict[str, list[dict[str, np.ndarray]]] = {}
+    for path in sorted(seen.glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns):
+        call, pid, _ = path.name.split("-")
+        calls.setdefault(f"{call} {pid}", []).append(load_file(path))
     return SimpleNamespace(
-        cli=cli,
+        home=toy_home,
+        protocol=protocol,
+        words=("run", "--protocol", protocol, "--plugin", WITNESS, *TOY_ENCODERS, "--quiet"),
         results=results,
-        answer=json.loads(done.stdout),
-        ridge=runs["toy-ridge", 0, 0],
-        faulty=runs["toy-faulty", 0, 0],
-        new_encoders={p.name for p in (toy_home / "encoders").glob("*")} - before,
+        witness=witness.folder,
+        ridge=ridge.folder,
+        faulty=faulty.folder,
+        faults=halves,
+        failed=failed,
+        said=said,
+        calls=calls,
     )
 
 
@@ -105,7 +175,7 @@ def test_a_run_leaves_three_files_and_nothing_else(base: Any) -> None:
     files = sorted(p.relative_to(base.ridge).as_posix() for p in base.ridge.rglob("*"))
     assert files == ["events.jsonl", "predictions.safetensors", "run.json"]
     assert leftovers(base.results) == []
-    assert base.ridge.relative_to(base.results).parts[:3] == ("runs", "toy-4-2", "toy-ridge")
+    assert base.ridge.relative_to(base.results).parts[:3] == ("runs", "toy-2-4", "toy-ridge")
 
 
 def test_the_record_follows_its_schema_and_names_itself(base: Any) -> None:
@@ -119,7 +189,7 @@ def test_the_record_follows_its_schema_and_names_itself(base: Any) -> None:
     rounds = about["encoder"]["rounds"]
     assert [r["round"] for r in rounds] == ["half-1", "half-2"]
     assert [tuple(r["train_subjects"]) for r in rounds] == [HALVES[1], HALVES[0]]
-    assert [r["train_clips"] for r in rounds] == [4 * 4 * 2] * 2
+    assert [r["train_clips"] for r in rounds] == [2 * 4 * 2] * 2
     chosen = {c["what"]: (c["value"], c["reason"]) for c in about["choices"]}
     assert chosen["skeleton encoder"] == ("toy-mean", "named")
     assert chosen["class texts"] == ("a", "first of the data set's text sets")
@@ -153,9 +223,9 @@ def test_predictions_cover_every_unseen_clip_once(base: Any, toy_process: Path) 
     truth = dict(zip(data.clips["id"], data.clips["class"], strict=True))
     assert candidates == list(UNSEEN)
     assert sorted(ids) == sorted(i for i, c in truth.items() if c in UNSEEN)
-    assert len(ids) == len(set(ids)) == 32
+    assert len(ids) == len(set(ids)) == 64
     assert [candidates[k] for k in labels] == [truth[i] for i in ids]
-    assert scores.shape == (32, 2)
+    assert scores.shape == (64, 4)
     assert scores.dtype == np.float32
 
 
@@ -183,16 +253,18 @@ def test_the_metrics_follow_from_the_predictions(base: Any) -> None:
         ]
         assert m.macro == pytest.approx(sum(shares) / len(shares))
         assert {c: {s: list(v) for s, v in r.items()} for c, r in m.cells.items()} == cells
-        assert m.chance == 1 / 2
-        assert m.largest_class == 16 / 32
-        assert m.plugins == {"toy-rank": pytest.approx(ranks / len(ids))}
+        assert m.chance == 1 / 4
+        assert m.largest_class == 16 / 64
+        if folder == base.ridge:  # the one that was asked for plugins' metrics
+            assert m.plugins == {"toy-rank": pytest.approx(ranks / len(ids))}
 
 
-def test_the_toy_learns_something(base: Any) -> None:
+def test_the_scores_tell_clips_and_classes_apart(base: Any) -> None:
     """Or a test of bytes would hold for a method that returns a constant."""
-    m = read_record(base.ridge).metrics
-    assert m.tied == 0
-    assert m.micro > 0.6
+    _, _, _, scores = read_predictions(base.ridge / "predictions.safetensors")
+    assert len({tuple(row) for row in scores.tolist()}) == 64
+    assert read_record(base.ridge).metrics.tied == 0
+    assert len(set(scores.argmax(axis=1).tolist())) > 1
 
 
 def test_events_tell_fit_and_score_of_both_rounds(base: Any) -> None:
@@ -205,75 +277,64 @@ def test_events_tell_fit_and_score_of_both_rounds(base: Any) -> None:
         assert (fit[-1]["step"], fit[-1]["total"]) == (40, 40)
         assert all(math.isfinite(r["loss"]) for r in fit)
         score = [r for r in rows if (r["round"], r["stage"]) == (half, "score")]
-        assert (score[-1]["step"], score[-1]["total"]) == (16, 16)
+        assert (score[-1]["step"], score[-1]["total"]) == (32, 32)
         assert rows.index(fit[-1]) < rows.index(score[0])
 
 
 def test_methods_share_encoders_and_texts(base: Any) -> None:
     keys = [[r.key for r in read_record(f).encoder.rounds] for f in (base.ridge, base.faulty)]
     assert keys[0] == keys[1]
-    assert base.new_encoders <= set(keys[0])  # none, where an earlier test left them
     assert len(set(keys[0])) == 2
+    made = [json.loads(p.read_bytes()) for p in (base.home / "encoders").glob("*/encoder.json")]
+    assert sorted(a["round"] for a in made if a["train_classes"] == list(SEEN)) == [
+        "half-1",
+        "half-2",
+    ]
     identities = [read_record(f).identity for f in (base.ridge, base.faulty)]
     assert identities[0]["texts"] == identities[1]["texts"]
 
 
 def test_scores_that_depend_on_the_batch_are_transductive(base: Any) -> None:
     honest, faulty = read_record(base.ridge), read_record(base.faulty)
-    assert honest.rescoring.clips == faulty.rescoring.clips == 32  # all there are, below 64
+    assert honest.rescoring.clips == faulty.rescoring.clips == 64
     assert honest.rescoring.largest_change <= honest.rescoring.tolerance
     assert honest.method.setting == "inductive"
     assert faulty.rescoring.largest_change > faulty.rescoring.tolerance
     assert faulty.method.declared_setting == "inductive"
     assert faulty.method.setting == "transductive"
-    sections = {s["setting"]: s["rows"] for s in base.answer["sections"]}
+    records, _ = load_records([base.ridge, base.faulty])
+    sections = {s["setting"]: s["rows"] for s in compare(records)["sections"]}
     assert [r["method"] for r in sections["inductive"]] == ["toy-ridge"]
     assert [r["method"] for r in sections["transductive"]] == ["toy-faulty"]
     assert all(r["best"] for rows in sections.values() for r in rows)  # ranked apart
     assert sections["transductive"][0]["declared_setting"] == "inductive"
 
 
-def test_the_same_command_again_starts_nothing(base: Any, tmp_path: Path) -> None:
-    files = [p for folder in (base.ridge, base.faulty) for p in folder.iterdir()]
+def test_the_same_command_again_starts_nothing(base: Any, cli: Cli, tmp_path: Path) -> None:
+    files = [p for p in base.results.rglob("*") if p.is_file()]
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in files}
     heard = tmp_path / "events"
-    done = base.cli.run(
-        "toy-ridge",
-        "toy-faulty",
-        "--set",
-        "toy-faulty.fault=batch-stats",
-        "--json",
-        env={"ZSAR_BENCH_TOY_EVENTS": str(heard)},
-    )
-    assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in files} == before
+    words = (*base.words, "toy-ridge", "witness", "--results", base.results, "--json")
+    done = cli(*words, env={"ZSAR_BENCH_TOY_EVENTS": str(heard)})
     assert not heard.exists()  # no task was started
-    assert json.loads(done.stdout) == base.answer
-
-
-def test_force_runs_again_to_the_same_bytes(base: Any, tmp_path: Path) -> None:
-    results = shutil.copytree(base.results, tmp_path / "results")
-    folder = runs_in(results)["toy-ridge", 0, 0]
-    (folder / "predictions.safetensors").write_bytes(b"spoilt")
-    other = (runs_in(results)["toy-faulty", 0, 0] / "run.json").stat().st_mtime_ns
-    base.cli.run("toy-ridge", "--force", "--results", results)
-    assert leftovers(results) == []
-    assert (folder / "predictions.safetensors").read_bytes() == (
-        base.ridge / "predictions.safetensors"
-    ).read_bytes()
-    assert (runs_in(results)["toy-faulty", 0, 0] / "run.json").stat().st_mtime_ns == other
-
-
-def test_a_dry_run_lists_what_is_new_and_what_is_cached(base: Any) -> None:
-    before = sorted(base.results.rglob("*"))
-    done = base.cli.run("toy-ridge", "--seeds", "0,7", "--dry-run", "--json")
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in files} == before
+    assert set(files) == {p for p in base.results.rglob("*") if p.is_file()}
     answer = json.loads(done.stdout)
-    assert [(r["seeds"], r["state"]) for r in answer["runs"]] == [
-        ([0, 0], "cached"),
-        ([7, 7], "new"),
+    assert [(r["folder"], r["status"]) for r in answer["runs"]] == [
+        (str(base.ridge), "done"),
+        (str(base.witness), "done"),
     ]
+    assert {r["method"] for s in answer["sections"] for r in s["rows"]} == {"toy-ridge", "witness"}
+
+
+def test_a_dry_run_lists_what_is_new_and_what_is_cached(base: Any, cli: Cli) -> None:
+    before = sorted(base.results.rglob("*"))
+    words = (*base.words, "toy-ridge", "--results", base.results, "--seeds", "0,7")
+    answer = json.loads(cli(*words, "--dry-run", "--json").stdout)
+    found = [(r["seeds"], r["state"]) for r in answer["runs"]]
+    assert found == [([0, 0], "cached"), ([7, 7], "new")]
     assert answer["runs"][0]["run"] == base.ridge.name
-    states = {t["task"]: t["state"] for t in answer["tasks"]}
-    assert states == {
+    assert {t["task"]: t["state"] for t in answer["tasks"]} == {
         "texts with toy-hash": "cached",
         "toy-mean half-1 seed 7": "new",
         "toy-mean half-2 seed 7": "new",
@@ -288,19 +349,6 @@ def test_a_dry_run_lists_what_is_new_and_what_is_cached(base: Any) -> None:
 # --- Plans -------------------------------------------------------------------------------------
 
 
-def plans(results: Path, *methods: str, sets: tuple[str, ...] = (), **more: Any) -> list[RunPlan]:
-    request = Request(
-        methods=methods,
-        protocol="toy-4-2",
-        results=results,
-        skeleton_encoder=TOY_ENCODERS[1],
-        text_encoder=TOY_ENCODERS[3],
-        assignments=tuple(Assignment.parse(s) for s in sets),
-        **more,
-    )
-    return plan_runs(request, catalogue.load())
-
-
 PAIRS: dict[str, tuple[dict[str, Any], list[tuple[int, int]]]] = {
     "paired": ({"seeds": (3, 4)}, [(3, 3), (4, 4)]),
     "crossed": ({"seeds": (3, 4), "method_seeds": (0, 1)}, [(3, 0), (3, 1), (4, 0), (4, 1)]),
@@ -309,9 +357,11 @@ PAIRS: dict[str, tuple[dict[str, Any], list[tuple[int, int]]]] = {
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_seeds_become_runs_on_shared_encoders(kind: str, toy_process: Path, tmp_path: Path) -> None:
+def test_seeds_become_runs_on_shared_encoders(
+    kind: str, base: Any, toy_process: Path, tmp_path: Path
+) -> None:
     options, pairs = PAIRS[kind]
-    planned = plans(tmp_path, "toy-ridge", "toy-faulty", **options)
+    planned = plans(base.protocol, tmp_path, "toy-ridge", "toy-faulty", **options)
     assert [(p.method.name, p.encoder_seed, p.method_seed) for p in planned] == [
         (m, *pair) for m in ("toy-ridge", "toy-faulty") for pair in pairs
     ]
@@ -329,53 +379,30 @@ def test_seeds_become_runs_on_shared_encoders(kind: str, toy_process: Path, tmp_
 
 
 def test_runtime_parameters_keep_the_run_and_science_ones_do_not(
-    toy_process: Path, tmp_path: Path
+    base: Any, toy_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_id(*sets: str) -> str:
-        return plans(tmp_path, "toy-ridge", sets=sets)[0].run_id
+    monkeypatch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
 
-    base = run_id()
-    assert run_id("sleep=3", "toy-mean.sleep=1") == base
-    assert run_id("ridge=0.02") != base
-    assert run_id("toy-mean.hidden=9") != base
-    assert run_id("toy-hash.channels=31") != base
+    def run_id(*sets: str) -> str:
+        return plans(base.protocol, tmp_path, "toy-ridge", sets=sets)[0].run_id
+
+    assert run_id() == base.ridge.name
+    assert run_id("sleep=3", "toy-mean.sleep=1") == base.ridge.name
+    others = [run_id(s) for s in ("ridge=0.02", "toy-mean.hidden=9", "toy-hash.channels=31")]
+    assert len({base.ridge.name, *others}) == 4
 
 
 # --- What workers see --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def witnessed(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of ``witness`` on two seen and four unseen classes: what it left and what it saw."""
-    folder = tmp_path_factory.mktemp("witness")
-    cli = Cli(toy_home, toy_site, folder)
-    source = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
-    source = source.replace('id = "toy-4-2"', 'id = "toy-2-4"')
-    source = source.replace('["c1", "c4", "c5", "c6"]', '["c6", "c1"]')
-    source = source.replace('["c2", "c3"]', '["c4", "c5", "c2", "c3"]')
-    protocol = folder / "toy-2-4.toml"
-    protocol.write_text(source)
-    seen = folder / "seen"
-    seen.mkdir()
-    words = ("run", "witness", "--protocol", protocol, "--plugin", WITNESS, *TOY_ENCODERS)
-    cli(*words, "--quiet", env={"ZSAR_BENCH_TEST_SEEN": str(seen)})
-    calls: dict[str, list[dict[str, np.ndarray]]] = {}
-    for path in sorted(seen.glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns):
-        call, pid, _ = path.name.split("-")
-        calls.setdefault(f"{call} {pid}", []).append(load_file(path))
-    return SimpleNamespace(
-        calls=calls, run=runs_in(folder / "results")["witness", 0, 0], home=toy_home
-    )
-
-
-def calls_of(witnessed: Any, kind: str) -> list[list[dict[str, np.ndarray]]]:
+def calls_of(base: Any, kind: str) -> list[list[dict[str, np.ndarray]]]:
     """What each worker saw in calls of one kind."""
-    return [rows for key, rows in witnessed.calls.items() if key.startswith(kind)]
+    return [rows for key, rows in base.calls.items() if key.startswith(kind)]
 
 
-def test_fit_and_score_are_workers_of_their_own(witnessed: Any) -> None:
+def test_fit_and_score_are_workers_of_their_own(base: Any) -> None:
     pids = {
-        kind: {k.split()[1] for k in witnessed.calls if k.startswith(kind)}
+        kind: {k.split()[1] for k in base.calls if k.startswith(kind)}
         for kind in ("fit", "bind", "score")
     }
     assert len(pids["fit"]) == len(pids["bind"]) == 2  # one a half
@@ -383,18 +410,18 @@ def test_fit_and_score_are_workers_of_their_own(witnessed: Any) -> None:
     assert not pids["fit"] & pids["score"]
 
 
-def test_fit_sees_seen_clips_and_texts_only(witnessed: Any, toy_process: Path) -> None:
+def test_fit_sees_seen_clips_and_texts_only(base: Any, toy_process: Path) -> None:
     data = open_dataset("toy-motion")
-    keys = {r.round: r.key for r in read_record(witnessed.run).encoder.rounds}
+    keys = {r.round: r.key for r in read_record(base.witness).encoder.rounds}
     features = {}
     for half, train in zip(keys, (HALVES[1], HALVES[0]), strict=True):
         rows = []
         for class_id in ("c1", "c6"):
             for subject in train:
-                file = witnessed.home / "encoders" / keys[half] / "pooled" / f"{class_id}_{subject}"
+                file = base.home / "encoders" / keys[half] / "pooled" / f"{class_id}_{subject}"
                 rows.append(load_file(f"{file}.safetensors")["pooled"])
         features[half] = np.concatenate(rows)
-    fits = [rows[0] for rows in calls_of(witnessed, "fit")]
+    fits = [rows[0] for rows in calls_of(base, "fit")]
     for seen in fits:
         assert set(seen) == {"pooled", "tokens", "labels", "subjects", "texts"}  # as it wants
         np.testing.assert_array_equal(seen["texts"], [words_of(SAID[c]) for c in ("c1", "c6")])
@@ -410,12 +437,12 @@ def test_fit_sees_seen_clips_and_texts_only(witnessed: Any, toy_process: Path) -
     assert len(data) == 96
 
 
-def test_candidates_and_clips_come_shuffled_and_bare(witnessed: Any, toy_process: Path) -> None:
+def test_candidates_and_clips_come_shuffled_and_bare(base: Any, toy_process: Path) -> None:
     unseen = ["c2", "c3", "c4", "c5"]
-    run_id = witnessed.run.name
+    run_id = base.witness.name
     texts = np.array([words_of(SAID[c]) for c in unseen])
     orders = []
-    for rows in calls_of(witnessed, "bind"):
+    for rows in calls_of(base, "bind"):
         assert len(rows) == 1
         assert set(rows[0]) == {"texts"}
         order = [int(np.flatnonzero((texts == t).all(axis=1))[0]) for t in rows[0]["texts"]]
@@ -425,7 +452,7 @@ def test_candidates_and_clips_come_shuffled_and_bare(witnessed: Any, toy_process
     assert sorted(orders) == sorted(expected)
     several = {tuple(secret_order(4, "candidates", n, "half-1").tolist()) for n in range(50)}
     assert len(several) > 10
-    for rows in calls_of(witnessed, "score"):
+    for rows in calls_of(base, "score"):
         assert all(set(r) == {"pooled", "tokens"} for r in rows)  # no labels, ids or subjects
         assert [len(r["pooled"]) for r in rows] == [32] + [1] * 32  # at once, then one by one
         alone = np.concatenate([r["pooled"] for r in rows[1:]])
@@ -433,24 +460,24 @@ def test_candidates_and_clips_come_shuffled_and_bare(witnessed: Any, toy_process
         assert set(map(bytes, alone)) == set(map(bytes, rows[0]["pooled"]))
 
 
-def test_clips_do_not_come_in_the_stores_order(witnessed: Any) -> None:
-    keys = [r.key for r in read_record(witnessed.run).encoder.rounds]
+def test_clips_do_not_come_in_the_stores_order(base: Any) -> None:
+    keys = [r.key for r in read_record(base.witness).encoder.rounds]
     stored = []
     for key, subjects in zip(keys, HALVES, strict=True):
         files = [
-            witnessed.home / "encoders" / key / "pooled" / f"{c}_{s}.safetensors"
+            base.home / "encoders" / key / "pooled" / f"{c}_{s}.safetensors"
             for c in ("c2", "c3", "c4", "c5")
             for s in subjects
         ]
         stored.append(np.concatenate([load_file(f)["pooled"] for f in files]))
-    for rows in calls_of(witnessed, "score"):
+    for rows in calls_of(base, "score"):
         sent = rows[0]["pooled"]
         assert not any(np.array_equal(sent, s) for s in stored)
         assert any(set(map(bytes, sent)) == set(map(bytes, s)) for s in stored)
 
 
-def test_scores_come_back_in_the_protocols_order(witnessed: Any) -> None:
-    _, _, candidates, scores = read_predictions(witnessed.run / "predictions.safetensors")
+def test_scores_come_back_in_the_protocols_order(base: Any) -> None:
+    _, _, candidates, scores = read_predictions(base.witness / "predictions.safetensors")
     assert candidates == ["c2", "c3", "c4", "c5"]
     expected = [words_of(SAID[c]).sum() for c in candidates]
     assert len(set(expected)) > 2  # or the order could not be told
@@ -459,63 +486,29 @@ def test_scores_come_back_in_the_protocols_order(witnessed: Any) -> None:
 
 # --- Faults ------------------------------------------------------------------------------------
 
-FAULTS = {
-    "os-exit": ("fit", "the worker exited with code 7 before it had finished"),
-    "segfault": ("fit", "the worker was killed by SIGSEGV"),
-    "exit": ("score", "SystemExit: this is the planted exit"),
-    "nan": ("fit", "values that are not finite"),
-    "shape": ("fit", "score() returned the shape (16, 1), not (16, 2)"),
-}
-
-
-@pytest.fixture(scope="module")
-def faults(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Every fault and an honest run in one go, by the local executor."""
-    results = tmp_path_factory.mktemp("faults") / "results"
-    said = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
-        patch.chdir(results.parent)
-        patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
-        planned = {
-            fault: plans(
-                results,
-                "toy-faulty",
-                sets=(f"toy-faulty.fault={fault}", f"toy-faulty.at={at}"),
-            )[0]
-            for fault, (at, _) in FAULTS.items()
-        }
-        planned["none"] = plans(results, "toy-ridge")[0]
-        failed = execute(list(planned.values()), catalogue.load(), "local", 2, False, True)
-    return SimpleNamespace(plans=planned, failed=failed, said=said, results=results)
-
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_fails_its_run_with_a_reason(fault: str, faults: Any) -> None:
-    plan = faults.plans[fault]
-    assert plan.run_id in faults.failed
+def test_a_fault_fails_its_run_with_a_reason(fault: str, base: Any) -> None:
+    plan = base.faults[fault]
+    assert plan.run_id in base.failed
     assert not plan.done
     assert not plan.folder.exists()
-    reason = FAULTS[fault][1]
-    assert [s for s in faults.said if s.startswith("failed: toy-faulty") and reason in s]
+    said = [text for text in base.said if text.startswith("failed: toy-faulty half-1")]
+    assert len(said) == len(FAULTS)
+    assert len([text for text in said if FAULTS[fault] in text]) == 1
 
 
-def test_the_others_go_on(faults: Any) -> None:
-    assert faults.plans["none"].done
-    assert faults.plans["none"].run_id not in faults.failed
-    assert len(faults.failed) == len(FAULTS)
-    assert list(runs_in(faults.results)) == [("toy-ridge", 0, 0)]
+def test_the_others_go_on(base: Any) -> None:
+    assert len(base.failed) == len(FAULTS)
+    assert set(runs_in(base.results)) == {(m, 0, 0) for m in ("toy-ridge", "toy-faulty", "witness")}
+    assert runs_in(base.results.with_name("faults")) == {}
 
 
-def test_a_fault_leaves_nothing_that_passes_for_a_result(faults: Any) -> None:
-    for fault in FAULTS:
-        part = faults.plans[fault].part
-        assert not list(part.rglob("round.json"))
-        assert not list(part.rglob("scores.safetensors"))
-        fitted = bool(list(part.rglob("state.safetensors")))
-        assert fitted is (fault in ("exit", "nan", "shape"))  # these fail in score
+def test_a_fault_leaves_nothing_that_passes_for_a_result(base: Any) -> None:
+    for fault, plan in base.faults.items():
+        assert not list(plan.part.rglob("round.json"))
+        assert not list(plan.part.rglob("scores.safetensors"))
+        assert bool(list(plan.part.rglob("state.safetensors"))) is (fault in IN_SCORE)
 
 
 def jobs(plan: RunPlan, kind: str) -> list[dict[str, Any]]:
@@ -531,10 +524,9 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def test_the_fit_bundle_names_seen_classes_by_training_performers_only(faults: Any) -> None:
-    found = jobs(faults.plans["nan"], "fit")
-    assert len(found) == 2
-    for job, train in zip(found, (HALVES[1], HALVES[0]), strict=True):
+def test_the_fit_bundle_names_seen_classes_by_training_performers_only(base: Any) -> None:
+    found = jobs(base.faults["nan"], "fit")
+    for job, train in zip(found, HALVES[1:], strict=True):
         shards = [(Path(f).stem, row["label"]) for row in job["bundle"] for f in row["features"]]
         assert sorted(shards) == sorted(
             (f"{c}_{s}", label) for label, c in enumerate(SEEN) for s in train
@@ -545,8 +537,8 @@ def test_the_fit_bundle_names_seen_classes_by_training_performers_only(faults: A
         assert "unseen_texts" not in job
 
 
-def test_the_seen_texts_hold_no_unseen_class(faults: Any) -> None:
-    for job in jobs(faults.plans["nan"], "fit"):
+def test_the_seen_texts_hold_no_unseen_class(base: Any) -> None:
+    for job in jobs(base.faults["nan"], "fit"):
         texts = load_file(job["texts"])
         assert {name.split(".")[0] for name in texts} == {"motion", "description"}
         np.testing.assert_array_equal(texts["motion.pooled"], [words_of(SAID[c]) for c in SEEN])
@@ -554,9 +546,9 @@ def test_the_seen_texts_hold_no_unseen_class(faults: Any) -> None:
             assert not (texts["motion.pooled"] == words_of(SAID[unseen])).all(axis=1).any()
 
 
-def test_the_score_job_has_neither_labels_nor_ids_nor_clips(faults: Any) -> None:
-    found = jobs(faults.plans["nan"], "score")
-    assert len(found) == 2
+def test_the_score_job_has_neither_labels_nor_ids_nor_clips(base: Any) -> None:
+    found = jobs(base.faults["nan"], "score")
+    assert len(found) == 1
     for job in found:
         assert "bundle" not in job
         told = strings(job)
@@ -569,38 +561,43 @@ def test_the_score_job_has_neither_labels_nor_ids_nor_clips(faults: Any) -> None
         assert sorted(candidates.tolist()) == sorted(expected.tolist())
 
 
-def test_a_failed_run_makes_the_command_exit_with_1(cli: Cli, base: Any, tmp_path: Path) -> None:
+def test_force_runs_again_and_a_failure_is_exit_1(cli: Cli, base: Any, tmp_path: Path) -> None:
     results = shutil.copytree(base.results, tmp_path / "results")
-    done = cli.run("toy-faulty", "toy-ridge", "--set", "toy-faulty.fault=raise", "--json", check=1)
+    folder, other = (runs_in(results)[m, 0, 0] for m in ("toy-ridge", "toy-faulty"))
+    (folder / "predictions.safetensors").write_bytes(b"spoilt")
+    untouched = (other / "run.json").stat().st_mtime_ns
+    words = (*base.words, "toy-faulty", "toy-ridge", "--set", "toy-faulty.fault=raise")
+    done = cli(*words, "--force", "--json", check=1)
     answer = json.loads(done.stdout)
     assert {r["method"]: r["status"] for r in answer["runs"]} == {
         "toy-faulty": "failed",
         "toy-ridge": "done",
     }
-    assert (
-        "failed: toy-faulty half-1 seed 0: RuntimeError: this is the planted error" in done.stderr
-    )
+    reason = "RuntimeError: this is the planted error"
+    assert f"failed: toy-faulty half-1 seed 0: {reason}" in done.stderr
     assert [r["method"] for s in answer["sections"] for r in s["rows"]] == ["toy-ridge"]
-    assert set(runs_in(results)) == {("toy-ridge", 0, 0), ("toy-faulty", 0, 0)}  # as before
+    # The forced run ended in the same bytes, and the other parameters' run was left alone.
+    assert same_predictions(folder, base.ridge)
+    assert (other / "run.json").stat().st_mtime_ns == untouched
+    assert set(runs_in(results)) == set(runs_in(base.results))
 
 
 # --- Kills and races ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bare_home(copy_home: Path) -> Path:
-    """The store with its secret and data, but no features."""
-    for folder in ("encoders", "texts"):
-        shutil.rmtree(copy_home / folder, ignore_errors=True)
+def same_predictions(one: Path, other: Path) -> bool:
+    """Byte by byte."""
+    name = "predictions.safetensors"
+    return (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, copy_home: Path) -> None:
+    for folder in ("encoders", "texts"):  # the secret stays: it orders the chunks
+        shutil.rmtree(copy_home / folder)
     assert (copy_home / "secret").is_file()
-    return copy_home
-
-
-def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, bare_home: Path) -> None:
-    results = cli.cwd / "results"
-    words = ("run", "toy-ridge", "--protocol", "toy-4-2", *TOY_ENCODERS, "--quiet")
-    options: dict[str, Any] = {"home": bare_home, "checkpoint_seconds": 0}
-    encoders = bare_home / "encoders"
+    results, encoders = cli.cwd / "results", copy_home / "encoders"
+    words = (*base.words, "toy-ridge")
+    options: dict[str, Any] = {"home": copy_home, "checkpoint_seconds": 0}
 
     slow = cli.start(*words, "--set", "toy-mean.sleep=0.2", **options)
     wait_for(lambda: list(encoders.glob(".*.part/checkpoint.safetensors")), slow)
@@ -611,46 +608,58 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, bare_hom
     wait_for(lambda: list(results.glob("runs/*/*/.*.part/round-*/checkpoint.safetensors")), slow)
     kill(slow)
     assert runs_in(results) == {}
-    time.sleep(0.1)
     assert not list(results.glob("runs/*/*/.*.part/round-*/state.safetensors"))
 
     cli(*words, **options)
     folder = runs_in(results)["toy-ridge", 0, 0]
     assert leftovers(results) == []
     assert folder.name == base.ridge.name
-    assert (folder / "predictions.safetensors").read_bytes() == (
-        base.ridge / "predictions.safetensors"
-    ).read_bytes()
+    assert same_predictions(folder, base.ridge)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     first = [next(e for e in events if e["round"] == h)["step"] for h in ("half-1", "half-2")]
     assert max(first) > 1  # continued from a checkpoint, not from the start
 
 
-def test_two_commands_at_once_make_one_result(cli: Cli, base: Any, bare_home: Path) -> None:
-    seen = cli.cwd / "seen"
-    seen.mkdir()
-    words = ("run", "toy-ridge", "witness", "--plugin", WITNESS, "--protocol", "toy-4-2")
-    words = (*words, *TOY_ENCODERS, "--quiet", "--json", "--jobs", "2")
-    both = [
-        cli.start(*words, home=bare_home, env={"ZSAR_BENCH_TEST_SEEN": str(seen)}) for _ in range(2)
-    ]
+def test_two_commands_at_once_make_one_result(cli: Cli, base: Any, tmp_path: Path) -> None:
+    heard = tmp_path / "events"
+    words = (*base.words, "toy-ridge", "--json")
+    env = {"ZSAR_BENCH_TOY_EVENTS": str(heard)}
+    both = [cli.start(*words, env=env) for _ in range(2)]
     said = [p.communicate(timeout=120) for p in both]
     assert [p.returncode for p in both] == [0, 0], said
     assert json.loads(said[0][0]) == json.loads(said[1][0])
     results = cli.cwd / "results"
-    runs = runs_in(results)
-    assert set(runs) == {("toy-ridge", 0, 0), ("witness", 0, 0)}
+    assert set(runs_in(results)) == {("toy-ridge", 0, 0)}
     assert leftovers(results) == []
-    assert [p for p in (bare_home / "encoders").glob(".*")] == []
-    assert (runs["toy-ridge", 0, 0] / "predictions.safetensors").read_bytes() == (
-        base.ridge / "predictions.safetensors"
-    ).read_bytes()
-    assert len(list(seen.glob("fit-*.safetensors"))) == 2  # nobody fitted twice
+    assert same_predictions(runs_in(results)["toy-ridge", 0, 0], base.ridge)
+    fits = [json.loads(line) for line in heard.read_text().splitlines() if '"fit"' in line]
+    halves = [e["round"] for e in fits if e.get("step") == e.get("total") == 40]
+    assert sorted(halves) == ["half-1", "half-2"]  # nobody fitted twice
 
 
-def test_a_file_in_place_of_the_results_folder(cli: Cli) -> None:
+def test_who_waited_for_a_folder_gets_it_though_it_was_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    inside: list[bool] = []
+
+    def wait() -> None:
+        with locked(folder):
+            inside.append((folder / ".lock").is_file())
+            (folder / "work").touch()
+
+    waiter = threading.Thread(target=wait)
+    with locked(folder):
+        waiter.start()
+        time.sleep(0.2)
+        assert inside == []
+        shutil.rmtree(folder)
+    waiter.join(10)
+    assert inside == [True]
+    assert (folder / "work").is_file()
+
+
+def test_a_file_in_place_of_the_results_folder(cli: Cli, base: Any) -> None:
     (cli.cwd / "results").write_text("in the way")
-    done = cli.run("toy-ridge", check=2)
+    done = cli(*base.words, "toy-ridge", check=2)
     assert "Cannot create the folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert (cli.cwd / "results").read_text() == "in the way"

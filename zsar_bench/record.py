@@ -212,7 +212,19 @@ def write_predictions(
     from safetensors.numpy import save
 
     metadata = {"ids": json.dumps(ids), "candidates": json.dumps(candidates)}
-    write_bytes(path, save({"labels": labels, "scores": scores}, metadata=metadata))
+    blob = save({"labels": labels, "scores": scores}, metadata=metadata)
+    write_bytes(path, _sorted_header(blob))
+
+
+def _sorted_header(blob: bytes) -> bytes:
+    """The same safetensors file with its header in one order: the library's order of metadata
+    is random, and equal runs must leave equal bytes."""
+    import json
+
+    size = int.from_bytes(blob[:8], "little")
+    header = json.dumps(json.loads(blob[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + blob[8 + size :]
 
 
 def read_predictions(

@@ -70,9 +70,10 @@ def print_table(
             break
         if heading in shown:
             shown.remove(heading)
+    fits = sum(widths[h] + 3 for h in shown) + 1 <= out.width
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in shown:
-        table.add_column(heading, overflow="fold", no_wrap=widths[heading] <= 24)
+        table.add_column(heading, overflow="fold", no_wrap=fits and heading != shown[-1])
     for row in cells:
         table.add_row(*(Text(row[headings.index(h)]) for h in shown))
     out.print(table)

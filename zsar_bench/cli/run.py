@@ -160,6 +160,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
         raise UserError("--dry-run and --force exclude each other.")
     todo = tasks(plans)
     wall, measured = estimate(todo, plans, jobs)
+    states = [_state(p) for p in plans]
     rows = [
         {
             "method": p.method.name,
@@ -167,9 +168,9 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
             "seeds": [p.encoder_seed, p.method_seed],
             "profile": p.params.profile,
             "run": p.run_id,
-            "state": _state(p, todo),
+            "state": state,
         }
-        for p in plans
+        for p, state in zip(plans, states, strict=True)
     ]
     work = [{"task": t.title, "state": _task_state(t, plans)} for t in todo]
     if json:
@@ -184,8 +185,11 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
             }
         )
         return
-    cells = [[r["method"], *r["seeds"], r["profile"], r["run"], r["state"]] for r in rows]
-    headings = ("method", "encoder seed", "method seed", "profile", "run", "state")
+    cells = [
+        [p.method.name, f"{p.encoder_seed}/{p.method_seed}", p.params.profile, p.run_id, state]
+        for p, state in zip(plans, states, strict=True)
+    ]
+    headings = ("method", "seeds", "profile", "run", "state")
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs", headings, cells)
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
     if shared:
@@ -203,7 +207,7 @@ def _show_choices(plans: list[RunPlan]) -> None:
         console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
 
 
-def _state(plan: RunPlan, todo: list[Task]) -> str:
+def _state(plan: RunPlan) -> str:
     if plan.done:
         return "cached"
     return "to be continued" if plan.part.is_dir() else "new"

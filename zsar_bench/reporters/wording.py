@@ -78,9 +78,7 @@ def cells(row: Json) -> dict[str, str]:
         "macro": percent(row["macro"]),
         "sd enc": percent(row["sd_encoder"]),
         "sd meth": percent(row["sd_method"]),
-        "95 % interval": (
-            f"{percent(low_high['low'])} to {percent(low_high['high'])}" if low_high else "-"
-        ),
+        "95 % interval": _interval(low_high),
         "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
         "n": str(row["clips"]),
         "rule": row["rule"],
@@ -88,6 +86,13 @@ def cells(row: Json) -> dict[str, str]:
         "time": seconds(row["seconds"]),
     }
     return {heading: plain(text) for heading, text in told.items()}
+
+
+def _interval(interval: Json | None) -> str:
+    """Its ends, drawn no further than an accuracy can go."""
+    if interval is None:
+        return "-"
+    return f"{percent(max(0.0, interval['low']))} to {percent(min(1.0, interval['high']))}"
 
 
 def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
