@@ -302,6 +302,15 @@ def test_the_features_of_the_two_halves_have_different_keys() -> None:
     assert first.key == encoders()[0].key
 
 
+@pytest.mark.parametrize("change", ["name", "test_unseen", "test_seen"])
+def test_features_depend_on_the_rounds_name_and_on_the_clips_they_are_made_of(change: str) -> None:
+    # The name seeds the fit; the tested clips decide which feature files there are.
+    first = encoders()[0]
+    kept = {"name": first.round.name, "test_unseen": [], "test_seen": []}
+    other = replace(first.round, **{change: "another" if change == "name" else kept[change]})
+    assert replace(first, round=other).key != first.key
+
+
 def test_one_digest_a_prepared_data_set() -> None:
     assert DATASET.digest == Dataset(Path("moved"), DATASET.about | {"skipped": []}).digest
     assert DATASET.digest != other_data().digest

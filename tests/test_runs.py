@@ -28,6 +28,7 @@ from zsar_bench import catalogue, record, sandbox
 from zsar_bench.cli.run import execute
 from zsar_bench.compare import compare, load_records
 from zsar_bench.datasets import open_dataset
+from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.paths import locked
 from zsar_bench.plan import Request, plan_runs, tasks
@@ -111,6 +112,13 @@ def plans(
     return plan_runs(request, catalogue.load([WITNESS]))
 
 
+def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
+    """Plans ask two workers a second's questions; the commands below ask them, too, and must
+    come to the same runs."""
+    patch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
+    patch.setattr("zsar_bench.plan.text_fingerprint", lambda *where: "toy-hash-1")
+
+
 @pytest.fixture(scope="module")
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Honest runs, one that looks at its batch, and one of every fault, all in one go.
@@ -139,7 +147,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("ZSAR_BENCH_TEST_SEEN", str(seen))
         patch.chdir(folder)
         patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
-        patch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
+        plan_without_workers(patch)
         batch = ("toy-faulty.fault=batch-stats",)
         witness, ridge, faulty = plans(
             protocol, results, "witness", "toy-ridge", "toy-faulty", sets=batch
@@ -227,6 +235,24 @@ def test_predictions_cover_every_unseen_clip_once(base: Any, toy_process: Path) 
     assert [candidates[k] for k in labels] == [truth[i] for i in ids]
     assert scores.shape == (64, 4)
     assert scores.dtype == np.float32
+
+
+def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.safetensors"
+    ids, labels, candidates = ["one", "two", "ä"], np.array([1, 0, 1]), ["c2", "c3"]
+    scores = np.arange(6, dtype=np.float32).reshape(3, 2)
+    written = set()
+    for _ in range(20):  # the library alone would sort its metadata otherwise every other time
+        record.write_predictions(path, ids, labels, candidates, scores)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    back = read_predictions(path)
+    assert (back[0], back[2]) == (ids, candidates)
+    np.testing.assert_array_equal(back[1], labels)
+    np.testing.assert_array_equal(back[3], scores)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is damaged"):
+        read_predictions(path)
 
 
 def test_the_metrics_follow_from_the_predictions(base: Any) -> None:
@@ -358,8 +384,9 @@ PAIRS: dict[str, tuple[dict[str, Any], list[tuple[int, int]]]] = {
 
 @pytest.mark.parametrize("kind", PAIRS)
 def test_seeds_become_runs_on_shared_encoders(
-    kind: str, base: Any, toy_process: Path, tmp_path: Path
+    kind: str, base: Any, toy_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plan_without_workers(monkeypatch)
     options, pairs = PAIRS[kind]
     planned = plans(base.protocol, tmp_path, "toy-ridge", "toy-faulty", **options)
     assert [(p.method.name, p.encoder_seed, p.method_seed) for p in planned] == [
@@ -381,7 +408,7 @@ def test_seeds_become_runs_on_shared_encoders(
 def test_runtime_parameters_keep_the_run_and_science_ones_do_not(
     base: Any, toy_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
+    plan_without_workers(monkeypatch)
 
     def run_id(*sets: str) -> str:
         return plans(base.protocol, tmp_path, "toy-ridge", sets=sets)[0].run_id

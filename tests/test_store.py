@@ -29,6 +29,7 @@ from zsar_bench.cli import main
 from zsar_bench.datasets import COLUMNS, Dataset, open_dataset, prepared, remove
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.importer import import_clips
+from zsar_bench.paths import fresh_folder
 from zsar_bench.protocol import find_protocol
 
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "utd_mhad" / "utd_mhad_skeleton.zip"
@@ -759,3 +760,16 @@ def test_the_protocols_on_the_real_data(
     assert len(tested) == test_clips == protocol.test_clips
     assert len(set(tested)) == test_clips
     assert set(tested) == {i for i, c in enumerate(classes) if c in protocol.unseen}
+
+
+def test_an_import_sweeps_up_what_a_killed_one_left(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".set.{dead.pid}.0123abcd.part"
+    own = tmp_path / f".set.{os.getpid()}.0123abcd.part"
+    other = tmp_path / f".settle.{dead.pid}.0123abcd.part"
+    for folder in (left, own, other):
+        folder.mkdir()
+    with fresh_folder(tmp_path / "set") as folder:
+        (folder / "file").touch()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["set", own.name, other.name])

@@ -37,7 +37,7 @@ def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
         try:
             records.append(read_record(folder))
         except UserError as error:
-            damaged.append(error.what)
+            damaged.append("".join(c if c.isprintable() else " " for c in error.what))
     return records, damaged
 
 

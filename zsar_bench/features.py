@@ -78,13 +78,16 @@ class EncoderPlan:
     @cached_property
     def key(self) -> str:
         """Key of everything the features depend on."""
-        clips = self.dataset.clips
+        ids = self.dataset.clips["id"]
+        r = self.round
         return key(
             "encoder",
             code=self.entry.digest,
             params=self.settings.science,
             data=self.dataset.digest,
-            train=digest([clips["id"][i] for i in self.round.train]),
+            round=r.name,  # the seed of the fit derives from it
+            train=digest([ids[i] for i in r.train]),
+            encoded=digest([ids[i] for i in (*r.test_unseen, *r.test_seen)]),
             seen=self.seen,
             seed=self.seed,
             machine=self.machine.identity,

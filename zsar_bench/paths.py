@@ -80,6 +80,7 @@ def fresh_folder(final: Path) -> Iterator[Path]:
     If ``final`` appears meanwhile (another process was quicker), that one is kept.
     """
     make_folder(final.parent)
+    _sweep(final)
     beside = final.parent / f".{final.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
     make_folder(beside)
     try:
@@ -87,6 +88,24 @@ def fresh_folder(final: Path) -> Iterator[Path]:
         rename_folder(beside, final)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what processes that were killed have left beside ``final``."""
+    for left in final.parent.glob(f".{final.name}.*.part"):
+        pid = left.name.removeprefix(f".{final.name}.").partition(".")[0]
+        if pid.isdecimal() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's, or no pid at all: not ours to judge
+        pass
+    return True
 
 
 def rename_folder(beside: Path, final: Path) -> None:

@@ -195,7 +195,7 @@ def _samples(data: Any, where: str) -> tuple[str, tuple[tuple[str, ...], ...], i
     if not all(isinstance(s, str) for s in flat) or len(flat) != len(set(flat)):
         raise UserError(f"{where}: samples.groups must name each performer once, as text.")
     test_clips = data.get("test_clips")
-    if not isinstance(test_clips, int) or test_clips < 1:
+    if type(test_clips) is not int or test_clips < 1:
         raise UserError(f"{where}: samples.test_clips must be the number of unseen test clips.")
     return CROSS_FIT, tuple(tuple(g) for g in groups), test_clips
 
