@@ -35,7 +35,7 @@ from zsar_bench.plan import Request, plan_runs, tasks
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.runner import RunPlan
 from zsar_bench.settings import Assignment
-from zsar_bench.shuffling import secret_order
+from zsar_bench.shuffling import content_order
 
 WITNESS = Path(__file__).parent / "plugins" / "witness.py"
 SEEN, UNSEEN = ("c1", "c6"), ("c2", "c3", "c4", "c5")
@@ -161,7 +161,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
             [*whole, *halves.values()], catalogue.load([WITNESS]), "local", 2, False, True
         )
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
-    for path in sorted(seen.glob("*.safetensors"), key=lambda p: p.stat().st_mtime_ns):
+    for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")
         calls.setdefault(f"{call} {pid}", []).append(load_file(path))
     return SimpleNamespace(
@@ -475,9 +475,10 @@ def test_candidates_and_clips_come_shuffled_and_bare(base: Any, toy_process: Pat
         order = [int(np.flatnonzero((texts == t).all(axis=1))[0]) for t in rows[0]["texts"]]
         assert sorted(order) == [0, 1, 2, 3]
         orders.append(order)
-    expected = [secret_order(4, "candidates", run_id, f"half-{n}").tolist() for n in (1, 2)]
+    said = [SAID[c].encode() for c in unseen]
+    expected = [content_order(said, "candidates", run_id, f"half-{n}").tolist() for n in (1, 2)]
     assert sorted(orders) == sorted(expected)
-    several = {tuple(secret_order(4, "candidates", n, "half-1").tolist()) for n in range(50)}
+    several = {tuple(content_order(said, "candidates", n, "half-1").tolist()) for n in range(50)}
     assert len(several) > 10
     for rows in calls_of(base, "score"):
         assert all(set(r) == {"pooled", "tokens"} for r in rows)  # no labels, ids or subjects
@@ -619,9 +620,8 @@ def same_predictions(one: Path, other: Path) -> bool:
 
 
 def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, copy_home: Path) -> None:
-    for folder in ("encoders", "texts"):  # the secret stays: it orders the chunks
+    for folder in ("encoders", "texts"):
         shutil.rmtree(copy_home / folder)
-    assert (copy_home / "secret").is_file()
     results, encoders = cli.cwd / "results", copy_home / "encoders"
     words = (*base.words, "toy-ridge")
     options: dict[str, Any] = {"home": copy_home, "checkpoint_seconds": 0}

@@ -121,6 +121,10 @@ class Dataset:
             clips.append(shards[shard][start : start + self.clips["frames"][i]])
         return clips
 
+    def contents(self, index: list[int]) -> list[bytes]:
+        """SHA-256 of each clip's values."""
+        return [hashlib.sha256(clip.tobytes()).digest() for clip in self.read_clips(index)]
+
     def verify(self) -> Iterator[tuple[str, str]]:
         """Check every shard against its checksum; yields ``(shard, problem)``, '' if sound."""
         for shard, facts in self.about["shards"].items():

@@ -3,7 +3,7 @@
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
 
 An encoder is trained on the seen training clips of one round and then encodes the round's
-clips, which reach it in a secret order, without labels, ids or file names.
+clips, which reach it shuffled, without labels, ids or file names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zsar_bench.paths import (
 from zsar_bench.protocol import Round
 from zsar_bench.sandbox import Worker
 from zsar_bench.settings import Settings
-from zsar_bench.shuffling import secret_order
+from zsar_bench.shuffling import content_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,11 +188,11 @@ def flat_clips(dataset: Dataset, index: list[int]) -> dict[str, NDArray[Any]]:
 def _encode(
     plan: EncoderPlan, worker: Worker, index: list[int], on_event: Event
 ) -> dict[str, NDArray[Any]]:
-    """Feature tensors of the clips, row by row as in ``index``; sent in a secret order."""
+    """Feature tensors of the clips, row by row as in ``index``; sent shuffled."""
     import numpy as np
     from safetensors.numpy import load, save
 
-    order = secret_order(len(index), "encode", plan.key)
+    order = content_order(plan.dataset.contents(index), "encode", plan.key)
     out: dict[str, NDArray[Any]] = {}
     for start in range(0, len(order), CHUNK):
         rows = order[start : start + CHUNK]

@@ -25,7 +25,7 @@ from zsar_bench.paths import locked, make_folder, rename_folder, write_bytes, wr
 from zsar_bench.protocol import Protocol, Round
 from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.settings import Settings
-from zsar_bench.shuffling import secret_order
+from zsar_bench.shuffling import content_order
 from zsar_bench.text_features import TextPlan, write_bank
 from zsar_bench.texts import ClassTexts
 
@@ -208,7 +208,8 @@ def _score(
 
     seeds = (plan.run_id, one.name)
     candidates, shuffled = _shuffled_candidates(plan, one)
-    order = secret_order(len(one.test_unseen), "clips", *seeds)
+    contents = encoder.dataset.contents(one.test_unseen)
+    order = content_order(contents, "clips", *seeds)
     texts = folder / "candidates.safetensors"
     _bank(plan, candidates, texts)
     transductive = plan.method.spec["setting"] == "transductive"
@@ -234,7 +235,7 @@ def _score(
             rows = order[start : start + SCORE_CHUNK]
             scores[rows] = _ask(plan, worker, encoder, one, inputs, rows)
             hear({"stage": "score", "step": start + len(rows), "total": len(order)})
-        again = secret_order(len(order), "again", *seeds)[: -(-RESCORED // len(plan.encoders))]
+        again = content_order(contents, "again", *seeds)[: -(-RESCORED // len(plan.encoders))]
         change = 0.0
         for row in again:
             once_more = _ask(plan, worker, encoder, one, inputs, np.array([row]))
@@ -247,7 +248,8 @@ def _score(
 def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[np.int64]]:
     """The unseen classes in the order a worker gets them, and that order."""
     unseen = plan.protocol.unseen
-    order = secret_order(len(unseen), "candidates", plan.run_id, one.name)
+    said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in unseen]
+    order = content_order((s.encode() for s in said), "candidates", plan.run_id, one.name)
     return [unseen[i] for i in order], order
 
 

@@ -43,6 +43,7 @@ def stop_all() -> None:
 
 def _environment(threads: int, workdir: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+    env.pop("ZSAR_BENCH_HOME", None)  # a worker gets its files named, not the store
     env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     env |= {
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),

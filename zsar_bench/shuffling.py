@@ -1,39 +1,36 @@
-"""Orders that plugin code cannot foresee, yet the same in every rerun."""
+"""Orders that say nothing about labels, and are the same in every store.
+
+Clips and candidates reach a worker in an order made from their own content: position then
+tells a plugin nothing that it could not compute from what it holds anyway. A random order kept
+secret in the store would hide as much, but two stores would sum in different orders; the last
+bits of features differ then, and a method as sensitive as a diffusion transformer moves by
+several points (measured: up to 6 on 160 clips).
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
+import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-from zsar_bench.identity import derive_seed
-from zsar_bench.paths import home, make_folder, write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def secret_order(n: int, *parts: object) -> NDArray[np.int64]:
-    """A permutation of n that plugin code cannot foresee, yet the same in every rerun.
+def content_order(contents: Iterable[bytes], *salt: object) -> NDArray[np.int64]:
+    """A permutation that puts things in the order of their salted hashes.
 
-    It is drawn from a random key of this store, created on first use.
+    Args:
+        contents: what each thing consists of, or a digest of it.
+        salt: whatever should make another order, e.g. the run's id.
     """
     import numpy as np
 
-    seed = derive_seed(_secret(), *parts)
-    return np.random.default_rng(seed).permutation(n)
-
-
-def _secret() -> str:
-    """The store's key; of several processes that would create it, the first one does."""
-    path = make_folder(home()) / "secret"
-    if not path.is_file():
-        beside = path.with_name(f".secret.{secrets.token_hex(4)}")
-        write_bytes(beside, secrets.token_hex(32).encode())
-        beside.chmod(0o600)
-        with contextlib.suppress(FileExistsError):
-            os.link(beside, path)
-        beside.unlink()
-    return path.read_text("ascii")
+    prefix = hashlib.sha256("/".join(map(str, salt)).encode())
+    hashes = []
+    for content in contents:
+        salted = prefix.copy()
+        salted.update(content)
+        hashes.append(salted.digest())
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)

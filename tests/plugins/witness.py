@@ -7,8 +7,8 @@ whose; it wants tokens, so that its encoder work is not that of ``toy-ridge``.
 
 from __future__ import annotations
 
+import itertools
 import os
-import uuid
 from pathlib import Path
 
 import torch
@@ -24,11 +24,14 @@ class Params(params.Params):
     """None."""
 
 
+COUNT = itertools.count()  #: calls of this process: files' times are too coarse to order them
+
+
 def write_down(call: str, **tensors: torch.Tensor | None) -> None:
     """One file a call; it appears whole."""
     folder = Path(os.environ["ZSAR_BENCH_TEST_SEEN"])
     given = {k: v.clone().contiguous() for k, v in tensors.items() if v is not None}
-    path = folder / f"{call}-{os.getpid()}-{uuid.uuid4().hex}"
+    path = folder / f"{call}-{os.getpid()}-{next(COUNT):04d}"
     save_file(given, path.with_suffix(".part"))
     path.with_suffix(".part").rename(path.with_suffix(".safetensors"))
 
