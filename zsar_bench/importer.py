@@ -55,6 +55,7 @@ def import_clips(
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     shards: dict[str, dict[str, Any]] = {}
     bad: list[dict[str, str]] = []
+    short: list[dict[str, str]] = []
     done = 0
     order = {c.id: i for i, c in enumerate(classes)}
     found.sort(key=lambda item: (order[item[0].class_id], item[0].subject, item[0].id))
@@ -63,18 +64,21 @@ def import_clips(
         shard = shard_name(class_id, subject)
         start = 0
         for clip, name in group:
+            done += 1
+            progress(done, len(found))
             try:
                 array = _checked(reader.read(raw.read(name)), shape)
             except DataError as error:
                 bad.append({"file": name, "reason": error.what})
+                continue
+            if len(array) < spec["min_frames"]:
+                short.append({"file": name, "reason": f"{len(array)} frame(s): too short"})
             else:
                 row = (clip.id, class_id, subject, shard, start, len(array))
                 for column, value in zip(COLUMNS, row, strict=True):
                     columns[column].append(value)
                 start += len(array)
                 arrays.append(array)
-            done += 1
-            progress(done, len(found))
         if arrays:
             shards[shard] = _write_shard(folder / "shards" / shard, arrays)
     if bad and not (skip_bad and columns["id"]):
@@ -86,7 +90,7 @@ def import_clips(
         "shards": shards,
         "layout": layout,
         "classes": [vars(c) for c in classes],
-        "skipped": bad,
+        "skipped": bad + short,
         "expected_clips": spec["clips"],
     }
     write_json(folder / "dataset.json", about)

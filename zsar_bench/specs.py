@@ -92,6 +92,7 @@ class DatasetSpec:
         layout: TOML file of the joint layout (``views.Layout``).
         texts: text-set id -> TOML file with the class texts.
         clips: number of clips of the complete data set, 0 if it has no fixed number.
+        min_frames: shorter clips are left out of the store, and listed.
         bodies: largest number of bodies in a clip.
         fps: frames a second.
         how_to_get: where a user gets the raw files, legally.
@@ -106,6 +107,7 @@ class DatasetSpec:
     layout: Path
     texts: dict[str, Path] = field(default_factory=dict)
     clips: int = 0
+    min_frames: int = 1
     bodies: int = 1
     fps: float = 30.0
     how_to_get: str = ""

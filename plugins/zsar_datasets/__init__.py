@@ -18,7 +18,7 @@ DATA = Path(__file__).parent / "data"
 
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    """Add ``utd-mhad``."""
+    """Add ``utd-mhad`` and ``nw-ucla``."""
     folder = DATA / "utd-mhad"
     registry.dataset(
         DatasetSpec(
@@ -38,5 +38,26 @@ def register_datasets(registry: Registry) -> None:
             citation='C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD: A multimodal dataset for '
             "human action recognition utilizing a depth camera and a wearable inertial "
             'sensor", ICIP 2015',
+        )
+    )
+    folder = DATA / "nw-ucla"
+    registry.dataset(
+        DatasetSpec(
+            name="nw-ucla",
+            target="zsar_datasets.nw_ucla:Reader",
+            title="NW-UCLA",
+            classes=folder / "classes.toml",
+            layout=folder / "layout.toml",
+            texts={"a": folder / "texts-a.toml", "b": folder / "texts-b.toml"},
+            clips=1482,
+            min_frames=2,  # two of the 1,484 files hold a single frame: no motion
+            bodies=1,
+            fps=30.0,
+            how_to_get="Get the archive of skeletons as JSON (all_sqe, 1,484 files, about 15 MB) "
+            "that CTR-GCN's repository links for NW-UCLA.",
+            licence="An academic data set; no licence text was found. Cite the paper; do not "
+            "redistribute the files.",
+            citation='J. Wang, X. Nie, Y. Xia, Y. Wu, S.-C. Zhu, "Cross-view action modeling, '
+            'learning and recognition", CVPR 2014',
         )
     )
