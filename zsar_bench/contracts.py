@@ -135,7 +135,11 @@ class ClipName:
 
 
 class DatasetReader(Protocol):
-    """Reads one raw clip; a pure function of bytes. The harness finds and opens the files."""
+    """Reads one raw clip; a pure function of bytes. The harness finds and opens the files.
+
+    A reader may also have ``left_out(name) -> str``: why a file that is named like a clip is
+    none, empty for all others; such files are listed with that reason.
+    """
 
     def identify(self, name: str) -> ClipName | None:
         """What the file of this name (relative, ``/``-separated) holds; None: not a clip."""

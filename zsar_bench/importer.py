@@ -55,7 +55,7 @@ def import_clips(
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     shards: dict[str, dict[str, Any]] = {}
     bad: list[dict[str, str]] = []
-    short: list[dict[str, str]] = []
+    short = _left_out(reader, raw.names)
     done = 0
     order = {c.id: i for i, c in enumerate(classes)}
     found.sort(key=lambda item: (order[item[0].class_id], item[0].subject, item[0].id))
@@ -117,6 +117,14 @@ def _identify(
             )
         first[clip.id] = name
     return found
+
+
+def _left_out(reader: DatasetReader, names: Iterable[str]) -> list[dict[str, str]]:
+    """Files that the reader knows to be no clips although they are named like some."""
+    ask = getattr(reader, "left_out", None)
+    if ask is None:
+        return []
+    return [{"file": name, "reason": reason} for name in names if (reason := ask(name))]
 
 
 def _checked(array: Any, shape: tuple[int, int, int]) -> Any:

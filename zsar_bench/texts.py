@@ -56,6 +56,8 @@ class ClassTexts:
 def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionClass]) -> ClassTexts:
     """A text set by id, or from a user's TOML file.
 
+    A registered set may serve several data sets, so it may hold more classes than this one.
+
     Args:
         source: id of a registered set, or a file name ending in ``.toml``.
         sets: registered set id -> file.
@@ -73,12 +75,13 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
         raise unknown("text set", source, sets)
     data = read_toml(path)
     tables = {k: v for k, v in data.items() if isinstance(v, dict)}
+    shared = source in sets
     for key in data:
         if key not in tables and key not in HEAD:
             raise unknown(f"entry in {path}:", key, HEAD)
     ids = [c.id for c in classes]
     for class_id in tables:
-        if class_id not in ids:
+        if class_id not in ids and not shared:
             raise unknown(f"class in {path}:", class_id, ids)
     missing = [c for c in ids if c not in tables]
     if missing:

@@ -18,7 +18,7 @@ DATA = Path(__file__).parent / "data"
 
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    """Add ``utd-mhad`` and ``nw-ucla``."""
+    """Add ``utd-mhad``, ``nw-ucla``, ``ntu-60`` and ``ntu-120``."""
     folder = DATA / "utd-mhad"
     registry.dataset(
         DatasetSpec(
@@ -61,3 +61,26 @@ def register_datasets(registry: Registry) -> None:
             'learning and recognition", CVPR 2014',
         )
     )
+    whole = DATA / "ntu-120"
+    for name, reader, title, clips in (
+        ("ntu-60", "Reader60", "NTU RGB+D", 56_578),
+        ("ntu-120", "Reader", "NTU RGB+D 120", 113_945),
+    ):
+        registry.dataset(
+            DatasetSpec(
+                name=name,
+                target=f"zsar_datasets.ntu:{reader}",
+                title=title,
+                classes=DATA / name / "classes.toml",
+                layout=whole / "layout.toml",
+                texts={"a": whole / "texts-a.toml", "b": whole / "texts-b.toml"},
+                clips=clips,
+                bodies=2,
+                fps=30.0,
+                how_to_get="Sign the authors' agreement at https://rose1.ntu.edu.sg/dataset/"
+                "actionRecognition/ and download the archives of 3D skeletons (.skeleton files).",
+                licence="For academic research after a signed agreement; no redistribution.",
+                citation="A. Shahroudy et al., NTU RGB+D, CVPR 2016; J. Liu et al., "
+                "NTU RGB+D 120, TPAMI 2020",
+            )
+        )
