@@ -581,6 +581,32 @@ def test_an_entry_that_lies_about_its_size_is_not_unpacked(
         import_here(spec, bomb, tmp_path / "out")
 
 
+class KnowsBetter(Reader):
+    """Knows one file that is named like a clip and is none."""
+
+    def identify(self, name: str) -> Any:
+        return None if self.left_out(name) else super().identify(name)
+
+    def left_out(self, name: str) -> str:
+        return "withdrawn by its authors" if "a1_s1_t1_" in name else ""
+
+
+def test_what_a_reader_leaves_out_and_what_is_too_short_is_listed(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    clips = raw_clips()
+    source = as_folder(as_files(clips), tmp_path / "raw")
+    least = 8  # the clips have 4, 5, 6, ... frames, and the one left out 4
+    spec = spec | {"min_frames": least}
+    about = import_here(spec, source, tmp_path / "out", KnowsBetter())
+    reasons = [row["reason"] for row in about["skipped"]]
+    assert reasons[0] == "withdrawn by its authors"
+    assert sorted(reasons[1:]) == [f"{n} frame(s): too short" for n in (5, 6, 7)]
+    assert min(about["clips"]["frames"]) == least
+    assert len(about["clips"]["id"]) + len(reasons) == len(clips)
+    assert "a1_s1_t1" not in about["clips"]["id"]
+
+
 class BrokenReader(Reader):
     """Returns what it was told to."""
 
