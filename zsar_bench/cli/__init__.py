@@ -49,7 +49,7 @@ def main() -> None:
         error_console().print("zsar-bench runs on Linux and macOS; on Windows, use WSL.")
         sys.exit(2)
     try:
-        app()
+        app(prog_name="zsar-bench")  # the same however it was started
     except UserError as error:
         console = error_console()
         console.print(f"[bold red]Error:[/] {_plain(error.what)}", soft_wrap=True)
