@@ -64,6 +64,13 @@ def test_defaults_then_profile_then_assignments():
     assert settings(profile="laptop").values["lr"] == 1e-3
 
 
+def test_the_profile_tells_what_was_changed_in_it():
+    assert settings().profile == "laptop"
+    assert settings("width=64").profile == "laptop", "the profile's own value"
+    assert settings("batch=8").profile == "laptop", "no effect on results"
+    assert settings("width=128", "lr=0.5").profile == "laptop (width=128, lr=0.5)"
+
+
 def test_a_profile_the_plugin_lacks_is_its_published_setting():
     found = settings(profile="cluster")
     assert (found.profile, found.values["width"]) == ("paper", 768)

@@ -153,7 +153,7 @@ def _row(records: list[Record]) -> Json:
         "science": first.method.science,
         "code": first.method.digest,
         "variant": "",
-        "encoder": first.encoder.name,
+        "encoder": first.encoder.name + _changes(first.encoder.profile),
         "encoder_profile": first.encoder.profile,
         "text_encoder": first.texts.encoder,
         "texts": f"{first.texts.source}{_version(first)}",
@@ -180,6 +180,11 @@ def _row(records: list[Record]) -> Json:
         "best": False,
         "not_shown_to_differ": False,
     }
+
+
+def _changes(profile: str) -> str:
+    """What was changed in a profile, to be said beside the name it belongs to."""
+    return f" {profile[profile.index('(') :]}" if "(" in profile else ""
 
 
 def _version(r: Record) -> str:

@@ -46,7 +46,7 @@ class History:
             return (TEXT_SECONDS, False) if task.id.startswith("texts:") else (0.1, True)
         if known:
             return median(known), True
-        return float(entry.spec["seconds"].get(profile, 60.0)), False
+        return float(entry.spec["seconds"].get(profile.partition(" ")[0], 60.0)), False
 
 
 def _read(path: Path) -> dict[str, Any]:

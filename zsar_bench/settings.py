@@ -18,7 +18,7 @@ class Settings:
     """Resolved parameters of one plugin class.
 
     Attributes:
-        profile: the named profile they start from.
+        profile: the named profile they start from, and in brackets what was changed in it.
         science: parameters that are part of a run's identity.
         runtime: parameters that are not.
         published: whether the science parameters are those of the ``paper`` profile.
@@ -71,7 +71,8 @@ def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Se
     profile = profile if profile in entry.profiles else "paper"
     defaults = {name: field.get("default") for name, field in fields.items()}
     published = defaults | entry.profiles.get("paper", {})
-    values = defaults | entry.profiles.get(profile, {})
+    base = defaults | entry.profiles.get(profile, {})
+    values = dict(base)
     for a in assignments:
         if a.owner == entry.name or (not a.owner and entry.kind == "methods"):
             if a.key not in fields:
@@ -79,11 +80,13 @@ def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Se
             values[a.key] = _value(entry, a, fields[a.key])
     _check(entry, values)
     kinds = {name: field.get("kind", "science") for name, field in fields.items()}
+    science = {n: v for n, v in values.items() if kinds[n] == "science"}
+    changed = [f"{n}={v}" for n, v in science.items() if v != base[n]]
     return Settings(
-        profile=profile,
-        science={n: v for n, v in values.items() if kinds[n] == "science"},
+        profile=f"{profile} ({', '.join(changed)})" if changed else profile,
+        science=science,
         runtime={n: v for n, v in values.items() if kinds[n] == "runtime"},
-        published=all(v == published[n] for n, v in values.items() if kinds[n] == "science"),
+        published=all(v == published[n] for n, v in science.items()),
     )
 
 
