@@ -80,9 +80,9 @@ def film(length: int, *bodies: tuple[int, int, np.ndarray]) -> list[list[tuple[i
 @pytest.mark.parametrize("folder", ["", "nturgb+d_skeletons/", "some/where/"])
 def test_identify_a_clip(folder: str) -> None:
     found = READER.identify(f"{folder}S001C002P003R002A013.skeleton")
-    assert found == ClipName("S001C002P003R002A013", "A13", "3")
+    assert found == ClipName("S001C002P003R002A013", "A13", "3", camera="2", setup="1")
     last = READER.identify(f"{folder}S032C003P106R002A120.skeleton")
-    assert last == ClipName("S032C003P106R002A120", "A120", "106")
+    assert last == ClipName("S032C003P106R002A120", "A120", "106", camera="3", setup="32")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
     <home>/data/<name>/dataset.json          what it holds, column by column
     <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
 
-A shard holds the clips of one class by one performer, so that what a worker may open is a
-list of files. Reading the store needs no plugin code; only an import does.
+A shard holds the clips of one class by one performer in one setup by one camera, so that what a
+worker may open is a list of files, however clips are divided. Reading the store needs no plugin
+code; only an import does. A generated data set may have variants, ``<name>+<key=value,...>``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMAT = 1  #: of dataset.json
-COLUMNS = ("id", "class", "subject", "shard", "start", "frames")
+FORMAT = 2  #: of dataset.json
+COLUMNS = ("id", "class", "subject", "camera", "setup", "shard", "start", "frames")
+SPLITTING = ("camera", "setup")  #: columns that are empty where a data set has only one
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Dataset:
 
     @property
     def clips(self) -> dict[str, list[Any]]:
-        """Columns over clips: id, class, subject, shard, start, frames."""
+        """Columns over clips, as in ``COLUMNS``."""
         columns: dict[str, list[Any]] = self.about["clips"]
         return columns
 
@@ -107,9 +109,22 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that can change a result: clips, checksums, joints, classes."""
+        """SHA-256 of everything that can change a result: clips, checksums, joints, classes.
+
+        A camera or setup that no clip has is left out.
+        """
         content = {k: self.about[k] for k in ("name", "clips", "shards", "layout", "classes")}
+        content["clips"] = {
+            name: column
+            for name, column in self.clips.items()
+            if name not in SPLITTING or any(column)
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards on disk."""
+        return sum(path.stat().st_size for path in (self.folder / "shards").iterdir())
 
     def shard_path(self, shard: str) -> Path:
         """File of a shard."""
@@ -187,13 +202,16 @@ def remove(name: str) -> None:
     shutil.rmtree(gone)
 
 
-def shard_name(class_id: str, subject: str) -> str:
-    """File name of the shard of one class and performer."""
-    return f"{_safe(class_id)}_{_safe(subject)}.npy"
+def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -> str:
+    """File name of the shard of one class, performer, setup and camera: ``A1_3_s2_c1.npy``."""
+    parts = [_safe(class_id), _safe(subject)]
+    parts += [f"s{_safe(setup)}"] if setup else []
+    parts += [f"c{_safe(camera)}"] if camera else []
+    return f"{'_'.join(parts)}.npy"
 
 
 def _safe(text: str) -> str:
     """Names from raw files become file names only in this form."""
     if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", text):
-        raise UserError(f"The class or subject name {text!r} has characters it may not have.")
+        raise UserError(f"The name {text!r} of a class, performer, setup or camera is not plain.")
     return text

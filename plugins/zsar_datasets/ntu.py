@@ -60,14 +60,21 @@ class Reader:
     setups, actions = 32, 120
 
     def identify(self, name: str) -> ClipName | None:
-        """Clip of a file such as ``.../S001C002P003R002A013.skeleton``: class A13, subject 3.
+        """Clip of a file such as ``.../S001C002P003R002A013.skeleton``: class A13, subject 3,
+        camera 2, setup 1.
 
         None for the samples that the authors tell everybody to leave out; see ``left_out``.
         """
         sample = self._sample(name)
         if sample is None or sample.name in ntu_lists.missing():
             return None
-        return ClipName(sample.name, f"A{sample.action}", str(sample.performer))
+        return ClipName(
+            sample.name,
+            f"A{sample.action}",
+            str(sample.performer),
+            camera=str(sample.camera),
+            setup=str(sample.setup),
+        )
 
     def left_out(self, name: str) -> str:
         """Why a file that is named like a clip is none; empty for all others."""
