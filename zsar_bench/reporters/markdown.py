@@ -20,7 +20,7 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         blocks.append(f"### {_safe(wording.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append("\n".join(f"{_safe(line)}  " for line in wording.caption(section)).rstrip())
-    for title, names, values in grids(comparison["curves"]):
+    for title, names, values in grids(comparison.get("curves", ())):
         blocks += [f"### {_safe(title)}", _table(names, values)]
     if comparison["published"]:
         blocks.append("### Published, for reference only")

@@ -33,7 +33,7 @@ def render(comparison: dict[str, Any], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for section in comparison["sections"]:
         parts += [_section(section, width), *_lines(wording.caption(section)), Text()]
-    for title, headings, rows in grids(comparison["curves"]):
+    for title, headings, rows in grids(comparison.get("curves", ())):
         parts += [_plain_table(title, headings, rows), Text()]
     if comparison["published"]:
         parts += [_published(comparison["published"]), *_lines([wording.PUBLISHED_NOTE])]
