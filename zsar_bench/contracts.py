@@ -132,6 +132,8 @@ class ClipName:
     id: str
     class_id: str
     subject: str
+    camera: str = ""
+    setup: str = ""
 
 
 class DatasetReader(Protocol):

@@ -111,6 +111,7 @@ class Script:
         place: bearing is side (or front); distance in metres; yaw of body one and of body two.
         meets: the last phase in which somebody walks towards the other, or 0.
         slack: seconds a thing takes, as a share of the grammar's.
+        sways: (B, 2) where in their swaying bodies begin, forward and aside, as shares of a turn.
     """
 
     frames: int
@@ -126,6 +127,7 @@ class Script:
     place: tuple[bool, float, float, float]
     meets: int
     slack: float
+    sways: Array
 
 
 def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) -> Script:
@@ -152,6 +154,7 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
     draws = Draws("reach", version, *name)
     size = 1.0 + draws.bell(0.08, (2,))
     misses = draws.bell(0.014, (2, PHASES, 4, 3))
+    sways = draws.uniform(0.0, 1.0, (2, 2))
 
     plays = []
     for b, subject in enumerate(subjects):
@@ -169,7 +172,7 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
     walks = [i for i, pair in enumerate(pairs, 1) if any(b.locomotion == "walk" for b in pair)]
     faces = bool(follows) and not side and place["yaw_two"] == 180.0
     return Script(
-        frames=round(sum(lengths[1:]) * fps),
+        frames=round(sum(lengths[1 : 1 + len(motion.phases)]) * fps),
         bodies=2 if follows else 1,
         subjects=subjects,
         acting=(acting[0], acting[1]),
@@ -182,6 +185,7 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
         place=(side, place["distance"] * arm, place["yaw_one"], place["yaw_two"]),
         meets=max(walks) if faces and walks else 0,
         slack=slack,
+        sways=sways,
     )
 
 

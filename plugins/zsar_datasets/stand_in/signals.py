@@ -110,10 +110,11 @@ def signals(scripts: Sequence[Script]) -> Signals:
     high = (ankle + heel)[..., None] + feet.up
     lies = np.abs(roll) > LYING
     leaves, way = _hanging(lies, k, feet.leaves, feet.way)
+    x, z = _swaying(scripts, len(yaw))
     swing = -np.cos(np.pi * now["steps"] * k.time) * smooth(k.time / k.settle)
     return Signals(
         clock=k,
-        root=np.stack([root.x, lift, root.z], axis=1),
+        root=np.stack([root.x + x, lift, root.z + z], axis=1),
         yaw=yaw,
         height=blend("height", enters),
         back=blend("back", enters),
@@ -133,6 +134,21 @@ def signals(scripts: Sequence[Script]) -> Signals:
             k.phase > 0, smooth(k.time / np.minimum(k.settle, k.seconds)), 1.0
         ),
     )
+
+
+def _swaying(scripts: Sequence[Script], frames: int) -> tuple[Array, Array]:
+    """(F, N, B) metres in x and z by which nobody ever stands quite still; feet do."""
+    people = [s.subjects for s in scripts]
+    size, hertz = (
+        np.array([[getattr(p, name) for p in pair] for pair in people])
+        for name in ("sway", "sway_hertz")
+    )
+    begin = np.array([s.sways for s in scripts])  # (N, B, 2)
+    seconds = np.arange(frames)[:, None, None] / grammar()["rules"]["frames_per_second"]
+    turns = hertz * seconds
+    # Two rhythms without a common period.
+    x = size * np.sin(2 * np.pi * (turns + begin[..., 0]))
+    return x, size * np.sin(2 * np.pi * (0.618 * turns + begin[..., 1]))
 
 
 def _hanging(lies: Bools, k: Clock, leaves: Bools, way: Array) -> tuple[Bools, Array]:
