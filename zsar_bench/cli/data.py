@@ -133,7 +133,8 @@ def _progress(title: str, quiet: bool) -> Iterator[tuple[Event, Say]]:
 
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     out = error_console()
-    with Progress(*columns, console=out, disable=quiet, transient=True) as bars:
+    hidden = quiet or not out.is_terminal
+    with Progress(*columns, console=out, disable=hidden, transient=True) as bars:
         bar = bars.add_task(title, total=None)
 
         def on_event(event: dict[str, Any]) -> None:
