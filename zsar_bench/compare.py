@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsar_bench import statistics
+from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
+from zsar_bench.protocol import STAND_IN
 from zsar_bench.record import Record, read_record
 
 if TYPE_CHECKING:
@@ -25,9 +27,25 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def find_records(results: Path, protocol: str = "*") -> list[Path]:
-    """Folders of finished runs below a results folder."""
-    return sorted(p.parent for p in (results / "runs").glob(f"{protocol}/*/[!.]*/run.json"))
+def find_records(results: Path, protocol: str = "") -> list[Path]:
+    """Folders of finished runs below a results folder.
+
+    Args:
+        results: holds ``runs``.
+        protocol: a protocol's folder name: its runs, those of its stand-in, and of the random
+            splits and dials of both; empty: all.
+    """
+    found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
+    names = (protocol, STAND_IN.replace("/", "+") + protocol)
+    return [
+        folder
+        for folder in found
+        if not protocol
+        or any(
+            (name := folder.parent.parent.name) == n or name.startswith((f"{n}[", f"{n}+random:"))
+            for n in names
+        )
+    ]
 
 
 def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -49,7 +67,8 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         published: rows of published results; shown beside the sections of their protocol.
 
     Returns:
-        ``{"sections": [...]}``; see ``_section`` and ``_row`` for the fields.
+        ``{"sections": [...], "curves": [...], "published": [...]}``; see ``_section``, ``_row``
+        and ``curves.curves`` for the fields.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -58,13 +77,15 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
     ids = {s["protocol"] for s in sections}
     return {
         "sections": sections,
+        "curves": curves(sections),
         "published": [row for row in published if row["protocol"] in ids],
     }
 
 
 def _section_key(r: Record) -> str:
     p = r.protocol
-    return "|".join((p.id, p.samples, p.digest, r.method.setting, r.encoder.origin))
+    oracle = "oracle" if r.texts.oracle else ""
+    return "|".join((p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle))
 
 
 def _row_key(r: Record) -> str:
@@ -93,6 +114,11 @@ def _section(records: list[Record]) -> Json:
     return {
         "protocol": first.protocol.id,
         "dataset": first.protocol.dataset,
+        "oracle": first.texts.oracle,
+        "synthetic": bool(first.protocol.stand_in_for),
+        "stand_in_for": first.protocol.stand_in_for,
+        "family_of": first.protocol.family_of,
+        "dials": first.protocol.dials,
         "setting": first.method.setting,
         "origin": first.encoder.origin,
         "rule": first.protocol.rule,

@@ -99,6 +99,14 @@ class Dataset:
         layout: dict[str, Any] = self.about["layout"]
         return layout
 
+    @property
+    def bodies(self) -> int:
+        """Largest number of bodies in a clip: an axis of every shard."""
+        import numpy as np
+
+        first = self.shard_path(next(iter(self.about["shards"])))
+        return int(np.load(first, mmap_mode="r", allow_pickle=False).shape[1])
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that can change a result: clips, checksums, joints, classes.

@@ -95,6 +95,9 @@ def _record(
             seen=list(plan.protocol.seen),
             unseen=list(plan.protocol.unseen),
             expected_clips=plan.protocol.test_clips,
+            stand_in_for=plan.protocol.stand_in_for,
+            family_of=plan.protocol.family_of,
+            dials=dict(plan.protocol.dials),
         ),
         method=r.MethodPart(
             name=plan.method.name,
@@ -118,6 +121,7 @@ def _record(
             version=plan.class_texts.version,
             fields=list(plan.fields),
             texts=plan.class_texts.digest(plan.fields),
+            oracle=plan.class_texts.oracle,
         ),
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,

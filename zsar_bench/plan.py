@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
-from zsar_bench.datasets import Dataset, open_dataset, read_classes
+from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
+from zsar_bench.datasets import read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
 from zsar_bench.features import EncoderPlan, ensure_encoder
-from zsar_bench.protocol import Protocol, find_protocol
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
@@ -46,6 +46,9 @@ class Request:
     text_fields: tuple[str, ...] | None = None
     profile: str | None = None
     selection: str | None = None
+    data: str = "auto"
+    splits: int = 0
+    dials: tuple[str, ...] = ()
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
@@ -129,8 +132,15 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
     return Machine(device, request.threads, name, files), ("device", device, reason)
 
 
-def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
-    """One plan a method and seed pair, in that order.
+def plan_runs(
+    request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
+) -> list[RunPlan]:
+    """One plan a protocol variant, method and seed pair, in that order.
+
+    Args:
+        request: what was asked for.
+        catalogue: what there is.
+        on_event: hears how far a stand-in is that has to be made first.
 
     Raises:
         UserError: for anything in the request that cannot be.
@@ -138,8 +148,8 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
-    protocol = find_protocol(request.protocol, catalogue)
-    spec = catalogue.find("datasets", protocol.dataset).spec
+    choice = choose_data(request.protocol, request.data, catalogue)
+    dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
     machine, device_choice = choose_machine(request, catalogue)
     encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
@@ -149,47 +159,62 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     encoder_settings = resolve(encoder, profile, request.assignments)
     text_settings = resolve(text_encoder, profile, request.assignments)
     params = [resolve(m, profile, request.assignments) for m in methods]
-    class_texts, texts_choice = _class_texts(request, spec)
-    dataset = open_dataset(protocol.dataset, spec["how_to_get"])
+    class_texts, texts_choice = _class_texts(request, choice.entry.spec)
     if request.assignments:  # profiles as they are were checked by the discovery child
         pairs = [*zip(methods, params, strict=True), (encoder, encoder_settings)]
         _check_together([*pairs, (text_encoder, text_settings)], machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
-    common = [device_choice, profile_choice, encoder_choice, text_choice, texts_choice]
+    data_choice = ("data", choice.entry.name, choice.reason)
+    common = [device_choice, data_choice, profile_choice, encoder_choice, text_choice]
     plans = []
-    for method, settings in zip(methods, params, strict=True):
-        fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
-        fields_choice = (
-            "text fields",
-            ",".join(fields),
-            "named" if request.text_fields else "the method's recipe",
-        )
-        texts = TextPlan(
-            text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
-        )
-        for encoder_seed, method_seed in seed_pairs(request):
-            plans.append(
-                RunPlan(
-                    protocol=protocol,
-                    method=method,
-                    params=settings,
-                    encoders=_encoders(
-                        protocol, dataset, encoder, encoder_settings, encoder_seed, machine
-                    ),
-                    texts=texts,
-                    class_texts=class_texts,
-                    fields=fields,
-                    rule=rule,
-                    encoder_seed=encoder_seed,
-                    method_seed=method_seed,
-                    machine=machine,
-                    results=request.results,
-                    choices=(*common, fields_choice),
-                    metric_entries=tuple(
-                        e for e in catalogue.entries("metrics") if e.plugin != "core"
-                    ),
-                )
+    for protocol, generator in variants(choice, request.splits, dials):
+        dataset = open_data(choice, generator, machine, on_event)
+        rounds = protocol.rounds(dataset)
+        if protocol.synthetic:  # complete by construction
+            protocol = replace(protocol, test_clips=sum(len(r.test_unseen) for r in rounds))
+        for method, settings in zip(methods, params, strict=True):
+            fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
+            fields_choice = (
+                "text fields",
+                ",".join(fields),
+                "named" if request.text_fields else "the method's recipe",
             )
+            texts = TextPlan(
+                text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
+            )
+            for encoder_seed, method_seed in seed_pairs(request):
+                encoders = tuple(
+                    EncoderPlan(
+                        encoder,
+                        encoder_settings,
+                        dataset,
+                        one,
+                        protocol.seen,
+                        encoder_seed,
+                        machine,
+                    )
+                    for one in rounds
+                )
+                plans.append(
+                    RunPlan(
+                        protocol=protocol,
+                        method=method,
+                        params=settings,
+                        encoders=encoders,
+                        texts=texts,
+                        class_texts=class_texts,
+                        fields=fields,
+                        rule=rule,
+                        encoder_seed=encoder_seed,
+                        method_seed=method_seed,
+                        machine=machine,
+                        results=request.results,
+                        choices=(*common, texts_choice, fields_choice),
+                        metric_entries=tuple(
+                            e for e in catalogue.entries("metrics") if e.plugin != "core"
+                        ),
+                    )
+                )
     return plans
 
 
@@ -247,20 +272,6 @@ def _all_texts(texts: ClassTexts, fields: Iterable[str]) -> tuple[str, ...]:
     """Every distinct text of these fields, of seen and unseen classes alike, sorted: the
     cached features then do not depend on the protocol."""
     return tuple(sorted({text for f in fields for text in texts.fields[f].values()}))
-
-
-def _encoders(
-    protocol: Protocol,
-    dataset: Dataset,
-    entry: Entry,
-    settings: Settings,
-    seed: int,
-    machine: Machine,
-) -> tuple[EncoderPlan, ...]:
-    return tuple(
-        EncoderPlan(entry, settings, dataset, one, protocol.seen, seed, machine)
-        for one in protocol.rounds(dataset)
-    )
 
 
 def tasks(plans: Iterable[RunPlan]) -> list[Task]:

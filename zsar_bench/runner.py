@@ -100,7 +100,7 @@ class RunPlan:
     @property
     def folder(self) -> Path:
         """Final place; a folder of this name is complete."""
-        return self.results / "runs" / self.protocol.id / self.method.name / self.run_id
+        return self.results / "runs" / self.protocol.folder / self.method.name / self.run_id
 
     @property
     def part(self) -> Path:

@@ -53,6 +53,17 @@ def run(
     selection: Annotated[
         str | None, typer.Option(metavar="RULE", help="Which checkpoint counts.")
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+    ] = "auto",
+    splits: Annotated[
+        int, typer.Option(min=0, help="Random class splits instead of the published one.")
+    ] = 0,
+    dial: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V,V", help="Turn a dial to each of these values (repeatable)."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
@@ -70,6 +81,8 @@ def run(
 ) -> None:
     """Train and score methods on a protocol; the same command again continues or skips."""
     from zsar_bench.catalogue import load
+    from zsar_bench.cli.stand_in import announce, making, not_yet_made
+    from zsar_bench.data_choice import choose_data
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
@@ -87,11 +100,20 @@ def run(
         text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
         profile=profile,
         selection=selection,
+        data=data,
+        splits=splits,
+        dials=tuple(dial or ()),
         device=device,
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
     )
-    plans = plan_runs(request, catalogue)
+    choice = choose_data(protocol, data, catalogue)
+    if choice.synthetic and not (quiet or json):
+        announce(choice)
+    if dry_run and not_yet_made(choice):
+        return
+    with making(choice, quiet or json) as on_event:
+        plans = plan_runs(request, catalogue, on_event)
     jobs = jobs or default_jobs(threads, plans[0].machine.device)
     if dry_run:
         _show_plan(plans, jobs, force, json)
@@ -141,6 +163,8 @@ def execute(
         for file in catalogue.plugin_files:
             import_file(file)
     runner = resolve(entry.spec["target"])(jobs)
+    if todo and not quiet:
+        _warn_of_time(todo, plans, jobs)
     with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
 
         def hear(task: Task, event: dict[str, Any]) -> None:
@@ -151,8 +175,27 @@ def execute(
     return list(display.failed)
 
 
+def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
+    """Time, memory and disk, before anything that takes over a minute."""
+    from zsar_bench.estimate import estimate, room
+    from zsar_bench.reporters.wording import seconds
+
+    wall, measured = estimate(todo, plans, jobs)
+    if wall < 60:
+        return
+    memory, disk = room(todo, plans, jobs)
+    basis = "as measured here before" if measured else "a first guess"
+    error_console().print(
+        f"This takes about {seconds(wall)} on {jobs} workers ({basis}), {memory / 1e9:.1f} GB of "
+        f"memory and {max(disk, 1e6) / 1e6:.0f} MB of disk. Stop it whenever you like: the same "
+        "command goes on.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None:
-    from zsar_bench.estimate import estimate
+    from zsar_bench.estimate import estimate, room
     from zsar_bench.plan import tasks
     from zsar_bench.reporters.wording import seconds
 
@@ -199,6 +242,8 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
         "as measured here before" if measured else "as plugins declare it, not yet measured here"
     )
     console().print(f"Estimated time on {jobs} workers: {seconds(wall)} ({basis}).")
+    memory, disk = room(todo, plans, jobs)
+    console().print(f"Memory: {memory / 1e9:.1f} GB. Disk: {disk / 1e6:.0f} MB of new features.")
 
 
 def _show_choices(plans: list[RunPlan]) -> None:

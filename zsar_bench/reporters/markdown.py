@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zsar_bench.curves import grids
 from zsar_bench.reporters import wording
 
 
@@ -19,6 +20,8 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         blocks.append(f"### {_safe(wording.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append("\n".join(f"{_safe(line)}  " for line in wording.caption(section)).rstrip())
+    for title, names, values in grids(comparison.get("curves", ())):
+        blocks += [f"### {_safe(title)}", _table(names, values)]
     if comparison["published"]:
         blocks.append("### Published, for reference only")
         rows = [wording.published_cells(row) for row in comparison["published"]]

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from zsar_bench.curves import grids
 from zsar_bench.reporters import wording
 from zsar_bench.reporters.markdown import remarks
 
@@ -32,10 +33,21 @@ def render(comparison: dict[str, Any], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for section in comparison["sections"]:
         parts += [_section(section, width), *_lines(wording.caption(section)), Text()]
+    for title, headings, rows in grids(comparison.get("curves", ())):
+        parts += [_plain_table(title, headings, rows), Text()]
     if comparison["published"]:
         parts += [_published(comparison["published"]), *_lines([wording.PUBLISHED_NOTE])]
         parts += _lines([f"- {r}" for r in remarks(comparison["published"])])
     return Group(*parts)
+
+
+def _plain_table(title: str, headings: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=Text(wording.plain(title), style="bold"), title_justify="left")
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if n > 1 else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(wording.plain(cell)) for cell in row))
+    return table
 
 
 def _lines(texts: list[str]) -> list[Text]:

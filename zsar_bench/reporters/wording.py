@@ -53,7 +53,10 @@ def seconds(value: float) -> str:
 
 def title(section: Json) -> str:
     """Headline of a section."""
-    extra = [] if section["setting"] == "inductive" else [section["setting"]]
+    extra = ["SYNTHETIC"] if section["synthetic"] else []
+    extra += [] if section["setting"] == "inductive" else [section["setting"]]
+    if section["oracle"]:
+        extra.append("oracle texts, not ranked")
     if section["origin"] != "certified":
         extra.append("declared encoder, not ranked")
     return plain(" - ".join([section["protocol"], *extra]))
@@ -116,7 +119,14 @@ def caption(section: Json) -> list[str]:
         f"Reference lines: 1/K {percent(section['chance'])} %, "
         f"largest class {percent(section['largest_class'])} %."
     )
-    if section["clips"] != section["expected_clips"]:
+    if section["synthetic"]:
+        lines.insert(
+            0,
+            f"Synthetic: clips made by zsar-bench in the place of {section['stand_in_for']}. "
+            "These numbers say nothing about that data set and are never compared with "
+            "published ones.",
+        )
+    if section["expected_clips"] not in (0, section["clips"]):
         lines.append(
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."
