@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.paths import home, read_json
+from zsar_bench.paths import home, locked, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,6 +171,17 @@ def prepared() -> list[str]:
     return sorted(p.parent.name for p in folder.glob("[!.]*/dataset.json"))
 
 
+def unfinished() -> list[str]:
+    """Names of the data sets whose import was interrupted, or is going on."""
+    found = data_folder().glob(".*.import") if data_folder().is_dir() else ()
+    return sorted(path.name.removeprefix(".").removesuffix(".import") for path in found)
+
+
+def unfinished_folder(name: str) -> Path:
+    """Where an unfinished import keeps what it has done."""
+    return data_folder() / f".{name}.import"
+
+
 def open_dataset(name: str, how_to_get: str = "") -> Dataset:
     """A prepared data set.
 
@@ -196,8 +207,26 @@ def remove(name: str) -> None:
     """Delete a prepared data set. Killed half-way, it is gone all the same."""
     if name not in prepared():
         raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
-    folder = data_folder() / name
-    gone = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}.gone")
+    _delete(data_folder() / name)
+
+
+def forget(name: str) -> None:
+    """Delete what an interrupted import of this data set has left.
+
+    Raises:
+        UserError: if the import is going on.
+    """
+
+    def refuse() -> None:
+        raise UserError(f"'{name}' is being imported right now.", "Stop that first.")
+
+    folder = unfinished_folder(name)
+    with locked(folder, refuse):
+        _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
     folder.rename(gone)
     shutil.rmtree(gone)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Clip = NDArray[np.float32]
 
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+OTHER = "no clip"  #: why a file nobody knows is not read
 FIRST = 3  #: names kept of files that are only counted
 
 
@@ -81,7 +82,7 @@ def list_files(
             elif reason := left_out(name):
                 skipped.append({"file": prefix + name, "reason": reason})
             else:
-                row = aside.setdefault(sister(name) or "no clip", {"count": 0, "first": []})
+                row = aside.setdefault(sister(name) or OTHER, {"count": 0, "first": []})
                 row["count"] += 1
                 row["first"] += [prefix + name] if row["count"] <= FIRST else []
     if not clips:
@@ -143,10 +144,8 @@ def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) 
             f"{what}, but archives: {shown}.",
             "Give the zip archives themselves (several are fine), or unpack them.",
         )
-    told = [f"{row['count']} files: {reason}" for reason, row in aside.items()]
-    remark = f" ({'; '.join(told)})" if set(aside) - {"no clip"} else ""
-    if not names:
-        remark = ": it is empty"
+    told = [f"{row['count']} files: {reason}" for reason, row in aside.items() if reason != OTHER]
+    remark = f" ({'; '.join(told)})" if told else "" if names else ": it is empty"
     return UserError(
         f"{what}{remark}.", "Give the folder or zip archive with the data set's own files."
     )

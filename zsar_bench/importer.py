@@ -29,6 +29,7 @@ from zsar_bench.datasets import (
     read_classes,
     read_toml,
     remove,
+    unfinished_folder,
 )
 from zsar_bench.environment import Machine, cores
 from zsar_bench.errors import DataError, RunFailed, UserError
@@ -88,7 +89,7 @@ class Work:
     @property
     def beside(self) -> Path:
         """Folder of the unfinished import."""
-        return data_folder() / f".{self.store}.import"
+        return unfinished_folder(self.store)
 
     def job(self, kind: str, **rest: Any) -> dict[str, Any]:
         sources = [str(path.expanduser().absolute()) for path in self.sources]
@@ -111,6 +112,8 @@ def import_files(work: Work, replace: bool = False) -> Dataset:
     with locked(work.beside, lambda: work.say(f"{work.store} is being imported; waiting.")):
         if replace or work.store not in prepared():
             _make(work)
+        else:  # somebody else was quicker
+            _discard_if_empty(work.beside)
     return open_dataset(work.store)
 
 
@@ -153,6 +156,8 @@ def ensure_generated(
     with locked(work.beside, lambda: say(f"{store} is being made; waiting.")):
         if replace or not _current(work):
             _make(work)
+        else:
+            _discard_if_empty(work.beside)
     return open_dataset(store)
 
 

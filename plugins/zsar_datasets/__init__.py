@@ -76,6 +76,7 @@ def register_datasets(registry: Registry) -> None:
                 texts={"a": whole / "texts-a.toml", "b": whole / "texts-b.toml"},
                 clips=clips,
                 bodies=2,
+                assets=(whole / "samples.toml",),
                 fps=30.0,
                 how_to_get="Sign the authors' agreement at https://rose1.ntu.edu.sg/dataset/"
                 "actionRecognition/ and download the archives of 3D skeletons (.skeleton files).",

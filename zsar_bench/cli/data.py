@@ -133,7 +133,8 @@ def _progress(title: str, quiet: bool) -> Iterator[tuple[Event, Say]]:
 
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     out = error_console()
-    with Progress(*columns, console=out, disable=quiet, transient=True) as bars:
+    hidden = quiet or not out.is_terminal
+    with Progress(*columns, console=out, disable=hidden, transient=True) as bars:
         bar = bars.add_task(title, total=None)
 
         def on_event(event: dict[str, Any]) -> None:
@@ -233,7 +234,7 @@ def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the imported data sets."""
-    from zsar_bench.datasets import data_folder, open_dataset, prepared
+    from zsar_bench.datasets import data_folder, open_dataset, prepared, unfinished
 
     rows = []
     for name in prepared():
@@ -256,6 +257,13 @@ def list_(json: JsonOption = False) -> None:
         headings = ("data set", "clips", "classes", "performers", "MB", "digest")
         cells = [[*list(r.values())[:5], str(r["digest"])[:12]] for r in rows]
         print_table(f"Prepared data in {data_folder()}", headings, cells)
+    for name in [] if json else unfinished():
+        console().print(
+            f"Unfinished: {name}. Its import continues where it stopped; to drop it, type: "
+            f"zsar-bench data rm {name}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command("verify")
@@ -290,8 +298,12 @@ def verify(
 
 @app.command("rm")
 def rm(name: Name) -> None:
-    """Remove a data set from the prepared store (the raw files stay)."""
-    from zsar_bench.datasets import remove
+    """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
+    from zsar_bench.datasets import forget, prepared, remove, unfinished
 
-    remove(name)
+    half = name in unfinished()
+    if half:
+        forget(name)
+    if name in prepared() or not half:
+        remove(name)
     console().print(f"Removed {name}.", markup=False)
