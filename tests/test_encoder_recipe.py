@@ -10,7 +10,7 @@ import torch
 from fakes import FakeContext
 from pydantic import ValidationError
 from toy_skeletons import BODY, POSE, context, moving, some_alone, train_of
-from zsar_encoders import st_gcn
+from zsar_encoders import shift_gcn, st_gcn
 
 from zsar_bench.views import Clips
 
@@ -35,6 +35,7 @@ OTHER = {
     "scale": 0.2,
     "crop": 1.0,
     "jitter": 0.0,
+    "spread": 0.5,
 }
 
 
@@ -54,7 +55,10 @@ class Kind:
         return encoder
 
 
-KINDS = {"st-gcn": Kind(st_gcn.STGCN, st_gcn.Params)}
+KINDS = {
+    "st-gcn": Kind(st_gcn.STGCN, st_gcn.Params),
+    "shift-gcn": Kind(shift_gcn.ShiftGCN, shift_gcn.Params),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
