@@ -36,7 +36,7 @@ def register_skeleton_encoders(registry: Registry) -> None:
             paper="Cheng et al.: Skeleton-Based Action Recognition with Shift Graph "
             "Convolutional Network, CVPR 2020",
             fallback_rank=20,
-            seconds={"laptop": 50, "paper": 20000},
+            seconds={"laptop": 50, "paper": 35000},
         )
     )
 
