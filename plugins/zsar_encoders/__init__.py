@@ -27,6 +27,18 @@ def register_skeleton_encoders(registry: Registry) -> None:
             seconds={"laptop": 45, "paper": 3000},
         )
     )
+    registry.skeleton_encoder(
+        SkeletonEncoderSpec(
+            name="shift-gcn",
+            target="zsar_encoders.shift_gcn:ShiftGCN",
+            params="zsar_encoders.shift_gcn:Params",
+            summary="shifts between joints and in time with pointwise convolutions",
+            paper="Cheng et al.: Skeleton-Based Action Recognition with Shift Graph "
+            "Convolutional Network, CVPR 2020",
+            fallback_rank=20,
+            seconds={"laptop": 50, "paper": 35000},
+        )
+    )
 
 
 @hookimpl
