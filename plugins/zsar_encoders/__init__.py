@@ -64,3 +64,26 @@ def register_text_encoders(registry: Registry) -> None:
             fallback_rank=None,
         )
     )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="open-clip",
+            target="zsar_encoders.open_clip:OpenClip",
+            params="zsar_encoders.open_clip:Params",
+            summary="text tower of any CLIP-like open_clip model: a pretrained tag or a file",
+            paper="Radford et al.: Learning Transferable Visual Models From Natural Language "
+            "Supervision, ICML 2021; Cherti et al.: Reproducible scaling laws for contrastive "
+            "language-image learning, CVPR 2023",
+            fallback_rank=None,
+        )
+    )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="tdsm-text",
+            target="zsar_encoders.open_clip:OpenClip",
+            params="zsar_encoders.open_clip:TDSMParams",
+            summary="TDSM's text tower: Stable Diffusion 2.1's ViT-H-14, 35 tokens (4 GB download)",
+            paper="Do & Kim: TDSM, ICCV 2025; Cherti et al.: Reproducible scaling laws for "
+            "contrastive language-image learning, CVPR 2023",
+            fallback_rank=None,
+        )
+    )
