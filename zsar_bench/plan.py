@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.controls import plan_controls
 from zsar_bench.datasets import Dataset, open_dataset, read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
@@ -46,6 +47,8 @@ class Request:
     text_fields: tuple[str, ...] | None = None
     profile: str | None = None
     selection: str | None = None
+    text_control: str | None = None
+    draws: int | None = None
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
@@ -130,7 +133,7 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
 
 
 def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
-    """One plan a method and seed pair, in that order.
+    """One plan a method, seed pair and draw of a text control, in that order.
 
     Raises:
         UserError: for anything in the request that cannot be.
@@ -141,6 +144,7 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     protocol = find_protocol(request.protocol, catalogue)
     spec = catalogue.find("datasets", protocol.dataset).spec
     rule = find_rule(request.selection or "last")
+    controls = plan_controls(request.text_control, request.draws, len(protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
     text_encoder, text_choice = _named(catalogue, "text_encoders", request.text_encoder)
@@ -156,7 +160,7 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
         _check_together([*pairs, (text_encoder, text_settings)], machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     common = [device_choice, profile_choice, encoder_choice, text_choice, texts_choice]
-    plans = []
+    plans: list[RunPlan] = []
     for method, settings in zip(methods, params, strict=True):
         fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
         fields_choice = (
@@ -168,7 +172,7 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
             text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
         )
         for encoder_seed, method_seed in seed_pairs(request):
-            plans.append(
+            plans.extend(
                 RunPlan(
                     protocol=protocol,
                     method=method,
@@ -185,10 +189,12 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
                     machine=machine,
                     results=request.results,
                     choices=(*common, fields_choice),
+                    control=control,
                     metric_entries=tuple(
                         e for e in catalogue.entries("metrics") if e.plugin != "core"
                     ),
                 )
+                for control in controls
             )
     return plans
 
@@ -277,6 +283,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
 
     for plan in plans:
         run = plan.run_id
+        draw = "" if plan.control is None else f" draw {plan.control.draw}"
         texts = f"texts:{plan.texts.key}"
         title = f"texts with {plan.texts.entry.name}"
         add(texts, title, (), _call(ensure_texts, plan.texts), run)
@@ -287,9 +294,9 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             title = f"{encoder.entry.name} {encoder.round.name} seed {encoder.seed}"
             add(need, title, (), _call(ensure_encoder, encoder, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
-            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
+            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
             add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
-        title = f"{plan.method.name} seed {plan.method_seed}"
+        title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
 

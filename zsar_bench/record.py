@@ -96,6 +96,8 @@ class TextPart(_Part):
     version: Annotated[int, _doc("version of the text set")]
     fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
     texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
+    control: Annotated[str, _doc("text control; empty: every class had its own texts")] = ""
+    draw: Annotated[int, _doc("draw of the text control")] = 0
 
 
 class Choice(_Part):
