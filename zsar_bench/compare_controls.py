@@ -84,9 +84,13 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         for draw, group in sorted(by_draw.items())
     }
     mean = float(np.mean(list(draws.values())))
+    own = float(over_seeds(plain, [r.metrics.macro for r in plain])) if plain else None
     if first.texts.control == SHUFFLED_UNSEEN:
+        own = draws.get(0, own)  # the plain run
         interval = _over_performers(list(by_draw.values()))
         finding = judge_shifts(_complete(records), mean, interval, chance)
+        if finding.verdict == "passes":  # exact: an interval of no width would only puzzle
+            interval = None
     else:
         interval = statistics.draw_interval(list(draws.values()))
         finding = judge_draws(first.texts.control, len(draws), interval, chance)
@@ -98,7 +102,7 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         "by_draw": list(draws.values()),
         "interval": interval_json(interval),
         "chance": chance,
-        "plain": float(over_seeds(plain, [r.metrics.macro for r in plain])) if plain else None,
+        "plain": own,
         **asdict(finding),
     }
 
