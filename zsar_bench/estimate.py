@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from zsar_bench.controls import SHUFFLED_UNSEEN
 from zsar_bench.paths import home
 from zsar_bench.plan import Task
 from zsar_bench.runner import RunPlan
@@ -27,7 +28,8 @@ class History:
                 self._encoders.setdefault(key, []).append(float(about.get("seconds", 0)))
         for path in sorted((results / "runs").glob("*/*/[!.]*/run.json"))[-200:]:
             about = _read(path)
-            if about:
+            # Shifts of one fit report no time for it.
+            if about and about["texts"].get("control") != SHUFFLED_UNSEEN:
                 method, seconds = about["method"], about["seconds"]
                 rounds = max(1, len(about["encoder"]["rounds"]))
                 self._rounds.setdefault((method["name"], method["profile"]), []).append(

@@ -122,6 +122,8 @@ def _record(
             fields=list(plan.fields),
             texts=plan.class_texts.digest(plan.fields),
             oracle=plan.class_texts.oracle,
+            control=plan.control.kind if plan.control else "",
+            draw=plan.control.draw if plan.control else 0,
         ),
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.controls import plan_controls
 from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
 from zsar_bench.datasets import read_classes
 from zsar_bench.environment import Machine
@@ -49,6 +50,8 @@ class Request:
     data: str = "auto"
     splits: int = 0
     dials: tuple[str, ...] = ()
+    text_control: str | None = None
+    draws: int | None = None
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
@@ -135,7 +138,7 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
 def plan_runs(
     request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> list[RunPlan]:
-    """One plan a protocol variant, method and seed pair, in that order.
+    """One plan a protocol variant, method, seed pair and draw of a text control, in that order.
 
     Args:
         request: what was asked for.
@@ -151,6 +154,7 @@ def plan_runs(
     choice = choose_data(request.protocol, request.data, catalogue)
     dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
+    controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
     text_encoder, text_choice = _named(catalogue, "text_encoders", request.text_encoder)
@@ -166,7 +170,7 @@ def plan_runs(
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     data_choice = ("data", choice.entry.name, choice.reason)
     common = [device_choice, data_choice, profile_choice, encoder_choice, text_choice]
-    plans = []
+    plans: list[RunPlan] = []
     for protocol, generator in variants(choice, request.splits, dials):
         dataset = open_data(choice, generator, machine, on_event)
         rounds = protocol.rounds(dataset)
@@ -195,7 +199,7 @@ def plan_runs(
                     )
                     for one in rounds
                 )
-                plans.append(
+                plans.extend(
                     RunPlan(
                         protocol=protocol,
                         method=method,
@@ -210,10 +214,12 @@ def plan_runs(
                         machine=machine,
                         results=request.results,
                         choices=(*common, texts_choice, fields_choice),
+                        control=control,
                         metric_entries=tuple(
                             e for e in catalogue.entries("metrics") if e.plugin != "core"
                         ),
                     )
+                    for control in controls
                 )
     return plans
 
@@ -288,6 +294,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
 
     for plan in plans:
         run = plan.run_id
+        draw = "" if plan.control is None else f" draw {plan.control.draw}"
         texts = f"texts:{plan.texts.key}"
         title = f"texts with {plan.texts.entry.name}"
         add(texts, title, (), _call(ensure_texts, plan.texts), run)
@@ -298,9 +305,9 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             title = f"{encoder.entry.name} {encoder.round.name} seed {encoder.seed}"
             add(need, title, (), _call(ensure_encoder, encoder, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
-            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
+            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
             add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
-        title = f"{plan.method.name} seed {plan.method_seed}"
+        title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
 

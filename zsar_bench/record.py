@@ -104,6 +104,8 @@ class TextPart(_Part):
     fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
     texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
     oracle: Annotated[bool, _doc("whether texts and clips were made from the same facts")] = False
+    control: Annotated[str, _doc("text control; empty: every class had its own texts")] = ""
+    draw: Annotated[int, _doc("draw of the text control")] = 0
 
 
 class Choice(_Part):
