@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
-from zsar_bench.datasets import Dataset, open_dataset, read_classes
+from zsar_bench.datasets import read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
-from zsar_bench.features import EncoderPlan, ensure_encoder
+from zsar_bench.feature_choice import choose_features, named, trained
+from zsar_bench.features import EncoderPlan
 from zsar_bench.protocol import Protocol, find_protocol
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
@@ -49,6 +50,7 @@ class Request:
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
+    features: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,15 @@ def seed_pairs(request: Request) -> list[tuple[int, int]]:
     """Pairs (encoder seed, method seed).
 
     ``--seeds`` alone pairs each encoder with the method of the same seed; ``--method-seeds``
-    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs.
+    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs. Released
+    features have one encoder, whose seed counts as 0.
     """
+    if request.features is not None:
+        if request.fix_encoder is not None or request.method_seeds is not None:
+            raise UserError(
+                "Released features have no encoder seed: give the method's seeds with --seeds."
+            )
+        return [(0, s) for s in request.seeds]
     if request.fix_encoder is not None:
         if request.method_seeds is not None:
             raise UserError("--fix-encoder and --method-seeds exclude each other.")
@@ -142,20 +151,18 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     spec = catalogue.find("datasets", protocol.dataset).spec
     rule = find_rule(request.selection or "last")
     machine, device_choice = choose_machine(request, catalogue)
-    encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
-    text_encoder, text_choice = _named(catalogue, "text_encoders", request.text_encoder)
-    check_owners(request.assignments, [*methods, encoder, text_encoder])
+    text_encoder, text_choice = named(catalogue, "text_encoders", request.text_encoder)
     profile, profile_choice = _profile(request, machine, methods)
-    encoder_settings = resolve(encoder, profile, request.assignments)
+    features = choose_features(request, catalogue, protocol, methods, profile, machine)
+    check_owners(request.assignments, [*methods, *features.entries, text_encoder])
     text_settings = resolve(text_encoder, profile, request.assignments)
     params = [resolve(m, profile, request.assignments) for m in methods]
     class_texts, texts_choice = _class_texts(request, spec)
-    dataset = open_dataset(protocol.dataset, spec["how_to_get"])
     if request.assignments:  # profiles as they are were checked by the discovery child
-        pairs = [*zip(methods, params, strict=True), (encoder, encoder_settings)]
+        pairs = [*zip(methods, params, strict=True), *features.settings]
         _check_together([*pairs, (text_encoder, text_settings)], machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
-    common = [device_choice, profile_choice, encoder_choice, text_choice, texts_choice]
+    common = [device_choice, profile_choice, features.choice, text_choice, texts_choice]
     plans = []
     for method, settings in zip(methods, params, strict=True):
         fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
@@ -173,9 +180,7 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
                     protocol=protocol,
                     method=method,
                     params=settings,
-                    encoders=_encoders(
-                        protocol, dataset, encoder, encoder_settings, encoder_seed, machine
-                    ),
+                    encoders=features.of_seed(encoder_seed),
                     texts=texts,
                     class_texts=class_texts,
                     fields=fields,
@@ -193,6 +198,33 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     return plans
 
 
+def plan_encoders(
+    request: Request, catalogue: Catalogue
+) -> tuple[Protocol, tuple[EncoderPlan, ...], list[tuple[str, str, str]]]:
+    """The skeleton encoders of a protocol's rounds for the first seed, without any method.
+
+    An assignment without owner is meant for the encoder.
+
+    Returns:
+        The protocol, one plan a round, and what was chosen with the reasons.
+
+    Raises:
+        UserError: for anything in the request that cannot be.
+    """
+    protocol = find_protocol(request.protocol, catalogue)
+    machine, device_choice = choose_machine(request, catalogue)
+    entry, _ = named(catalogue, "skeleton_encoders", request.skeleton_encoder)
+    profile, profile_choice = _profile(request, machine, [entry])
+    own = tuple(replace(a, owner=a.owner or entry.name) for a in request.assignments)
+    check_owners(own, [entry])
+    request = replace(request, assignments=own)
+    features = trained(request, catalogue, protocol, profile, machine)
+    if own:
+        _check_together([*features.settings], machine)
+    plans = features.of_seed(request.seeds[0])
+    return protocol, plans, [device_choice, profile_choice, features.choice]
+
+
 def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
     """Let the plugins' own classes check what the user set; rules between parameters too."""
     check = [
@@ -206,14 +238,6 @@ def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> No
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
         job = {"kind": "check", "plugin_files": machine.plugin_files, "check": check}
         run_job(job, Path(folder))
-
-
-def _named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, tuple[str, str, str]]:
-    what = kind[:-1].replace("_", " ")
-    if name is not None:
-        return catalogue.find(kind, name), (what, name, "named")
-    entry = catalogue.default(kind)
-    return entry, (what, entry.name, f"best available (rank {entry.spec['fallback_rank']})")
 
 
 def _profile(
@@ -249,20 +273,6 @@ def _all_texts(texts: ClassTexts, fields: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({text for f in fields for text in texts.fields[f].values()}))
 
 
-def _encoders(
-    protocol: Protocol,
-    dataset: Dataset,
-    entry: Entry,
-    settings: Settings,
-    seed: int,
-    machine: Machine,
-) -> tuple[EncoderPlan, ...]:
-    return tuple(
-        EncoderPlan(entry, settings, dataset, one, protocol.seen, seed, machine)
-        for one in protocol.rounds(dataset)
-    )
-
-
 def tasks(plans: Iterable[RunPlan]) -> list[Task]:
     """The work that is not done yet, every shared piece once, in an order that respects needs."""
     plans = [p for p in plans if not p.done]
@@ -284,8 +294,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
         for number, encoder in enumerate(plan.encoders):
             tokens = "tokens" in plan.wants
             need = f"encoder:{encoder.key}{':tokens' if tokens else ''}"
-            title = f"{encoder.entry.name} {encoder.round.name} seed {encoder.seed}"
-            add(need, title, (), _call(ensure_encoder, encoder, plan.wants), run)
+            add(need, encoder.title, (), _call(encoder.ensure, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
             title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
             add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)

@@ -70,6 +70,21 @@ class EncoderRound(_Part):
     seconds: Annotated[float, _doc("wall time of training and encoding")]
 
 
+class Released(_Part):
+    """Features that somebody has published, in the place of an encoder trained here."""
+
+    hash: Annotated[str, _doc("SHA-256 of all arrays")]
+    folder: Annotated[str, _doc("name of the folder they were read from")]
+    channels: Annotated[int, _doc("channels of a feature vector")]
+    clips: Annotated[dict[str, int], _doc("part (train, ztest, gtest) -> clips")]
+    dropped_clips: Annotated[
+        int, _doc("unseen test clips of the complete data set less those of ztest")
+    ]
+    train_classes: Annotated[
+        list[str], _doc("official ids of the classes with training clips; said by the labels")
+    ]
+
+
 class EncoderPart(_Part):
     """The skeleton encoder."""
 
@@ -79,8 +94,10 @@ class EncoderPart(_Part):
     profile: Annotated[str, _doc("named profile")]
     science: Annotated[dict[str, Any], _doc("parameters")]
     origin: Annotated[
-        Literal["certified", "declared"], _doc("certified: trained here, on seen classes only")
+        Literal["certified", "declared", "released"],
+        _doc("certified: trained here, on seen classes only; released: features of others"),
     ]
+    released: Annotated[Released | None, _doc("the features, where origin is released")] = None
     rounds: Annotated[list[EncoderRound], _doc("one trained encoder a round")]
 
 
