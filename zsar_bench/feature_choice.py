@@ -65,7 +65,7 @@ def choose_features(
     for method in methods:
         check_method(method)
     released = open_released(request.features, protocol)
-    return Features((), released.said, lambda seed: released.sources())
+    return Features((), released.said, lambda seed: released.sources)
 
 
 def trained(

@@ -160,7 +160,7 @@ def _about_round(plan: EncoderPlan, parts: dict[str, Part], folder: str) -> dict
     return {
         "round": plan.round.name,
         "folder": folder,
-        "hash": FeatureFolder(Path(folder), parts, ()).digest(),
+        "hash": FeatureFolder(Path(folder), parts, ()).digest,
         "key": plan.key,
         "channels": int(parts["train"].features.shape[1]),
         "train_classes": list(plan.seen),

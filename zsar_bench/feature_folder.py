@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class FeatureFolder:
     def channels(self) -> int:
         return int(self.parts["train"].features.shape[1])
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of every part's values in float32 and its labels, in the files' order."""
         import numpy as np
@@ -167,21 +169,8 @@ def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
         DataError: if it is no such file, is cut, or holds other things or nothing.
     """
     import numpy as np
-    from numpy.lib import format as npy
 
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as f:
-            version = npy.read_magic(f)
-            if version not in ((1, 0), (2, 0)):
-                raise DataError(f"{path} is in version {version} of the format, not 1.0 or 2.0.")
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(f)
-            start = f.tell()
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not a .npy file: {' '.join(str(error).split())}.") from None
+    shape, dtype, start, size = _header(path)
     if dtype.hasobject:
         raise DataError(
             f"{path} holds Python objects; they are not read, because reading them runs code.",
@@ -189,6 +178,8 @@ def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
         )
     if dtype.kind not in kinds:
         raise DataError(f"{path} holds {dtype}, not {what}.")
+    if min(shape, default=1) < 0:
+        raise DataError(f"{path} claims the shape {shape}.")
     count = math.prod(shape)
     if not count:
         raise DataError(f"{path} is empty: its shape is {shape}.")
@@ -199,6 +190,26 @@ def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
         )
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
+    """Shape, type and first byte of a ``.npy`` file's data, and the file's size."""
+    from numpy.lib import format as npy
+
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as f:
+            version = npy.read_magic(f)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"it is in version {version} of the format, not 1.0 or 2.0")
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(f)
+            return shape, dtype, f.tell(), size
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except Exception as error:  # a header is parsed as Python text: any error of a parser may come
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is not a .npy file: {why}.") from None
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:

@@ -1,15 +1,11 @@
 """Released features in the place of a trained encoder: kept by content, ranked among themselves.
 
-    <home>/features/<hash>/features.json, train/<label>.safetensors, ztest/..., gtest/...
-
-A shard holds the clips of one class and part, so that what a worker may open is a list of
-files. Nobody can say here how such features were made: neither the encoder's seed nor the
+Nobody can say here how such features were made: neither the encoder's seed nor the
 clips' performers are known, so there is no spread over encoders and no interval.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue import Entry
 from zsar_bench.errors import UserError
-from zsar_bench.feature_folder import FeatureFolder, Part, read_folder, round_folders
+from zsar_bench.feature_folder import FeatureFolder, read_folder, round_folders
 from zsar_bench.identity import digest, key
-from zsar_bench.paths import fresh_folder, home, make_folder, write_json
 from zsar_bench.protocol import Protocol, Round
-from zsar_bench.sources import NOBODY
+from zsar_bench.released_store import (
+    ReleasedClips,
+    columns,
+    features_folder,
+    shard_name,
+    write_store,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.record import EncoderPart, EncoderRound
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 Event = Callable[[dict[str, Any]], None]
 
 NAME = "released"
-
-
-def features_folder() -> Path:
-    """Where released features are kept."""
-    return home() / "features"
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class ReleasedSet:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of all arrays; only rows of one hash are ranked with each other."""
-        digests = [folder.digest() for folder in self.folders]
+        digests = [folder.digest for folder in self.folders]
         return digests[0] if len(digests) == 1 else digest(digests)
 
     @property
@@ -77,6 +72,7 @@ class ReleasedSet:
         left = f"; not read: {', '.join(ignored)}" if ignored else ""
         return "features", f"{NAME} {self.hash[:12]}", f"--features {self.path}: {parts}{left}"
 
+    @cached_property
     def sources(self) -> tuple[ReleasedPlan, ...]:
         """The features of every round."""
         return tuple(ReleasedPlan(self, number) for number in range(len(self.folders)))
@@ -129,52 +125,6 @@ def check_method(method: Entry) -> None:
 
 
 @dataclass(frozen=True)
-class ReleasedClips:
-    """The clips behind released features (``sources.Samples``).
-
-    Attributes:
-        clips: columns id, class, subject, and where the features lie: shard, row.
-        digest: of all arrays.
-        folder: of the shards.
-    """
-
-    clips: dict[str, list[Any]]
-    digest: str
-    folder: Path
-    layout: dict[str, Any] = field(default_factory=dict)
-
-    def contents(self, index: list[int]) -> list[bytes]:
-        """SHA-256 of each clip's features: there is nothing else that could tell clips apart."""
-        rows = self.rows(index)
-        return [hashlib.sha256(row.tobytes()).digest() for row in rows]
-
-    def rows(self, index: list[int]) -> NDArray[np.float32]:
-        """Features (n, C) of clips, row by row as in ``index``."""
-        import numpy as np
-
-        shards: dict[str, Any] = {}
-        for i in index:
-            shard = self.clips["shard"][i]
-            if shard not in shards:
-                shards[shard] = _load(self.folder / shard)
-        picked = [shards[self.clips["shard"][i]][self.clips["row"][i]] for i in index]
-        return np.stack(picked)
-
-
-def _load(path: Path) -> NDArray[np.float32]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        features: NDArray[np.float32] = load_file(path)["pooled"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged: {error}.", f"Delete the folder {path.parents[1]} and run again."
-        ) from None
-    return features
-
-
-@dataclass(frozen=True)
 class ReleasedPlan:
     """Released features of one round (``sources.FeatureSource``)."""
 
@@ -198,9 +148,9 @@ class ReleasedPlan:
     def cost(self) -> tuple[str, str, float]:
         return NAME, "", 1.0
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        return self.files.digest()
+        return self.files.digest
 
     @property
     def key(self) -> str:
@@ -220,24 +170,15 @@ class ReleasedPlan:
         """Clips of all parts, part after part, each in its file's order."""
         ids = [c.id for c in self.whole.protocol.classes]
         prefix = "" if len(self.whole.folders) == 1 else f"{self.round_name}/"
-        clips: dict[str, list[Any]] = {n: [] for n in ("id", "class", "subject", "shard", "row")}
-        for name, part in self.files.parts.items():
-            seen: dict[int, int] = {}
-            for number, label in enumerate(part.labels.tolist()):
-                clips["id"].append(f"{prefix}{name}/{number}")
-                clips["class"].append(ids[label])
-                clips["subject"].append(NOBODY)
-                clips["shard"].append(f"{name}/{label}.safetensors")
-                clips["row"].append(seen.setdefault(label, 0))
-                seen[label] += 1
+        clips = columns(self.files, ids, prefix)
         return ReleasedClips(clips, self.whole.hash, self.folder)
 
     @cached_property
     def round(self) -> Round:
         seen = {*self.whole.protocol.seen}
         index: dict[str, list[int]] = {"train": [], "ztest": [], "gtest": []}
-        columns = self.dataset.clips
-        for i, (shard, class_id) in enumerate(zip(columns["shard"], columns["class"], strict=True)):
+        clips = self.dataset.clips
+        for i, (shard, class_id) in enumerate(zip(clips["shard"], clips["class"], strict=True)):
             part = shard.partition("/")[0]
             if part != "gtest" or class_id in seen:  # its unseen clips are those of ztest
                 index[part].append(i)
@@ -256,21 +197,11 @@ class ReleasedPlan:
             return self.folder
         on_event({"stage": "features", "step": 0, "total": 1})
         files = read_folder(self.files.path, self.whole.protocol)
-        if files.digest() != self.digest:
+        if files.digest != self.digest:
             raise UserError(
                 f"{self.files.path} has changed since this command started.", "Start it again."
             )
-        with fresh_folder(self.folder) as folder:
-            for name, part in files.parts.items():
-                _write_part(part, make_folder(folder / name))
-            about = {
-                "name": self.files.path.name,
-                "dataset": self.whole.protocol.dataset,
-                "channels": files.channels,
-                "clips": {name: len(part.labels) for name, part in files.parts.items()},
-                "classes": {n: len({*p.labels.tolist()}) for n, p in files.parts.items()},
-            }
-            write_json(folder / "features.json", about)
+        write_store(files, self.whole.protocol.dataset, self.folder)
         return self.folder
 
     def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
@@ -279,7 +210,7 @@ class ReleasedPlan:
         place = {c.id: n for n, c in enumerate(self.whole.protocol.classes)}
         return [
             {
-                "features": [str(self.folder / "train" / f"{place[class_id]}.safetensors")],
+                "features": [str(self.folder / shard_name("train", place[class_id]))],
                 "label": number,
                 "subject": 0,
                 "lengths": [0] * labels.count(place[class_id]),  # there are no frames
@@ -330,13 +261,3 @@ class ReleasedPlan:
             ),
             rounds=rounds,
         )
-
-
-def _write_part(part: Part, folder: Path) -> None:
-    """One shard a class, clips in the file's order."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    for label in np.unique(part.labels).tolist():
-        rows = np.ascontiguousarray(part.features[part.labels == label])
-        save_file({"pooled": rows}, folder / f"{label}.safetensors")

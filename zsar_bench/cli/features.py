@@ -147,7 +147,7 @@ def _encoders() -> list[dict[str, Any]]:
 
 def _released() -> list[dict[str, Any]]:
     from zsar_bench.paths import read_json
-    from zsar_bench.released import features_folder
+    from zsar_bench.released_store import features_folder
 
     rows = []
     for path in sorted(features_folder().glob("[!.]*/features.json")):

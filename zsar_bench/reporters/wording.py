@@ -154,7 +154,8 @@ def _who(section: Json) -> str:
 def _released(section: Json) -> list[str]:
     """What must be known about released features before their numbers are read."""
     about = section["released"]
-    parts = ", ".join(f"{name} {count}" for name, count in about["clips"].items())
+    counts = about["clips"]
+    parts = ", ".join(f"{n} {counts[n]}" for n in ("train", "ztest", "gtest") if n in counts)
     lines = [
         f"Features as released in '{about['folder']}' ({parts}; {about['channels']} channels): "
         "how their encoder was trained is not known here, and every spread excludes it."
