@@ -1,8 +1,8 @@
 """Which method is better, and can the data tell: stored runs become sections of rows.
 
 A section holds rows that may be ranked with each other: one protocol, one list of tested
-clips, one setting, one origin of features. A row is everything but the seeds. The answer is
-plain JSON data; reporters draw it.
+clips, one setting, one origin of features (released ones: one hash). A row is everything but
+the seeds. The answer is plain JSON data; reporters draw it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.protocol import STAND_IN
 from zsar_bench.record import Record, read_record
+from zsar_bench.sources import NOBODY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,9 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
 def _section_key(r: Record) -> str:
     p = r.protocol
     oracle = "oracle" if r.texts.oracle else ""
-    return "|".join((p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle))
+    features = r.encoder.released.hash if r.encoder.released else ""
+    where = (p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle, features)
+    return "|".join(where)
 
 
 def row_key(r: Record) -> str:
@@ -131,7 +134,8 @@ def _section(records: list[Record]) -> Json:
         "seen": len(first.protocol.seen),
         "clips": m.clips,
         "expected_clips": first.protocol.expected_clips,
-        "performers": len(_performers(first)),
+        "released": first.encoder.released.model_dump() if first.encoder.released else None,
+        "performers": len([p for p in _performers(first) if p != NOBODY]),
         "chance": m.chance,
         "largest_class": m.largest_class,
         "detectable": detectable,
@@ -140,6 +144,7 @@ def _section(records: list[Record]) -> Json:
 
 
 def _performers(r: Record) -> list[str]:
+    """Performers of the tested clips, sorted; ``NOBODY`` alone where they are not known."""
     return sorted({s for row in r.metrics.cells.values() for s in row})
 
 

@@ -15,19 +15,13 @@ from zsar_bench.catalogue import Entry
 from zsar_bench.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.environment import Machine
 from zsar_bench.errors import RunFailed
-from zsar_bench.features import (
-    EncoderPlan,
-    clip_bundle,
-    flat_clips,
-    read_features,
-    shard_file,
-)
 from zsar_bench.identity import VERSION, derive_seed, digest
 from zsar_bench.paths import locked, make_folder, rename_folder, write_bytes, write_json
 from zsar_bench.protocol import Protocol, Round
 from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.settings import Settings
 from zsar_bench.shuffling import content_order
+from zsar_bench.sources import FeatureSource
 from zsar_bench.text_features import TextPlan, write_bank
 from zsar_bench.texts import ClassTexts
 
@@ -50,7 +44,7 @@ class RunPlan:
     protocol: Protocol
     method: Entry
     params: Settings
-    encoders: tuple[EncoderPlan, ...]  #: one a round
+    encoders: tuple[FeatureSource, ...]  #: one a round; trained here or released
     texts: TextPlan
     class_texts: ClassTexts
     fields: tuple[str, ...]
@@ -188,23 +182,13 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
         return
     encoder = plan.encoders[number]
     texts = folder / "seen-texts.safetensors"
-    seen = list(plan.protocol.seen)
-    _bank(plan, seen, texts)
-    bundle = clip_bundle(encoder.dataset, encoder.round.train, seen)
-    for row in bundle:
-        row["features"] = [
-            str(shard_file(encoder.folder / part, Path(row["file"]).name))
-            for part in encoder.parts(plan.wants)
-        ]
-    clips = "clips" in plan.wants
-    if not clips:  # the raw shards are not in view
-        bundle = [{k: v for k, v in row.items() if k != "file"} for row in bundle]
+    _bank(plan, list(plan.protocol.seen), texts)
     job = plan.machine.job(
         "fit",
         plan.method,
         plan.params.values,
-        bundle=bundle,
-        clips=clips,
+        bundle=encoder.fit_bundle(plan.wants),
+        clips="clips" in plan.wants,
         wants=plan.wants,
         layout=encoder.dataset.layout,
         texts=str(texts),
@@ -212,7 +196,7 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
         seed=derive_seed("method", plan.method_seed, plan.encoder_seed, encoder.round.name),
         state=str(folder / "state.safetensors"),
         workdir=str(folder),
-        encoder=_encoder_job(plan, encoder),
+        encoder=encoder.encoder_job() if plan.method.spec["needs_encoder"] else None,
     )
     if plan.method.spec["setting"] != "inductive":
         unseen = folder / "unseen-texts.safetensors"
@@ -221,19 +205,8 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
     run_job(job, folder, lambda e: hear({"stage": "fit", **e}))
 
 
-def _encoder_job(plan: RunPlan, encoder: EncoderPlan) -> dict[str, Any] | None:
-    if not plan.method.spec["needs_encoder"]:
-        return None
-    return {
-        "target": encoder.entry.spec["target"],
-        "params_target": encoder.entry.spec["params"],
-        "params": encoder.settings.values,
-        "state": str(encoder.folder / "state.safetensors"),
-    }
-
-
 def _score(
-    plan: RunPlan, encoder: EncoderPlan, one: Round, folder: Path, hear: Event
+    plan: RunPlan, encoder: FeatureSource, one: Round, folder: Path, hear: Event
 ) -> tuple[NDArray[np.float32], float, int]:
     """Scores (n, K) of the round's unseen clips in protocol order; the re-scoring's change."""
     import numpy as np
@@ -257,7 +230,7 @@ def _score(
         workdir=str(folder),
         adapt=transductive,
     )
-    inputs = read_features(encoder, one.test_unseen, plan.wants)
+    inputs = encoder.read(one.test_unseen, plan.wants)
     scores = np.empty((len(order), len(candidates)), dtype=np.float32)
     with Worker(job, folder, hear) as worker:
         worker.answer()  # bound to the candidates; only now may clips come
@@ -287,7 +260,7 @@ def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[
 
 def _request(
     plan: RunPlan,
-    encoder: EncoderPlan,
+    encoder: FeatureSource,
     one: Round,
     inputs: dict[str, Any],
     rows: NDArray[np.int64],
@@ -299,14 +272,14 @@ def _request(
     fixed = ("joint", "part", "phase")
     request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs.items()}
     if "clips" in plan.wants:
-        request |= flat_clips(encoder.dataset, [one.test_unseen[r] for r in rows])
+        request |= encoder.raw([one.test_unseen[r] for r in rows])
     return save(request)
 
 
 def _ask(
     plan: RunPlan,
     worker: Worker,
-    encoder: EncoderPlan,
+    encoder: FeatureSource,
     one: Round,
     inputs: dict[str, Any],
     rows: NDArray[np.int64],

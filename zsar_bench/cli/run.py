@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,6 +39,10 @@ def run(
         int | None, typer.Option(metavar="SEED", help="Hold the encoder, vary the method's seed.")
     ] = None,
     skeleton_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Released features, in the place of a trained encoder."),
+    ] = None,
     text_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     texts: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Text set of the data set, or FILE.toml.")
@@ -122,8 +127,9 @@ def run(
         device=device,
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
+        features=features,
     )
-    choice = choose_data(protocol, data, catalogue)
+    choice = choose_data(protocol, "released" if features else data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
     if dry_run and not_yet_made(choice):

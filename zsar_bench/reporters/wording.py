@@ -63,8 +63,11 @@ def title(section: Json) -> str:
     extra = [] if section["setting"] == "inductive" else [section["setting"]]
     if section["oracle"]:
         extra.append("oracle texts, not ranked")
-    if section["origin"] != "certified":
+    if section["origin"] == "declared":
         extra.append("declared encoder, not ranked")
+    if section["released"]:
+        short = section["released"]["hash"][:12]
+        extra.append(f"released features {short}, ranked among themselves")
     return plain(" - ".join([marked(section["protocol"]), *extra]))
 
 
@@ -124,7 +127,7 @@ def caption(section: Json) -> list[str]:
         lines.append(f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}.")
     lines.append(
         f"{section['clips']} clips of {section['unseen']} unseen classes "
-        f"({section['seen']} seen), {section['performers']} performers, {section['rule']}. "
+        f"({section['seen']} seen), {_who(section)}. "
         f"Reference lines: 1/K {percent(section['chance'])} %, "
         f"largest class {percent(section['largest_class'])} %."
     )
@@ -135,7 +138,9 @@ def caption(section: Json) -> list[str]:
             "These numbers say nothing about that data set and are never compared with "
             "published ones.",
         )
-    if section["expected_clips"] not in (0, section["clips"]):
+    if section["released"]:
+        lines += _released(section)
+    elif section["expected_clips"] not in (0, section["clips"]):
         lines.append(
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."
@@ -143,8 +148,10 @@ def caption(section: Json) -> list[str]:
     named = next((r["interval"]["name"] for r in rows if r["interval"]), None)
     if named:
         lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
-    else:
+    elif section["performers"]:
         lines.append("No interval: fewer than 6 performers.")
+    else:
+        lines.append("No interval: the performers are not known, so no row is shown to differ.")
     if any(r["sd_encoder"] is not None for r in rows) and all(r["sd_method"] is None for r in rows):
         lines.append("sd enc: over encoder seeds, each with a method seed of its own.")
     if any(r["not_shown_to_differ"] for r in rows):
@@ -154,6 +161,32 @@ def caption(section: Json) -> list[str]:
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
     return [plain(line) for line in lines]
+
+
+def _who(section: Json) -> str:
+    """Whose clips they are, and by which rule they were chosen."""
+    if section["released"]:
+        return f"performers not known, clips as released (the protocol says {section['rule']})"
+    return f"{section['performers']} performers, {section['rule']}"
+
+
+def _released(section: Json) -> list[str]:
+    """What must be known about released features before their numbers are read."""
+    about = section["released"]
+    counts = about["clips"]
+    parts = ", ".join(f"{n} {counts[n]}" for n in ("train", "ztest", "gtest") if n in counts)
+    lines = [
+        f"Features as released in '{about['folder']}' ({parts}; {about['channels']} channels): "
+        "how their encoder was trained is not known here, and every spread excludes it."
+    ]
+    dropped = about["dropped_clips"]
+    if dropped:
+        amount = f"{dropped} fewer" if dropped > 0 else f"{-dropped} more"
+        lines.append(
+            f"{amount} test clips than the complete data set's {section['expected_clips']}: "
+            "these rows are not the protocol's."
+        )
+    return lines
 
 
 def published_cells(row: Json) -> list[str]:
