@@ -391,12 +391,13 @@ def test_records_without_controls_stay_readable(tmp_path: Path) -> None:
 
 # --- Whole runs --------------------------------------------------------------------------------
 
-METHODS = ("toy-ridge", "eszsl")
-
 
 @pytest.fixture(scope="module")
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Toy runs: plain, all shifts, two draws of the others; three seen and three unseen classes."""
+    """Toy runs of three seen and three unseen classes: plain, all shifts, some draws.
+
+    One half where that will do: workers cost seconds.
+    """
     folder = tmp_path_factory.mktemp("controls")
     source = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
     for old, new in (
@@ -417,33 +418,36 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         plan_without_workers(patch)
         known = catalogue.load([LEAKY])
 
-        def planned(*methods: str, results: str = "results", **more: Any) -> list[RunPlan]:
+        def planned(method: str, on: Path | str, kind: str | None, **more: Any) -> list[RunPlan]:
             request = Request(
-                methods=methods,
-                protocol=str(protocol),
-                results=folder / results,
+                methods=(method,),
+                protocol=str(on),
+                results=folder / "results",
                 skeleton_encoder=TOY_ENCODERS[1],
                 text_encoder=TOY_ENCODERS[3],
+                text_control=kind,
                 **more,
             )
             return [replace(p, metric_entries=()) for p in plan_runs(request, known)]
 
-        plain = planned(*METHODS)
-        shifted = planned(*METHODS, text_control=SHUFFLED_UNSEEN)
-        drawn = [
-            planned("toy-ridge", text_control=kind, draws=2)
+        def half(plans: list[RunPlan]) -> list[RunPlan]:
+            return [replace(p, encoders=p.encoders[:1]) for p in plans]
+
+        (plain,) = half(planned("toy-ridge", protocol, None))
+        shifted = half(planned("toy-ridge", protocol, SHUFFLED_UNSEEN))
+        drawn = {
+            kind: planned("toy-ridge", protocol, kind, draws=2)
             for kind in (SHUFFLED_ALL, RANDOM, SHUFFLED_SEEN)
-        ]
-        everything = [*plain, *shifted, *itertools.chain(*drawn)]
-        assert execute(everything, known, "local", 2, False, True) == []
-        honest = planned("leaky", text_control=SHUFFLED_UNSEEN)
-        assert execute(honest, known, "local", 2, False, True) == []
+        }
+        honest = planned("leaky", "toy-4-2", SHUFFLED_UNSEEN)
+        runs = [plain, *shifted, *drawn[SHUFFLED_ALL], *drawn[RANDOM][:1], *honest]
+        assert execute(runs, known, "local", 2, False, True) == []
         # A referee that does not shuffle: clips by class, candidates in the protocol's order.
         patch.setattr(
             "zsar_bench.runner.content_order",
             lambda contents, *salt: np.arange(len(list(contents))),
         )
-        leaking = planned("leaky", results="leaking", text_control=SHUFFLED_UNSEEN)
+        leaking = [replace(p, results=folder / "leaking") for p in honest]
         assert execute(leaking, known, "local", 2, False, True) == []
     return SimpleNamespace(
         folder=folder,
@@ -451,6 +455,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         plain=plain,
         shifted=shifted,
         drawn=drawn,
+        runs=runs,
         honest=honest,
         leaking=leaking,
     )
@@ -462,16 +467,14 @@ def credit_of(plan: RunPlan) -> np.ndarray:
     return metrics.judge(scores, labels).credit
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(
-    base: Any, method: str
-) -> None:
-    (plain,) = (p for p in base.plain if p.method.name == method)
-    runs = [p for p in base.shifted if p.method.name == method]
+def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(base: Any) -> None:
+    runs = base.shifted
     assert [p.control.draw for p in runs] == [0, 1, 2]
     np.testing.assert_allclose(np.mean([credit_of(p) for p in runs], axis=0), 1 / 3, atol=1e-12)
-    assert credit_of(plain).mean() > 0.5  # or there were nothing to take away
-    first, own = ((p.folder / "predictions.safetensors").read_bytes() for p in (runs[0], plain))
+    assert credit_of(base.plain).mean() > 0.5  # or there were nothing to take away
+    first, own = (
+        (p.folder / "predictions.safetensors").read_bytes() for p in (runs[0], base.plain)
+    )
     assert first == own
     scores = [read_predictions(p.folder / "predictions.safetensors")[3] for p in runs]
     for s in (1, 2):  # candidate k scores as candidate k + s does with its own text
@@ -481,20 +484,20 @@ def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(
 def test_shifts_share_one_fit_and_leave_nothing(base: Any) -> None:
     left = [p.name for p in (base.folder / "results" / "runs").rglob(".*")]
     assert left == []
-    first, *others = (read_record(p.folder) for p in base.shifted if p.method.name == "toy-ridge")
+    first, *others = (read_record(p.folder) for p in base.shifted)
     assert first.seconds.fit > 0.5  # a worker was started and fitted
     assert all(r.seconds.fit < 0.2 for r in others)
-    for plan in base.drawn[0]:
+    for plan in base.drawn[SHUFFLED_ALL]:
         assert read_record(plan.folder).seconds.fit > 0.5
 
 
 def test_the_record_names_control_and_draw(base: Any) -> None:
-    for plan in (*base.shifted, *itertools.chain(*base.drawn)):
+    for plan in base.runs[1:]:
         told = read_record(plan.folder)
         assert (told.texts.control, told.texts.draw) == (plan.control.kind, plan.control.draw)
         assert told.identity["control"] == {"kind": told.texts.control, "draw": told.texts.draw}
         assert told.run_id == digest(told.identity)[:16] == plan.folder.name
-    assert all("control" not in read_record(p.folder).identity for p in base.plain)
+    assert "control" not in read_record(base.plain.folder).identity
 
 
 def test_a_planted_leak_is_flagged(base: Any) -> None:
@@ -504,10 +507,10 @@ def test_a_planted_leak_is_flagged(base: Any) -> None:
         return the_row(records)
 
     leaking = judged(base.leaking)
-    assert leaking["by_draw"] == [1.0, 1.0, 1.0]  # far above 1/3 whatever the text
+    assert leaking["by_draw"] == [1.0, 1.0]  # far above 1/2, whatever the text
     assert leaking["verdict"] == "FAILS"
     honest = judged(base.honest)  # the same method under a referee that does shuffle
-    assert honest["macro"] < 0.5
+    assert honest["macro"] < 0.75
     assert honest["verdict"] != "FAILS"
 
 
@@ -519,11 +522,11 @@ def bank_of(plan: RunPlan, classes: list[str], path: Path) -> dict[str, np.ndarr
 CLASSES = ["c6", "c2", "c5", "c1", "c3", "c4"]  # in no special order
 
 
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("kind", [SHUFFLED_ALL, SHUFFLED_SEEN])
 def test_permuted_banks_hold_the_other_classes_texts(
-    number: int, base: Any, toy_process: Path, tmp_path: Path
+    kind: str, base: Any, toy_process: Path, tmp_path: Path
 ) -> None:
-    for plan in (*base.drawn[number], *base.shifted):
+    for plan in (*base.drawn[kind], *base.shifted):
         own = bank_of(replace(plan, control=None), CLASSES, tmp_path / "own")
         given = bank_of(plan, CLASSES, tmp_path / "given")
         source = plan.control.sources(plan.protocol.seen, plan.protocol.unseen)
@@ -536,7 +539,7 @@ def test_permuted_banks_hold_the_other_classes_texts(
 def test_random_banks_hold_nothing_of_the_texts(
     base: Any, toy_process: Path, tmp_path: Path
 ) -> None:
-    first, second = base.drawn[1]
+    first, second = base.drawn[RANDOM]
     own = bank_of(replace(first, control=None), CLASSES, tmp_path / "own")
     given = bank_of(first, CLASSES, tmp_path / "given")
     other = bank_of(second, CLASSES, tmp_path / "other")
@@ -565,14 +568,12 @@ def test_random_banks_hold_nothing_of_the_texts(
     assert np.abs(cosines).max() < 0.95
 
 
-def test_draws_differ_and_are_the_same_again(base: Any, toy_process: Path, tmp_path: Path) -> None:
-    for one, other in base.drawn:
-        scores = [read_predictions(p.folder / "predictions.safetensors")[3] for p in (one, other)]
-        assert not np.array_equal(*scores)
-        again = bank_of(one, CLASSES, tmp_path / "again")
-        before = bank_of(one, CLASSES, tmp_path / "before")
-        for name, tensor in again.items():
-            np.testing.assert_array_equal(tensor, before[name])
+def test_draws_differ(base: Any) -> None:
+    runs = [base.plain, *base.drawn[SHUFFLED_ALL], base.drawn[RANDOM][0]]
+    scores = [read_predictions(p.folder / "predictions.safetensors")[3][:24] for p in runs]
+    for one, other in itertools.combinations(scores, 2):
+        assert one.shape == other.shape
+        assert not np.array_equal(one, other)
 
 
 # --- The command line --------------------------------------------------------------------------
@@ -593,7 +594,7 @@ def test_a_dry_run_lists_draws(base: Any, cli: Cli) -> None:
         (SHUFFLED_ALL, 1, "cached"),
         (SHUFFLED_ALL, 2, "new"),
     ]
-    assert [r["run"] for r in answer["runs"][:2]] == [p.run_id for p in base.drawn[0]]
+    assert [r["run"] for r in answer["runs"][:2]] == [p.run_id for p in base.drawn[SHUFFLED_ALL]]
     assert [t["task"] for t in answer["tasks"] if "toy-ridge" in t["task"]] == [
         "toy-ridge half-1 seed 0 draw 2",
         "toy-ridge half-2 seed 0 draw 2",
@@ -615,15 +616,11 @@ def test_a_command_runs_one_draw_and_shows_it(base: Any, cli: Cli) -> None:
     assert section["rows"][0]["verdict"] == "inconclusive"
     assert section["rows"][0]["reason"] == "1 of the 20 draws that a verdict needs"
     (folder,) = find_records(cli.cwd / "here")
-    assert folder.name == base.drawn[1][0].run_id
-    same = (base.drawn[1][0].folder, folder)
+    assert folder.name == base.drawn[RANDOM][0].run_id
+    same = (base.drawn[RANDOM][0].folder, folder)
     assert len({(f / "predictions.safetensors").read_bytes() for f in same}) == 1
     said = cli("compare", "--results", "here").stdout
     assert "text control random; not ranked" in said
-    again = cli(*words(base, *control, "--force", "--json")).stdout
-    assert json.loads(again)["controls"] == [
-        section | {"rows": json.loads(again)["controls"][0]["rows"]}
-    ]
 
 
 def test_wrong_names_are_refused(base: Any, cli: Cli) -> None:
@@ -641,14 +638,14 @@ def test_wrong_names_are_refused(base: Any, cli: Cli) -> None:
 def test_unfinished_shifts_keep_their_fit_until_the_last(
     base: Any, toy_process: Path, tmp_path: Path
 ) -> None:
-    moved = [replace(p, results=tmp_path) for p in base.shifted if p.method.name == "toy-ridge"]
+    moved = [replace(p, results=tmp_path) for p in base.shifted]
     known = catalogue.load()
-    assert execute(moved[:2], known, "local", 1, False, True) == []
+    assert execute(moved[1:], known, "local", 1, False, True) == []
     kept = moved[0].fit_part
-    assert sorted(p.name for p in kept.iterdir()) == ["round-0", "round-1"]
+    assert [p.name for p in kept.iterdir()] == ["round-0"]
     before = (kept / "round-0" / "state.safetensors").stat().st_mtime_ns
-    assert tasks(moved[:2]) == []
-    assert execute(moved[:2], known, "local", 1, True, True) == []  # --force fits again
+    assert tasks(moved[1:]) == []
+    assert execute(moved[1:2], known, "local", 1, True, True) == []  # --force fits again
     assert (kept / "round-0" / "state.safetensors").stat().st_mtime_ns > before
     assert execute(moved, known, "local", 1, False, True) == []
     assert not kept.exists()

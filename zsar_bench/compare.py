@@ -68,20 +68,24 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         published: rows of published results; shown beside the sections of their protocol.
 
     Returns:
-        ``{"sections": [...], "curves": [...], "controls": [...], "published": [...]}``; see
-        ``_section`` and ``_row`` for the fields, ``curves.curves`` for curves and
-        ``compare_controls`` for runs under a text control.
+        ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
+        "published": [...]}``; see ``_section`` and ``_row`` for the fields, ``compare_splits``
+        for those of several random class splits, which are no sections of their own,
+        ``compare_controls`` for those of runs under a text control, and ``curves``.
     """
     from zsar_bench.compare_controls import control_sections
+    from zsar_bench.compare_splits import in_splits, split_sections
 
     plain = [r for r in records if not r.texts.control]
+    splits = split_sections(plain)
     groups: dict[str, list[Record]] = {}
-    for record in plain:
+    for record in (r for r in plain if not in_splits(r, splits)):
         groups.setdefault(_section_key(record), []).append(record)
     sections = [_section(group) for _, group in sorted(groups.items())]
     ids = {s["protocol"] for s in sections}
     return {
         "sections": sections,
+        "splits": splits,
         "curves": curves(sections),
         "controls": control_sections([r for r in records if r.texts.control], plain),
         "published": [row for row in published if row["protocol"] in ids],

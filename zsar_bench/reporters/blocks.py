@@ -1,12 +1,12 @@
-"""Tables that rank nothing, in the form every human-readable reporter draws.
+"""Tables that stand beside the ranked ones, in the form every human-readable reporter draws.
 
-They are text controls and curves of dose and response.
+They are random class splits, text controls, and curves of dose and response.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zsar_bench.reporters.wording import ends, marked, percent, plain, row_name
@@ -33,12 +33,14 @@ class Block:
     headings: list[str]
     rows: list[list[str]]
     caption: list[str]
+    best: int | None = None  #: row to print bold
 
 
 def blocks(comparison: Json) -> list[Block]:
-    """All of a comparison that is not ranked."""
+    """All of a comparison that is neither a section nor published."""
+    splits = [_splits(section) for section in comparison.get("splits", ())]
     controls = [_control(section) for section in comparison.get("controls", ())]
-    return controls + _curves(comparison.get("curves", ()))
+    return [*splits, *controls, *_curves(comparison.get("curves", ()))]
 
 
 def _block(title: str, rows: list[dict[str, str]], caption: Iterable[str]) -> Block:
@@ -66,6 +68,51 @@ def about(row: Json) -> dict[str, str]:
         "rule": row["rule"],
         "on": f"{row['device']} {row['precision']}",
     }
+
+
+def _splits(section: Json) -> Block:
+    rows = [
+        {
+            "method": row_name(row) + (" †" if row["not_shown_to_differ"] else ""),
+            **about(row),
+            "splits": str(row["splits"]),
+            "seeds": " to ".join(str(n) for n in sorted({row["seeds"][0], row["seeds"][-1]})),
+            "micro": percent(row["micro"]),
+            "macro": percent(row["macro"]),
+            "sd": percent(row["sd"]),
+            "95 % interval": ends(row["interval"]),
+            "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
+            "range": f"{percent(row['low'])} to {percent(row['high'])}",
+            "published split": _published_split(row),
+        }
+        for row in section["rows"]
+    ]
+    named = next((r["interval"]["name"] for r in section["rows"] if r["interval"]), None)
+    caption = [
+        f"Random splits into {section['seen']} seen and {section['unseen']} unseen classes, "
+        f"{section['rule']}; micro, sd and range over splits, seeds averaged inside each; "
+        f"1/K is {percent(section['chance'])} %.",
+        f"Interval: {named}, variance x (1/J + K_u/K_s), of micro accuracy."
+        if named
+        else "No interval: one split.",
+    ]
+    if any(r["not_shown_to_differ"] for r in section["rows"]):
+        caption.append("† not shown to differ from the best row by the same t on shared splits.")
+    setting = "" if section["setting"] == "inductive" else f" - {section['setting']}"
+    dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
+    setting += f" - {dials}" if dials else ""
+    setting += " - oracle texts" if section["oracle"] else ""
+    count = f"{len(section['splits'])} random class splits"
+    title = f"{marked(section['family'])}{setting} - {count}"
+    best = next(n for n, r in enumerate(section["rows"]) if r["best"])
+    return replace(_block(title, rows, caption), best=best)
+
+
+def _published_split(row: Json) -> str:
+    """The published split's accuracy and its rank among the random ones, 1 is highest."""
+    if row["published"] is None:
+        return "-"
+    return f"{percent(row['published'])} (rank {row['published_rank']} of {row['splits'] + 1})"
 
 
 def _control(section: Json) -> Block:

@@ -21,7 +21,11 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append(_caption(wording.caption(section)))
     for block in unranked.blocks(comparison):
-        blocks += [f"### {_safe(block.title)}", _table(block.headings, block.rows)]
+        rows = [list(row) for row in block.rows]
+        if block.best is not None:
+            micro = block.headings.index("micro")
+            rows[block.best][micro] = f"**{rows[block.best][micro]}**"
+        blocks += [f"### {_safe(block.title)}", _table(block.headings, rows)]
         blocks.append(_caption(block.caption))
     if comparison["published"]:
         blocks.append("### Published, for reference only")

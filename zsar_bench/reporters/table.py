@@ -17,7 +17,7 @@ from zsar_bench.reporters.markdown import remarks
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
     *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
-    *("draws", "own texts"),  # of text controls
+    *("draws", "own texts", "splits", "sd", "range"),  # beside the ranked tables
 )
 
 
@@ -65,8 +65,9 @@ def _block(block: Block) -> Table:
     table = Table(title=Text(block.title, style="bold"), title_justify="left")
     for heading in block.headings:
         table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
-    for row in block.rows:
-        table.add_row(*map(Text, row))
+    for number, row in enumerate(block.rows):
+        style = "bold" if number == block.best else ""
+        table.add_row(*(Text(cell, style=style) for cell in row))
     return table
 
 
