@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fakes import FakeContext
@@ -13,8 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_skeletons import BODY, POSE, context, moving, some_alone, train_of
 from zsar_encoders import shift_gcn, st_gcn
 
-from zsar_bench.views import Clips
+from zsar_bench.views import Clips, EncoderTrain, Layout
 
+DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTS = ("pooled", "tokens", "logits")
 SMALL = {"channels": (8, 16), "strides": (2, 1), "frames": 12, "epochs": 3, "batch": 8}
 #: A value other than SMALL's or the default for every science parameter of any encoder.
@@ -362,3 +368,43 @@ def test_learns_three_motions(kind):
     clips, labels = moving(60, seed=9)
     found = encoder.encode(clips).logits.argmax(dim=1)
     assert (found == labels).float().mean() > 0.9
+
+
+def utd_mhad(odd: bool) -> EncoderTrain:
+    """The 22 seen classes of split 22/5 by performers 1, 3, 5, 7 or 2, 4, 6, 8."""
+    from scipy.io import loadmat
+
+    seen = [c for c in range(27) if c not in (4, 14, 17, 23, 24)]
+    found = []
+    with zipfile.ZipFile(DATA / "utd_mhad" / "utd_mhad_skeleton.zip") as files:
+        for name in sorted(files.namelist()):
+            match = re.search(r"a(\d+)_s(\d+)_t\d+_skeleton\.mat$", name)
+            if not match or int(match[1]) - 1 not in seen or (int(match[2]) % 2 == 1) != odd:
+                continue
+            clip = loadmat(io.BytesIO(files.read(name)))["d_skel"].transpose(1, 2, 0)  # (3, T, V)
+            found.append((clip, seen.index(int(match[1]) - 1), int(match[2])))
+    data = torch.zeros(len(found), 3, max(c.shape[1] for c, _, _ in found), 20, 1)
+    for n, (clip, _, _) in enumerate(found):
+        data[n, :, : clip.shape[1], :, 0] = torch.from_numpy(clip.astype(np.float32))
+    layout = Layout(
+        joints=tuple(map(str, range(20))),
+        parents=(1, 2, 3, 3, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18),
+        parts=("head", *("torso",) * 3, *("arms",) * 8, *("legs",) * 8),
+        mirror=(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15),
+        left_hip=12,
+        right_hip=16,
+    )
+    lengths = torch.tensor([c.shape[1] for c, _, _ in found])
+    labels = torch.tensor([label for _, label, _ in found])
+    subjects = torch.tensor([subject for _, _, subject in found])
+    return EncoderTrain(Clips(data, lengths, layout), labels, subjects, 22)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data beside the checkout")
+def test_recognises_seen_classes_of_new_performers(kind):
+    train, test = utd_mhad(odd=True), utd_mhad(odd=False)
+    encoder = kind.encoder(kind.params(**kind.params.profiles["laptop"]))
+    encoder.fit(train, context(0))
+    found = encoder.encode(test.clips).logits.argmax(dim=1)
+    assert (found == test.labels).float().mean() >= 0.8

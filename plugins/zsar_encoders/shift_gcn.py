@@ -10,8 +10,9 @@ the pointwise convolution of time, the second one with the unit's stride; the re
 normalisation of the input and of the spatial part per joint and channel; global average
 pooling and a linear classifier. Following the authors' code (kchengiva/Shift-GCN, commit
 7eb1e563) where the equations leave it open: displacements start anywhere within one frame
-either way, a stride of s adds (s - 1) / 2 frames to them, frames beyond the clip are zero, a
-ReLU stands before the second temporal shift, and the first unit has no residual around it.
+either way (``paper``), a stride of s adds (s - 1) / 2 frames to them, frames beyond the clip
+are zero, a ReLU stands before the second temporal shift, and the first unit has no residual
+around it.
 
 Different, and why:
 
@@ -24,8 +25,15 @@ Different, and why:
 * The paper adds up the scores of four networks, one for each of joints, bones and the motion
   of both (here ``velocity`` and ``bone-velocity``). Here the streams are input channels of one
   network. ``paper`` reads the joints alone, as the network behind SynSE's features does.
-* Four units instead of ten for ``laptop``. ``paper`` has the original's ten units, widths,
-  300 frames, 140 epochs and batch.
+* Four units instead of ten for ``laptop``, and displacements that start within two frames.
+  ``paper`` has the original's ten units, widths, 300 frames, 140 epochs and batch, and one
+  frame.
+
+How the ``laptop`` values were found: from those of ``st-gcn``, by four trainings with one seed
+on the odd performers of UTD-MHAD's 22/5, judged by the seen classes of the even ones. A spread
+of one frame gave 87.7 %, of two 88.6 %; with four times the weight decay 88.3 %, with the
+motion of bones as a fourth stream 86.0 %. No clip of an unseen class took part. On 350 clips
+one sees no difference below 3 points: nothing was gained by choosing, and a little optimism.
 
 Shapes: R bodies, C channels, T frames, V joints, S classes.
 """
@@ -54,6 +62,7 @@ class Params(_recipe.Params):
             "strides": (1, 1, 1, 1, 2, 1, 1, 2, 1, 1),
             "frames": 300,
             "streams": ("joint",),
+            "spread": 1.0,
             "epochs": 140,
             "max_steps": 0,
             "batch": 64,
@@ -61,7 +70,7 @@ class Params(_recipe.Params):
     }
 
     spread: float = science(
-        1.0, "temporal displacements start anywhere within so many frames either way", ge=0
+        2.0, "temporal displacements start anywhere within so many frames either way", ge=0
     )
 
 
