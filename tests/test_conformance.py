@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED_DATA
-from fakes import FakeContext, random_texts
+from fakes import FakeContext, random_texts, tiny_clip
 from safetensors.torch import load, save
 
 from zsar_bench.archives import RawFiles
@@ -52,6 +52,7 @@ WITH_PARAMS = [
 TINY: dict[str, dict[str, Any]] = {
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
+    "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
 }
 SEEN, UNSEEN, CLIPS, CHANNELS = 4, 3, 12, 5
 LAYOUT = Layout(
@@ -70,8 +71,10 @@ def every(kind: str) -> Any:
 
 def test_there_is_something_to_hold_to_its_contract():
     assert {"tdsm", "eszsl", "prototypes", "chance"} <= set(SPECS["methods"])
-    assert {"minilm", "sentence-transformers"} <= set(SPECS["text_encoders"])
-    assert "st-gcn" in SPECS["skeleton_encoders"]
+    assert {"minilm", "open-clip", "sentence-transformers", "tdsm-text"} <= set(
+        SPECS["text_encoders"]
+    )
+    assert {"st-gcn", "shift-gcn"} <= set(SPECS["skeleton_encoders"])
     assert "utd-mhad" in SPECS["datasets"]
     assert len(PROTOCOLS) >= 3
     assert set(TINY) <= {spec.name for spec in WITH_PARAMS}
@@ -415,12 +418,13 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def tower() -> Any:
-    """Text encoders by name; one that needs a model takes the packaged one."""
+def tower(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Text encoders by name; one that needs a model takes the packaged or a tiny one."""
     from zsar_encoders.minilm import _folder
 
     done: dict[str, Any] = {}
     models = {"sentence-transformers": {"model": str(_folder())}}
+    models |= dict.fromkeys(("open-clip", "tdsm-text"), tiny_clip(tmp_path_factory.mktemp("clip")))
 
     def get(name: str) -> Any:
         if name not in done:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsar_bench.curves import base_of, curves, grids
+from zsar_bench.curves import base_of, curves
+from zsar_bench.reporters.blocks import blocks
 
 
 def section(
@@ -88,13 +89,13 @@ def test_curves_of_one_dial_are_one_table() -> None:
             section({"seen": 30.0}, {"n": 0.3}),
         ]
     )
-    assert grids(found) == [
-        (
-            "p: micro top-1 by seen",
-            ["method", "texts", "10", "20", "30"],
-            [["m", "a", "40.0", "50.0", "-"], ["n", "a", "12.3", "-", "30.0"]],
-        )
-    ]
+    (block,) = blocks({"curves": found})
+    assert block.title == "p: by seen"
+    assert (block.headings, block.rows) == (
+        ["method", "10", "20", "30"],
+        [["m", "40.0", "50.0", "-"], ["n", "12.3", "-", "30.0"]],
+    )
+    assert block.caption[0] == "All rows: texts a."
 
 
 def test_base_of_a_protocol() -> None:

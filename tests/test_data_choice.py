@@ -212,7 +212,7 @@ def test_a_curve_in_one_command(cli) -> None:
     words = ("--data", "stand-in", "--dial", "noise=0,3", "--dial", "encoder=0.5")
     done = cli.run("toy-ridge", "chance", *words)
     said = " ".join(done.stdout.split())
-    assert "stand-in/toy-4-2: micro top-1 by noise (encoder=0.5)" in said
+    assert "stand-in/toy-4-2 - SYNTHETIC: by noise (encoder=0.5)" in said
     said = json.loads(cli("compare", "--json").stdout)
     assert {(c["row"], c["dial"], len(c["points"])) for c in said["curves"]} == {
         ("toy-ridge", "noise", 2),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from fakes import FakeContext
 from pydantic import ValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy_skeletons import BODY, POSE, context, moving, some_alone, train_of
-from zsar_encoders import st_gcn
+from zsar_encoders import shift_gcn, st_gcn
 
 from zsar_bench.views import Clips
 
@@ -35,6 +36,7 @@ OTHER = {
     "scale": 0.2,
     "crop": 1.0,
     "jitter": 0.0,
+    "spread": 0.5,
 }
 
 
@@ -54,7 +56,10 @@ class Kind:
         return encoder
 
 
-KINDS = {"st-gcn": Kind(st_gcn.STGCN, st_gcn.Params)}
+KINDS = {
+    "st-gcn": Kind(st_gcn.STGCN, st_gcn.Params),
+    "shift-gcn": Kind(shift_gcn.ShiftGCN, shift_gcn.Params),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -240,6 +245,32 @@ def test_the_laptop_budget_leaves_utd_mhad_alone(clips):
 def test_a_budget_is_kept_on_more_clips():
     assert st_gcn.Params().steps(1100) == (68, 600)
     assert st_gcn.Params(**st_gcn.Params.profiles["paper"]).steps(1100) == (17, 80 * 17)
+
+
+class Asked(TorchDispatchMode):
+    """Counts the operations that on a GPU would wait for the device's answer."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "item", "equal", "masked_select", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.waits += func.overloadpacket.__name__ in self.WAITS
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_training_step_waits_for_the_device(kind):
+    def waits(steps: int) -> int:
+        with Asked() as asked:
+            kind.trained(made=some_alone(24), max_steps=steps)
+        return asked.waits
+
+    with Asked() as asked:
+        bool(torch.ones(1).sum() > 0)
+    assert asked.waits == 1, "it is seen"
+    assert 0 < waits(1) == waits(3)  # steps of one epoch, which counts its rows once
 
 
 # --- state, seeds, resume

@@ -66,25 +66,3 @@ def _point(value: float, section: Json, row: Json) -> Json:
         "chance": section["chance"],
         "seeds": row["seeds"],
     }
-
-
-def grids(found: Sequence[Json]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Curves that share protocol and dial as one table: title, headings, rows of cells.
-
-    A cell is the micro accuracy in per cent.
-    """
-    groups: dict[tuple[str, str, str], list[Json]] = {}
-    for curve in found:
-        others = ", ".join(f"{k}={v:g}" for k, v in curve["others"].items())
-        groups.setdefault((curve["protocol"], curve["dial"], others), []).append(curve)
-    tables = []
-    for (protocol, dial, others), members in groups.items():
-        values = sorted({p["value"] for c in members for p in c["points"]})
-        headings = ["method", "texts", *(f"{v:g}" for v in values)]
-        rows = []
-        for curve in members:
-            at = {p["value"]: f"{100 * p['micro']:.1f}" for p in curve["points"]}
-            rows.append([curve["row"], curve["texts"], *(at.get(v, "-") for v in values)])
-        note = f" ({others})" if others else ""
-        tables.append((f"{protocol}: micro top-1 by {dial}{note}", headings, rows))
-    return tables

@@ -60,16 +60,24 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
 
     Args:
         name: a protocol's id, alias or file, perhaps with ``stand-in/`` before it.
-        wanted: ``auto``, ``real`` or ``stand-in``.
+        wanted: ``auto``, ``real`` or ``stand-in``; ``released``: no clips are needed.
         catalogue: where they are looked up.
 
     Raises:
         UserError: for unknown names, or if what is wanted cannot be had.
     """
-    if wanted not in WANTED:
-        raise unknown("kind of data", wanted, WANTED)
     named = name.startswith(STAND_IN)
     protocol = find_protocol(name.removeprefix(STAND_IN), catalogue)
+    if wanted == "released":
+        if named:
+            raise UserError(
+                f"'{name}' is a protocol on synthetic clips; released features are of real ones.",
+                f"Type: --protocol {protocol.id}",
+            )
+        entry = dataset_entry(protocol.dataset, catalogue)
+        return DataChoice(protocol, entry, "features that somebody has released")
+    if wanted not in WANTED:
+        raise unknown("kind of data", wanted, WANTED)
     if named and wanted == "real":
         raise UserError(
             f"'{name}' is a protocol on synthetic clips; --data real excludes them.",

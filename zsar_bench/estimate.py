@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from zsar_bench.controls import SHUFFLED_UNSEEN
+from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import home
 from zsar_bench.plan import Task
 from zsar_bench.runner import RunPlan
@@ -27,7 +29,8 @@ class History:
                 self._encoders.setdefault(key, []).append(float(about.get("seconds", 0)))
         for path in sorted((results / "runs").glob("*/*/[!.]*/run.json"))[-200:]:
             about = _read(path)
-            if about:
+            # Shifts of one fit report no time for it.
+            if about and about["texts"].get("control") != SHUFFLED_UNSEEN:
                 method, seconds = about["method"], about["seconds"]
                 rounds = max(1, len(about["encoder"]["rounds"]))
                 self._rounds.setdefault((method["name"], method["profile"]), []).append(
@@ -37,16 +40,17 @@ class History:
     def seconds(self, task: Task, plan: RunPlan) -> tuple[float, bool]:
         """Expected seconds of a task of this run, and whether they were measured here."""
         if task.id.startswith("encoder:"):
-            entry, profile = plan.encoders[0].entry, plan.encoders[0].settings.profile
-            known = self._encoders.get((entry.name, entry.digest))
+            name, code, declared = plan.encoders[0].cost
+            known = self._encoders.get((name, code))
         elif task.id.startswith("round:"):
-            entry, profile = plan.method, plan.params.profile
-            known = self._rounds.get((entry.name, profile))
+            name, profile = plan.method.name, plan.params.profile
+            known = self._rounds.get((name, profile))
+            declared = plan.method.spec["seconds"].get(profile.partition(" ")[0], 60.0)
         else:
             return (TEXT_SECONDS, False) if task.id.startswith("texts:") else (0.1, True)
         if known:
             return median(known), True
-        return float(entry.spec["seconds"].get(profile.partition(" ")[0], 60.0)), False
+        return float(declared), False
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def room(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, flo
             continue
         plan = by_run[task.runs[0]]
         for encoder in plan.encoders:
-            if encoder.key in seen:
+            if encoder.key in seen or not isinstance(encoder, EncoderPlan):
                 continue
             seen.add(encoder.key)
             about, part = encoder.dataset, encoder.round

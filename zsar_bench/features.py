@@ -37,6 +37,8 @@ from zsar_bench.shuffling import content_order
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from zsar_bench.record import EncoderPart, EncoderRound
+
 Event = Callable[[dict[str, Any]], None]
 
 CHUNK = 256  #: clips sent to an encoder at once
@@ -110,6 +112,76 @@ class EncoderPlan:
     def ready(self, wants: Iterable[str]) -> bool:
         """Whether all that is wanted is in the cache."""
         return all((self.folder / part).is_dir() for part in self.parts(wants))
+
+    # What follows makes it a ``sources.FeatureSource``.
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.entry.name} {self.round.name} seed {self.seed}"
+
+    @property
+    def cost(self) -> tuple[str, str, float]:
+        profile = self.settings.profile.partition(" ")[0]
+        declared = float(self.entry.spec["seconds"].get(profile, 60.0))
+        return self.entry.name, self.entry.digest, declared
+
+    def ensure(self, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
+        return ensure_encoder(self, wants, on_event)
+
+    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
+        """The training clips' shards with features; raw files are in view only if wanted."""
+        wants = tuple(wants)
+        bundle = clip_bundle(self.dataset, self.round.train, self.seen)
+        for row in bundle:
+            shard = Path(row["file"]).name
+            row["features"] = [str(shard_file(self.folder / p, shard)) for p in self.parts(wants)]
+            if "clips" not in wants:
+                del row["file"]
+        return bundle
+
+    def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
+        return read_features(self, index, wants)
+
+    def raw(self, index: list[int]) -> dict[str, NDArray[Any]]:
+        return flat_clips(self.dataset, index)
+
+    def encoder_job(self) -> dict[str, Any]:
+        return {
+            "target": self.entry.spec["target"],
+            "params_target": self.entry.spec["params"],
+            "params": self.settings.values,
+            "state": str(self.folder / "state.safetensors"),
+        }
+
+    def record_round(self) -> EncoderRound:
+        from zsar_bench.record import EncoderRound
+
+        about = read_json(self.folder / "encoder.json")
+        return EncoderRound(
+            round=self.round.name,
+            key=self.key,
+            train_clips=about["train_clips"],
+            train_subjects=about["train_subjects"],
+            seen_accuracy=about["seen_accuracy"],
+            seconds=about["seconds"],
+        )
+
+    def record_part(self, rounds: list[EncoderRound]) -> EncoderPart:
+        from zsar_bench.record import EncoderPart
+
+        return EncoderPart(
+            name=self.entry.name,
+            plugin=self.entry.plugin,
+            digest=self.entry.digest,
+            profile=self.settings.profile,
+            science=self.settings.science,
+            origin="certified",
+            rounds=rounds,
+        )
 
 
 def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
@@ -241,6 +313,7 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
         accuracy = sum(hits) / len(hits)
     return {
         "encoder": plan.entry.name,
+        "dataset": plan.dataset.name,
         "params": plan.settings.values,
         "code": plan.entry.digest,
         "round": r.name,

@@ -110,7 +110,7 @@ def _record(
             declared_setting=declared,
             setting=declared if change <= allowed else "transductive",
         ),
-        encoder=_encoder_part(plan),
+        encoder=plan.encoders[0].record_part([e.record_round() for e in plan.encoders]),
         texts=r.TextPart(
             encoder=plan.texts.entry.name,
             plugin=plan.texts.entry.plugin,
@@ -122,6 +122,8 @@ def _record(
             fields=list(plan.fields),
             texts=plan.class_texts.digest(plan.fields),
             oracle=plan.class_texts.oracle,
+            control=plan.control.kind if plan.control else "",
+            draw=plan.control.draw if plan.control else 0,
         ),
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,
@@ -144,33 +146,6 @@ def _record(
         seconds=r.Seconds(
             fit=sum(one["fit"] for one in rounds), score=sum(one["score"] for one in rounds)
         ),
-    )
-
-
-def _encoder_part(plan: RunPlan) -> Any:
-
-    first = plan.encoders[0]
-    rounds = []
-    for encoder in plan.encoders:
-        about = read_json(encoder.folder / "encoder.json")
-        rounds.append(
-            r.EncoderRound(
-                round=encoder.round.name,
-                key=encoder.key,
-                train_clips=about["train_clips"],
-                train_subjects=about["train_subjects"],
-                seen_accuracy=about["seen_accuracy"],
-                seconds=about["seconds"],
-            )
-        )
-    return r.EncoderPart(
-        name=first.entry.name,
-        plugin=first.entry.plugin,
-        digest=first.entry.digest,
-        profile=first.settings.profile,
-        science=first.settings.science,
-        origin="certified",
-        rounds=rounds,
     )
 
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.controls import plan_controls
 from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
 from zsar_bench.datasets import read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
-from zsar_bench.features import EncoderPlan, ensure_encoder
+from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
+from zsar_bench.features import EncoderPlan
+from zsar_bench.protocol import Protocol
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
@@ -49,9 +52,12 @@ class Request:
     data: str = "auto"
     splits: int = 0
     dials: tuple[str, ...] = ()
+    text_control: str | None = None
+    draws: int | None = None
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
+    features: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,15 @@ def seed_pairs(request: Request) -> list[tuple[int, int]]:
     """Pairs (encoder seed, method seed).
 
     ``--seeds`` alone pairs each encoder with the method of the same seed; ``--method-seeds``
-    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs.
+    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs. Released
+    features have one encoder, whose seed counts as 0.
     """
+    if request.features is not None:
+        if request.fix_encoder is not None or request.method_seeds is not None:
+            raise UserError(
+                "Released features have no encoder seed: give the method's seeds with --seeds."
+            )
+        return [(0, s) for s in request.seeds]
     if request.fix_encoder is not None:
         if request.method_seeds is not None:
             raise UserError("--fix-encoder and --method-seeds exclude each other.")
@@ -135,7 +148,7 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
 def plan_runs(
     request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> list[RunPlan]:
-    """One plan a protocol variant, method and seed pair, in that order.
+    """One plan a protocol variant, method, seed pair and draw of a text control, in that order.
 
     Args:
         request: what was asked for.
@@ -148,74 +161,103 @@ def plan_runs(
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
-    choice = choose_data(request.protocol, request.data, catalogue)
+    wanted = "released" if request.features else request.data
+    choice = choose_data(request.protocol, wanted, catalogue)
     dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
+    controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
-    encoder, encoder_choice = _named(catalogue, "skeleton_encoders", request.skeleton_encoder)
-    text_encoder, text_choice = _named(catalogue, "text_encoders", request.text_encoder)
-    check_owners(request.assignments, [*methods, encoder, text_encoder])
     profile, profile_choice = _profile(request, machine, methods)
-    encoder_settings = resolve(encoder, profile, request.assignments)
+    encoder = choose_encoder(request, catalogue, profile)
+    text_encoder, text_choice = named(catalogue, "text_encoders", request.text_encoder)
+    own = [encoder.entry] if encoder else []
+    check_owners(request.assignments, [*methods, *own, text_encoder])
     text_settings = resolve(text_encoder, profile, request.assignments)
     params = [resolve(m, profile, request.assignments) for m in methods]
     class_texts, texts_choice = _class_texts(request, choice.entry.spec)
     if request.assignments:  # profiles as they are were checked by the discovery child
-        pairs = [*zip(methods, params, strict=True), (encoder, encoder_settings)]
-        _check_together([*pairs, (text_encoder, text_settings)], machine)
+        pairs = [*zip(methods, params, strict=True), (text_encoder, text_settings)]
+        pairs += [(encoder.entry, encoder.settings)] if encoder else []
+        _check_together(pairs, machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     data_choice = ("data", choice.entry.name, choice.reason)
-    common = [device_choice, data_choice, profile_choice, encoder_choice, text_choice]
+    metrics = tuple(e for e in catalogue.entries("metrics") if e.plugin != "core")
+    features: Features[Any]
     plans = []
     for protocol, generator in variants(choice, request.splits, dials):
-        dataset = open_data(choice, generator, machine, on_event)
-        rounds = protocol.rounds(dataset)
-        if protocol.synthetic:  # complete by construction
-            protocol = replace(protocol, test_clips=sum(len(r.test_unseen) for r in rounds))
+        if encoder is None:
+            features = released(request, protocol, methods)
+        else:
+            dataset = open_data(choice, generator, machine, on_event)
+            features = trained(encoder, protocol, dataset, machine)
+            protocol = _counted(protocol, features)
+        common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
         for method, settings in zip(methods, params, strict=True):
             fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
-            fields_choice = (
-                "text fields",
-                ",".join(fields),
-                "named" if request.text_fields else "the method's recipe",
-            )
+            recipe = "named" if request.text_fields else "the method's recipe"
             texts = TextPlan(
                 text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
             )
-            for encoder_seed, method_seed in seed_pairs(request):
-                encoders = tuple(
-                    EncoderPlan(
-                        encoder,
-                        encoder_settings,
-                        dataset,
-                        one,
-                        protocol.seen,
-                        encoder_seed,
-                        machine,
-                    )
-                    for one in rounds
+            plans += [
+                RunPlan(
+                    protocol=protocol,
+                    method=method,
+                    params=settings,
+                    encoders=features.of_seed(encoder_seed),
+                    texts=texts,
+                    class_texts=class_texts,
+                    fields=fields,
+                    rule=rule,
+                    encoder_seed=encoder_seed,
+                    method_seed=method_seed,
+                    machine=machine,
+                    results=request.results,
+                    choices=(*common, texts_choice, ("text fields", ",".join(fields), recipe)),
+                    control=control,
+                    metric_entries=metrics,
                 )
-                plans.append(
-                    RunPlan(
-                        protocol=protocol,
-                        method=method,
-                        params=settings,
-                        encoders=encoders,
-                        texts=texts,
-                        class_texts=class_texts,
-                        fields=fields,
-                        rule=rule,
-                        encoder_seed=encoder_seed,
-                        method_seed=method_seed,
-                        machine=machine,
-                        results=request.results,
-                        choices=(*common, texts_choice, fields_choice),
-                        metric_entries=tuple(
-                            e for e in catalogue.entries("metrics") if e.plugin != "core"
-                        ),
-                    )
-                )
+                for encoder_seed, method_seed in seed_pairs(request)
+                for control in controls
+            ]
     return plans
+
+
+def _counted(protocol: Protocol, features: Features[EncoderPlan]) -> Protocol:
+    """A stand-in is complete by construction: its test clips are those it has."""
+    if not protocol.synthetic:
+        return protocol
+    tested = sum(len(plan.round.test_unseen) for plan in features.of_seed(0))
+    return replace(protocol, test_clips=tested)
+
+
+def plan_encoders(
+    request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
+) -> tuple[Protocol, tuple[EncoderPlan, ...], list[tuple[str, str, str]]]:
+    """The skeleton encoders of a protocol's rounds for the first seed, without any method.
+
+    An assignment without owner is meant for the encoder.
+
+    Returns:
+        The protocol, one plan a round, and what was chosen with the reasons.
+
+    Raises:
+        UserError: for anything in the request that cannot be.
+    """
+    choice = choose_data(request.protocol, request.data, catalogue)
+    machine, device_choice = choose_machine(request, catalogue)
+    entry, _ = named(catalogue, "skeleton_encoders", request.skeleton_encoder)
+    profile, profile_choice = _profile(request, machine, [entry])
+    own = tuple(replace(a, owner=a.owner or entry.name) for a in request.assignments)
+    check_owners(own, [entry])
+    encoder = choose_encoder(replace(request, assignments=own), catalogue, profile)
+    assert encoder is not None
+    if own:
+        _check_together([(entry, encoder.settings)], machine)
+    features = trained(encoder, choice.protocol, open_data(choice, {}, machine, on_event), machine)
+    protocol = _counted(choice.protocol, features)
+    data_choice = ("data", choice.entry.name, choice.reason)
+    told = [device_choice, data_choice, profile_choice, features.choice]
+    return protocol, features.of_seed(request.seeds[0]), told
 
 
 def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
@@ -231,14 +273,6 @@ def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> No
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
         job = {"kind": "check", "plugin_files": machine.plugin_files, "check": check}
         run_job(job, Path(folder))
-
-
-def _named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, tuple[str, str, str]]:
-    what = kind[:-1].replace("_", " ")
-    if name is not None:
-        return catalogue.find(kind, name), (what, name, "named")
-    entry = catalogue.default(kind)
-    return entry, (what, entry.name, f"best available (rank {entry.spec['fallback_rank']})")
 
 
 def _profile(
@@ -288,6 +322,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
 
     for plan in plans:
         run = plan.run_id
+        draw = "" if plan.control is None else f" draw {plan.control.draw}"
         texts = f"texts:{plan.texts.key}"
         title = f"texts with {plan.texts.entry.name}"
         add(texts, title, (), _call(ensure_texts, plan.texts), run)
@@ -295,12 +330,11 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
         for number, encoder in enumerate(plan.encoders):
             tokens = "tokens" in plan.wants
             need = f"encoder:{encoder.key}{':tokens' if tokens else ''}"
-            title = f"{encoder.entry.name} {encoder.round.name} seed {encoder.seed}"
-            add(need, title, (), _call(ensure_encoder, encoder, plan.wants), run)
+            add(need, encoder.title, (), _call(encoder.ensure, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
-            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
+            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
             add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
-        title = f"{plan.method.name} seed {plan.method_seed}"
+        title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
 

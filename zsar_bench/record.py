@@ -31,9 +31,9 @@ class ProtocolPart(_Part):
     id: Annotated[str, _doc("protocol id")]
     dataset: Annotated[str, _doc("data set id")]
     digest: Annotated[str, _doc("SHA-256 of classes and sample rule")]
-    data: Annotated[str, _doc("SHA-256 of the prepared data set")]
+    data: Annotated[str, _doc("SHA-256 of the prepared data set, or of released features")]
     samples: Annotated[str, _doc("SHA-256 of the list of tested clips")]
-    rule: Annotated[str, _doc("sample rule")]
+    rule: Annotated[str, _doc("sample rule; whoever released features has applied it")]
     seen: Annotated[list[str], _doc("official ids of the seen classes")]
     unseen: Annotated[list[str], _doc("official ids of the unseen classes, the candidates")]
     expected_clips: Annotated[
@@ -69,12 +69,27 @@ class EncoderRound(_Part):
     round: Annotated[str, _doc("name of the round")]
     key: Annotated[str, _doc("key of the trained encoder and its features")]
     train_clips: Annotated[int, _doc("clips it was trained on, all of seen classes")]
-    train_subjects: Annotated[list[str], _doc("performers it was trained on")]
+    train_subjects: Annotated[list[str], _doc("performers it was trained on; empty if not known")]
     seen_accuracy: Annotated[
         float | None,
-        _doc("its own accuracy on seen classes of the test performers; null without logits"),
+        _doc("its own accuracy on seen classes of the test performers; null if not known"),
     ]
-    seconds: Annotated[float, _doc("wall time of training and encoding")]
+    seconds: Annotated[float, _doc("wall time of training and encoding; 0 for released features")]
+
+
+class Released(_Part):
+    """Features that somebody has published, in the place of an encoder trained here."""
+
+    hash: Annotated[str, _doc("SHA-256 of all arrays")]
+    folder: Annotated[str, _doc("name of the folder they were read from")]
+    channels: Annotated[int, _doc("channels of a feature vector")]
+    clips: Annotated[dict[str, int], _doc("part (train, ztest, gtest) -> clips")]
+    dropped_clips: Annotated[
+        int, _doc("unseen test clips of the complete data set less those of ztest")
+    ]
+    train_classes: Annotated[
+        list[str], _doc("official ids of the classes with training clips; said by the labels")
+    ]
 
 
 class EncoderPart(_Part):
@@ -86,8 +101,10 @@ class EncoderPart(_Part):
     profile: Annotated[str, _doc("named profile")]
     science: Annotated[dict[str, Any], _doc("parameters")]
     origin: Annotated[
-        Literal["certified", "declared"], _doc("certified: trained here, on seen classes only")
+        Literal["certified", "declared", "released"],
+        _doc("certified: trained here, on seen classes only; released: features of others"),
     ]
+    released: Annotated[Released | None, _doc("the features, where origin is released")] = None
     rounds: Annotated[list[EncoderRound], _doc("one trained encoder a round")]
 
 
@@ -104,6 +121,8 @@ class TextPart(_Part):
     fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
     texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
     oracle: Annotated[bool, _doc("whether texts and clips were made from the same facts")] = False
+    control: Annotated[str, _doc("text control; empty: every class had its own texts")] = ""
+    draw: Annotated[int, _doc("draw of the text control")] = 0
 
 
 class Choice(_Part):
@@ -133,7 +152,7 @@ class Metrics(_Part):
     tied: Annotated[int, _doc("clips whose highest score is shared")]
     cells: Annotated[
         dict[str, dict[str, tuple[float, int]]],
-        _doc("class -> performer -> (credit, clips); all other numbers follow"),
+        _doc("class -> performer (empty if not known) -> (credit, clips); all numbers follow"),
     ]
     plugins: Annotated[dict[str, float], _doc("metrics of other people's plugins")] = {}
 
@@ -172,7 +191,7 @@ class Record(_Part):
     method: Annotated[MethodPart, _doc("the method and its parameters")]
     encoder: Annotated[EncoderPart, _doc("the skeleton encoder")]
     texts: Annotated[TextPart, _doc("class texts and their encoder")]
-    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder")]
+    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 for released features")]
     method_seed: Annotated[int, _doc("seed of the method")]
     selection: Annotated[str, _doc("rule that chose the checkpoint")]
     metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]

@@ -187,7 +187,8 @@ class SeenTrain:
     Attributes:
         inputs: features of N clips.
         labels: (N,) int64 in [0, S): row of the class in the seen text bank.
-        subjects: (N,) int64 in [0, P): which performer, numbered from 0 in no special order.
+        subjects: (N,) int64 in [0, P): which performer, numbered from 0 in no special order; all 0
+            where the performers are not known (released features).
     """
 
     inputs: SkeletonInputs

@@ -61,11 +61,14 @@ class Skeletons:
     Attributes:
         clips: the raw clips.
         present: (N, B) bool, which bodies are there; the first one in a clip of zeros.
+        parents: (V,) of the layout, on the device: to move it there in every training step
+            would be to wait for the device in every step.
         origin: (N, 3), size: (N,), turn: (N, 3, 3): of ``body_frame``.
     """
 
     clips: Clips
     present: Tensor
+    parents: Tensor
     origin: Tensor
     size: Tensor
     turn: Tensor
@@ -73,6 +76,7 @@ class Skeletons:
     @classmethod
     def of(cls, clips: Clips) -> Skeletons:
         """Measure the clips, some at a time: the raw data of a large data set fill the memory."""
+        parents = torch.tensor(clips.layout.parents, device=clips.data.device)
         parts = []
         for start in range(0, max(1, len(clips)), _CHUNK):
             some = slice(start, start + _CHUNK)
@@ -81,7 +85,7 @@ class Skeletons:
             present[:, 0] |= ~present.any(dim=1)
             parts.append((present, *body_frame(part, present)))
         present, origin, size, turn = (torch.cat(values) for values in zip(*parts, strict=True))
-        return cls(clips, present, origin, size, turn)
+        return cls(clips, present, parents, origin, size, turn)
 
 
 def body_frame(clips: Clips, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -262,8 +266,7 @@ def prepare(
         shift = torch.randn(shape, generator=augment, device=x.device) * params.jitter
         x = x + shift[rows.clip]
 
-    parents = torch.tensor(layout.parents, device=x.device)
-    bones = x - x[:, :, parents] if any("bone" in s for s in params.streams) else x
+    bones = x - x[:, :, skeletons.parents] if any("bone" in s for s in params.streams) else x
 
     def stream(name: str) -> Tensor:
         y = bones if "bone" in name else x

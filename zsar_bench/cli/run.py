@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,6 +39,10 @@ def run(
         int | None, typer.Option(metavar="SEED", help="Hold the encoder, vary the method's seed.")
     ] = None,
     skeleton_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Released features, in the place of a trained encoder."),
+    ] = None,
     text_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     texts: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Text set of the data set, or FILE.toml.")
@@ -63,6 +68,20 @@ def run(
     dial: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=V,V", help="Turn a dial to each of these values (repeatable)."),
+    ] = None,
+    text_control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Texts that cannot help: shuffled-unseen, shuffled-all, random or shuffled-seen.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Draws of the text control; default 20 (200 for quick methods), or all shifts.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
@@ -103,11 +122,14 @@ def run(
         data=data,
         splits=splits,
         dials=tuple(dial or ()),
+        text_control=text_control,
+        draws=draws,
         device=device,
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
+        features=features,
     )
-    choice = choose_data(protocol, data, catalogue)
+    choice = choose_data(protocol, "released" if features else data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
     if dry_run and not_yet_made(choice):
@@ -157,6 +179,7 @@ def execute(
         for plan in plans:
             shutil.rmtree(plan.folder, ignore_errors=True)
             shutil.rmtree(plan.part, ignore_errors=True)
+            shutil.rmtree(plan.fit_part, ignore_errors=True)
     todo = tasks(plans)
     entry = catalogue.find("executors", executor)
     if entry.plugin != "core":  # named by the user: only then may it enter this process
@@ -210,6 +233,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
             "protocol": p.protocol.id,
             "seeds": [p.encoder_seed, p.method_seed],
             "profile": p.params.profile,
+            **_draw(p),
             "run": p.run_id,
             "state": state,
         }
@@ -229,11 +253,20 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
         )
         return
     cells = [
-        [p.method.name, f"{p.encoder_seed}/{p.method_seed}", p.params.profile, p.run_id, state]
+        [
+            p.method.name,
+            f"{p.encoder_seed}/{p.method_seed}",
+            p.params.profile,
+            *([str(p.control.draw)] if p.control else []),
+            p.run_id,
+            state,
+        ]
         for p, state in zip(plans, states, strict=True)
     ]
-    headings = ("method", "seeds", "profile", "run", "state")
-    print_table(f"{plans[0].protocol.id}: {len(plans)} runs", headings, cells)
+    control = plans[0].control
+    headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
+    about = f", text control {control.kind}" if control else ""
+    print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
@@ -288,10 +321,17 @@ def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> Non
         error_console().print(message, markup=False)
 
 
+def _draw(plan: RunPlan) -> dict[str, Any]:
+    """What a text control adds to a run's row in JSON."""
+    control = plan.control
+    return {"text_control": control.kind, "draw": control.draw} if control else {}
+
+
 def _run_row(plan: RunPlan) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
+        **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),
         "status": "done" if plan.done else "failed",

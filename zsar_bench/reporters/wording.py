@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from zsar_bench.protocol import STAND_IN
+
 Json = dict[str, Any]
 
 HEADINGS = (
@@ -51,26 +53,31 @@ def seconds(value: float) -> str:
     return f"{minutes}:{int(value % 60):02d} min"
 
 
+def marked(protocol: str) -> str:
+    """A protocol's id, with a warning where its clips are synthetic."""
+    return f"{protocol} - SYNTHETIC" if protocol.startswith(STAND_IN) else protocol
+
+
 def title(section: Json) -> str:
     """Headline of a section."""
-    extra = ["SYNTHETIC"] if section["synthetic"] else []
-    extra += [] if section["setting"] == "inductive" else [section["setting"]]
+    extra = [] if section["setting"] == "inductive" else [section["setting"]]
     if section["oracle"]:
         extra.append("oracle texts, not ranked")
-    if section["origin"] != "certified":
+    if section["origin"] == "declared":
         extra.append("declared encoder, not ranked")
-    return plain(" - ".join([section["protocol"], *extra]))
+    if section["released"]:
+        short = section["released"]["hash"][:12]
+        extra.append(f"released features {short}, ranked among themselves")
+    return plain(" - ".join([marked(section["protocol"]), *extra]))
 
 
 def cells(row: Json) -> dict[str, str]:
     """One row's cells by heading."""
-    low_high = row["interval"]
-    name = row["method"] + (f" ({row['variant']})" if row["variant"] else "")
     seeds = str(row["seeds"])
     if row["spread_excludes_encoder"]:
         seeds += " (spread excludes the encoder)"
     told = {
-        "method": name + (" †" if row["not_shown_to_differ"] else ""),
+        "method": row_name(row) + (" †" if row["not_shown_to_differ"] else ""),
         "profile": row["profile"],
         "encoder": row["encoder"],
         "texts": row["texts"],
@@ -81,7 +88,7 @@ def cells(row: Json) -> dict[str, str]:
         "macro": percent(row["macro"]),
         "sd enc": percent(row["sd_encoder"]),
         "sd meth": percent(row["sd_method"]),
-        "95 % interval": _interval(low_high),
+        "95 % interval": ends(row["interval"]),
         "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
         "n": str(row["clips"]),
         "rule": row["rule"],
@@ -91,8 +98,13 @@ def cells(row: Json) -> dict[str, str]:
     return {heading: plain(text) for heading, text in told.items()}
 
 
-def _interval(interval: Json | None) -> str:
-    """Its ends, drawn no further than an accuracy can go."""
+def row_name(row: Json) -> str:
+    """A row's method, and in what it differs from others of the same method."""
+    return str(row["method"]) + (f" ({row['variant']})" if row["variant"] else "")
+
+
+def ends(interval: Json | None) -> str:
+    """An interval's ends in per cent, drawn no further than an accuracy can go."""
     if interval is None:
         return "-"
     return f"{percent(max(0.0, interval['low']))} to {percent(min(1.0, interval['high']))}"
@@ -115,7 +127,7 @@ def caption(section: Json) -> list[str]:
         lines.append(f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}.")
     lines.append(
         f"{section['clips']} clips of {section['unseen']} unseen classes "
-        f"({section['seen']} seen), {section['performers']} performers, {section['rule']}. "
+        f"({section['seen']} seen), {_who(section)}. "
         f"Reference lines: 1/K {percent(section['chance'])} %, "
         f"largest class {percent(section['largest_class'])} %."
     )
@@ -126,7 +138,9 @@ def caption(section: Json) -> list[str]:
             "These numbers say nothing about that data set and are never compared with "
             "published ones.",
         )
-    if section["expected_clips"] not in (0, section["clips"]):
+    if section["released"]:
+        lines += _released(section)
+    elif section["expected_clips"] not in (0, section["clips"]):
         lines.append(
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."
@@ -134,8 +148,10 @@ def caption(section: Json) -> list[str]:
     named = next((r["interval"]["name"] for r in rows if r["interval"]), None)
     if named:
         lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
-    else:
+    elif section["performers"]:
         lines.append("No interval: fewer than 6 performers.")
+    else:
+        lines.append("No interval: the performers are not known, so no row is shown to differ.")
     if any(r["sd_encoder"] is not None for r in rows) and all(r["sd_method"] is None for r in rows):
         lines.append("sd enc: over encoder seeds, each with a method seed of its own.")
     if any(r["not_shown_to_differ"] for r in rows):
@@ -145,6 +161,32 @@ def caption(section: Json) -> list[str]:
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
     return [plain(line) for line in lines]
+
+
+def _who(section: Json) -> str:
+    """Whose clips they are, and by which rule they were chosen."""
+    if section["released"]:
+        return f"performers not known, clips as released (the protocol says {section['rule']})"
+    return f"{section['performers']} performers, {section['rule']}"
+
+
+def _released(section: Json) -> list[str]:
+    """What must be known about released features before their numbers are read."""
+    about = section["released"]
+    counts = about["clips"]
+    parts = ", ".join(f"{n} {counts[n]}" for n in ("train", "ztest", "gtest") if n in counts)
+    lines = [
+        f"Features as released in '{about['folder']}' ({parts}; {about['channels']} channels): "
+        "how their encoder was trained is not known here, and every spread excludes it."
+    ]
+    dropped = about["dropped_clips"]
+    if dropped:
+        amount = f"{dropped} fewer" if dropped > 0 else f"{-dropped} more"
+        lines.append(
+            f"{amount} test clips than the complete data set's {section['expected_clips']}: "
+            "these rows are not the protocol's."
+        )
+    return lines
 
 
 def published_cells(row: Json) -> list[str]:

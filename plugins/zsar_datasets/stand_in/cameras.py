@@ -34,9 +34,9 @@ _NOISE = (
     (FEET, 4.0, 15.0),
 )
 # Joints that slip together: a hand with what hangs on it, a foot.
-_SLIPS = tuple(
-    (WRISTS[i], HANDS[i], TIPS[i], THUMBS[i]) for i in (0, 1)
-) + tuple((ANKLES[i], FEET[i]) for i in (0, 1))
+_SLIPS = tuple((WRISTS[i], HANDS[i], TIPS[i], THUMBS[i]) for i in (0, 1)) + tuple(
+    (ANKLES[i], FEET[i]) for i in (0, 1)
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,14 +17,21 @@ from zsar_datasets.stand_in.grammar import grammar
 from zsar_datasets.stand_in.limbs import OPPOSITE, OUT, Around, Limbs, clamped, middle, partner
 from zsar_datasets.stand_in.script import Script
 from zsar_datasets.stand_in.signals import columns, signals
-from zsar_datasets.stand_in.vectors import Axes, across, cross, direction, dot
+from zsar_datasets.stand_in.vectors import Axes, across, cross, dot
 
 _FLOOR, _HAND_FLOOR = 0.01, 0.02  # metres: no joint, no hand is lower
 _HANGING = 0.97  # of G: how far below their hips the ankles of somebody who lies are
 
 # Kinect's joints, counted from 0. Of pairs the left one comes first; here it is the acting one.
 SPINE_BASE, SPINE_MID, NECK, HEAD, SPINE_SHOULDER = 0, 1, 2, 3, 20
-SHOULDERS, ELBOWS, WRISTS, HANDS, TIPS, THUMBS = (4, 8), (5, 9), (6, 10), (7, 11), (21, 23), (22, 24)
+SHOULDERS, ELBOWS, WRISTS, HANDS, TIPS, THUMBS = (
+    (4, 8),
+    (5, 9),
+    (6, 10),
+    (7, 11),
+    (21, 23),
+    (22, 24),
+)
 HIPS, KNEES, ANKLES, FEET = (12, 16), (13, 17), (14, 18), (15, 19)
 MIRROR = (0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 20, 23, 24, 21, 22)
 
@@ -200,7 +207,9 @@ class _Stage:
         ankles = self._carrying(f, t, self.ankle_from)
         moves = self.feet.now["moves"]
         if moves.any():
-            around = self._around(t, t.hips, self.knee, self.ankle[..., ::-1], self.ankle[..., ::-1])
+            around = self._around(
+                t, t.hips, self.knee, self.ankle[..., ::-1], self.ankle[..., ::-1]
+            )
             ankles = np.where(moves, self.feet.points(f, s, around, self.ankle_from), ankles)
         floor = bone["ankle_height"][..., None]
         down = -t.body.up[..., None]

@@ -105,14 +105,20 @@ class Limbs:
         begins, time, seconds = (v[f][..., None] for v in (k.begins, k.time, k.seconds))
         outward = np.where(c["swap"], -OUT, OUT)
         axes, base = self._target(around, outward, begins)
-        base = np.where(c["joined"], (base + base[..., ::-1]) / 2 + c["gap"] * OUT * axes.side, base)
-        base = base + np.where(c["swings"], -OUT * s.arms[f][..., None], 0.0) * (
-            around.body.forward[..., None]
+        base = np.where(
+            c["joined"], (base + base[..., ::-1]) / 2 + c["gap"] * OUT * axes.side, base
+        )
+        base = (
+            base
+            + np.where(c["swings"], -OUT * s.arms[f][..., None], 0.0)
+            * (around.body.forward[..., None])
         )
         basis = self._basis(around, axes, base, outward)
 
         if begins.any():
-            first = self._offset(start, base, basis, keys_at(c["trajectory"], np.zeros_like(self.travel)))
+            first = self._offset(
+                start, base, basis, keys_at(c["trajectory"], np.zeros_like(self.travel))
+            )
             self._timetable(begins, seconds, length(first) / self.unit)
         since = time - self.travel - c["wait"] * self.cycle
         once = np.clip(since / np.maximum(self.left, 1e-6), 0.0, 1.0)

@@ -228,9 +228,7 @@ class _Player:
         self.size, self.misses, self.counts = size * subject.amplitude, misses, counts
         self.words, self.rules = grammar()["vocabulary"], grammar()["rules"]
 
-    def play(
-        self, bodies: list[Body]
-    ) -> tuple[list[Carriage], list[list[Limb]], list[list[Turn]]]:
+    def play(self, bodies: list[Body]) -> tuple[list[Carriage], list[list[Limb]], list[list[Turn]]]:
         """The phases of a body, the beginning before them; unused ones repeat the last."""
         first = bodies[0].posture
         posture = first if self.words["posture"][first]["starts"] else "standing"

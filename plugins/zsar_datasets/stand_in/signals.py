@@ -130,9 +130,7 @@ def signals(scripts: Sequence[Script]) -> Signals:
         stays=feet.stays,
         goal=np.stack([feet.goal[0], high, feet.goal[1]], axis=1),
         lies=lies,
-        settled=np.where(
-            k.phase > 0, smooth(k.time / np.minimum(k.settle, k.seconds)), 1.0
-        ),
+        settled=np.where(k.phase > 0, smooth(k.time / np.minimum(k.settle, k.seconds)), 1.0),
     )
 
 

@@ -1,0 +1,185 @@
+"""``zsar-bench features``: export what an encoder has learned, list what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsar_bench.cli.common import (
+    JsonOption,
+    PluginOption,
+    QuietOption,
+    console,
+    error_console,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from zsar_bench.features import EncoderPlan
+
+app = typer.Typer(help="Export skeleton features, list those that are kept.", no_args_is_help=True)
+
+
+@app.command("export")
+def export(
+    protocol: Annotated[str, typer.Option("--protocol", metavar="ID", help="Whose split.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
+    layout: Annotated[
+        str, typer.Option(help="synse (a folder of .npy files) or npz (one file).")
+    ] = "synse",
+    skeleton_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the encoder.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the encoder (repeatable)."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,
+    force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
+    plugin: PluginOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train the encoder of a protocol, or take it from the cache, and write its features."""
+    from zsar_bench.catalogue import load
+    from zsar_bench.cli.stand_in import announce, making
+    from zsar_bench.data_choice import choose_data
+    from zsar_bench.feature_export import check_target
+    from zsar_bench.feature_export import export as write
+    from zsar_bench.plan import Request, plan_encoders
+    from zsar_bench.settings import Assignment
+
+    out = out.expanduser().absolute()
+    check_target(out, layout, force)
+    catalogue = load(plugin or ())
+    request = Request(
+        methods=(),
+        protocol=protocol,
+        results=out,
+        seeds=(seed,),
+        skeleton_encoder=skeleton_encoder,
+        data=data,
+        profile=profile,
+        device=device,
+        threads=threads,
+        assignments=tuple(Assignment.parse(s) for s in set_ or ()),
+    )
+    choice = choose_data(protocol, data, catalogue)
+    if choice.synthetic and not (quiet or json):
+        announce(choice)
+    with making(choice, quiet or json) as on_event:
+        whose, plans, choices = plan_encoders(request, catalogue, on_event)
+    _train(plans, quiet or json)
+    about = write(whose, plans, layout, out)
+    if json:
+        print_json({"folder": str(out), **about})
+        return
+    for what, value, reason in choices:
+        console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
+    for one in about["rounds"]:
+        counts = ", ".join(f"{name} {part['count']}" for name, part in one["clips"].items())
+        told = (
+            f"{one['round']}: {counts} clips, {one['channels']} channels, hash {one['hash'][:12]}"
+        )
+        console().print(told, markup=False, highlight=False)
+    console().print(f"Written: {out}", markup=False, soft_wrap=True)
+
+
+def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
+    """Train what is not in the cache, round after round."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    shown = Progress(*columns, console=error_console(), disable=quiet, transient=True)
+    with shown as progress:
+        for plan in plans:
+            bar = progress.add_task(plan.title, total=None)
+
+            def hear(event: dict[str, Any], bar: Any = bar, title: str = plan.title) -> None:
+                progress.update(
+                    bar,
+                    description=f"{title}: {event.get('stage', '')}",
+                    completed=event.get("step", 0),
+                    total=event.get("total"),
+                )
+
+            plan.ensure((), hear)
+
+
+@app.command("list")
+def list_(json: JsonOption = False) -> None:
+    """List the trained encoders and the released features that are kept."""
+    rows = [*_encoders(), *_released()]
+    if json:
+        print_json(rows)
+    elif not rows:
+        console().print("No features are kept yet. Type: zsar-bench run METHOD --protocol ID")
+    else:
+        headings = ("key", "features", "data set", "round", "seed", "clips", "classes", "s", "MB")
+        names = ("key", "name", "dataset", "round", "seed", "clips", "classes", "seconds")
+        cells = [
+            [*("-" if row[n] is None else row[n] for n in names), row["megabytes"]] for row in rows
+        ]
+        print_table("Kept features", headings, cells, expendable=("s", "round", "data set"))
+
+
+def _encoders() -> list[dict[str, Any]]:
+    from zsar_bench.paths import home, read_json
+
+    rows = []
+    for path in sorted((home() / "encoders").glob("[!.]*/encoder.json")):
+        about = read_json(path)
+        rows.append(
+            {
+                "kind": "certified",
+                "key": path.parent.name,
+                "name": about["encoder"],
+                "dataset": about.get("dataset"),
+                "round": about["round"],
+                "seed": about["seed"],
+                "clips": about["train_clips"],
+                "classes": len(about["train_classes"]),
+                "seen_accuracy": about["seen_accuracy"],
+                "seconds": about["seconds"],
+                "megabytes": _megabytes(path.parent),
+            }
+        )
+    return rows
+
+
+def _released() -> list[dict[str, Any]]:
+    from zsar_bench.paths import read_json
+    from zsar_bench.released_store import features_folder
+
+    rows = []
+    for path in sorted(features_folder().glob("[!.]*/features.json")):
+        about = read_json(path)
+        rows.append(
+            {
+                "kind": "released",
+                "key": path.parent.name[:16],
+                "name": f"released: {about['name']}",
+                "dataset": about["dataset"],
+                "round": None,
+                "seed": None,
+                "clips": about["clips"]["train"],
+                "classes": about["classes"]["train"],
+                "parts": about["clips"],
+                "seconds": None,
+                "megabytes": _megabytes(path.parent),
+            }
+        )
+    return rows
+
+
+def _megabytes(folder: Path) -> float:
+    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1)

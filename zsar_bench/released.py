@@ -1,0 +1,263 @@
+"""Released features in the place of a trained encoder: kept by content, ranked among themselves.
+
+Nobody can say here how such features were made: neither the encoder's seed nor the
+clips' performers are known, so there is no spread over encoders and no interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.catalogue import Entry
+from zsar_bench.errors import UserError
+from zsar_bench.feature_folder import FeatureFolder, read_folder, round_folders
+from zsar_bench.identity import digest, key
+from zsar_bench.protocol import Protocol, Round
+from zsar_bench.released_store import (
+    ReleasedClips,
+    columns,
+    features_folder,
+    shard_name,
+    write_store,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zsar_bench.record import EncoderPart, EncoderRound
+
+Event = Callable[[dict[str, Any]], None]
+
+NAME = "released"
+
+
+@dataclass(frozen=True)
+class ReleasedSet:
+    """The released features of a whole run.
+
+    Attributes:
+        path: the folder as the user named it.
+        protocol: what they are tested on.
+        folders: one a round; most releases have one round.
+    """
+
+    path: Path
+    protocol: Protocol
+    folders: tuple[FeatureFolder, ...] = field(repr=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of all arrays; only rows of one hash are ranked with each other."""
+        digests = [folder.digest for folder in self.folders]
+        return digests[0] if len(digests) == 1 else digest(digests)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Clips of each part."""
+        names = [name for folder in self.folders for name in folder.parts]
+        return {
+            name: sum(len(f.parts[name].labels) for f in self.folders if name in f.parts)
+            for name in dict.fromkeys(names)
+        }
+
+    @property
+    def said(self) -> tuple[str, str, str]:
+        """The choice as a command shows it: what, value, reason."""
+        parts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+        ignored = sorted({name for f in self.folders for name in f.ignored})
+        left = f"; not read: {', '.join(ignored)}" if ignored else ""
+        return "features", f"{NAME} {self.hash[:12]}", f"--features {self.path}: {parts}{left}"
+
+    @cached_property
+    def sources(self) -> tuple[ReleasedPlan, ...]:
+        """The features of every round."""
+        return tuple(ReleasedPlan(self, number) for number in range(len(self.folders)))
+
+
+def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
+    """Read and check released features.
+
+    Args:
+        path: a folder as ``feature_folder`` describes it, or one of such folders, one a round.
+        protocol: whose split they must have.
+
+    Raises:
+        UserError: naming the file, if they cannot be used with this protocol.
+    """
+    path = path.expanduser().absolute()
+    found = ReleasedSet(
+        path, protocol, tuple(read_folder(one, protocol) for one in round_folders(path, protocol))
+    )
+    tested = {int(n) for folder in found.folders for n in folder.parts["ztest"].labels}
+    place = {c.id: n for n, c in enumerate(protocol.classes)}
+    lacking = [c for c in protocol.unseen if place[c] not in tested]
+    if lacking:
+        raise UserError(
+            f"{path}: ztest.npy has no clips of {', '.join(lacking)}, "
+            f"unseen in the protocol '{protocol.id}'.",
+            "These features are of another split. See: zsar-bench list protocols",
+        )
+    channels = {folder.channels for folder in found.folders}
+    if len(channels) > 1:
+        raise UserError(f"{path}: its rounds have different numbers of channels: {channels}.")
+    return found
+
+
+def check_method(method: Entry) -> None:
+    """Refuse a method that asks for more than pooled features.
+
+    Raises:
+        UserError: naming the method and what it asks for.
+    """
+    asks = list(method.spec["wants"])
+    if method.spec["needs_encoder"]:
+        asks.append("the trained encoder")
+    if asks:
+        raise UserError(
+            f"The method '{method.name}' needs {', '.join(asks)}; "
+            "released features hold one pooled vector a clip.",
+            "Run it without --features, or see which others there are: zsar-bench list methods",
+        )
+
+
+@dataclass(frozen=True)
+class ReleasedPlan:
+    """Released features of one round (``sources.FeatureSource``)."""
+
+    whole: ReleasedSet
+    number: int
+    seed: int = 0  #: whatever their encoder's was
+
+    @property
+    def files(self) -> FeatureFolder:
+        return self.whole.folders[self.number]
+
+    @property
+    def name(self) -> str:
+        return f"{NAME} {self.digest[:12]}"
+
+    @property
+    def title(self) -> str:
+        return f"features from {self.files.path.name}"
+
+    @property
+    def cost(self) -> tuple[str, str, float]:
+        return NAME, "", 1.0
+
+    @property
+    def digest(self) -> str:
+        return self.files.digest
+
+    @property
+    def key(self) -> str:
+        """Key of the arrays, and of the round's name: the method's seed derives from it."""
+        return key(NAME, arrays=self.digest, round=self.round_name)
+
+    @property
+    def round_name(self) -> str:
+        return NAME if len(self.whole.folders) == 1 else self.files.path.name
+
+    @property
+    def folder(self) -> Path:
+        return features_folder() / self.digest
+
+    @cached_property
+    def dataset(self) -> ReleasedClips:
+        """Clips of all parts, part after part, each in its file's order."""
+        ids = [c.id for c in self.whole.protocol.classes]
+        prefix = "" if len(self.whole.folders) == 1 else f"{self.round_name}/"
+        clips = columns(self.files, ids, prefix)
+        return ReleasedClips(clips, self.whole.hash, self.folder)
+
+    @cached_property
+    def round(self) -> Round:
+        seen = {*self.whole.protocol.seen}
+        index: dict[str, list[int]] = {"train": [], "ztest": [], "gtest": []}
+        clips = self.dataset.clips
+        for i, (shard, class_id) in enumerate(zip(clips["shard"], clips["class"], strict=True)):
+            part = shard.partition("/")[0]
+            if part != "gtest" or class_id in seen:  # its unseen clips are those of ztest
+                index[part].append(i)
+        return Round(self.round_name, index["train"], index["ztest"], index["gtest"])
+
+    def ready(self, wants: Iterable[str]) -> bool:
+        return (self.folder / "features.json").is_file()
+
+    def ensure(self, wants: Iterable[str], on_event: Event) -> Path:
+        """Copy the features into the store, a shard a class and part.
+
+        Raises:
+            UserError: if the folder has changed since it was checked.
+        """
+        if self.ready(wants):
+            return self.folder
+        on_event({"stage": "features", "step": 0, "total": 1})
+        files = read_folder(self.files.path, self.whole.protocol)
+        if files.digest != self.digest:
+            raise UserError(
+                f"{self.files.path} has changed since this command started.", "Start it again."
+            )
+        write_store(files, self.whole.protocol.dataset, self.folder)
+        return self.folder
+
+    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
+        """The shards of ``train``, class by class. All clips count as one performer's."""
+        labels = self.files.parts["train"].labels.tolist()
+        place = {c.id: n for n, c in enumerate(self.whole.protocol.classes)}
+        return [
+            {
+                "features": [str(self.folder / shard_name("train", place[class_id]))],
+                "label": number,
+                "subject": 0,
+                "lengths": [0] * labels.count(place[class_id]),  # there are no frames
+            }
+            for number, class_id in enumerate(self.whole.protocol.seen)
+        ]
+
+    def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
+        return {"pooled": self.dataset.rows(index)}
+
+    def raw(self, index: list[int]) -> dict[str, NDArray[Any]]:
+        raise AssertionError("a method that wants raw clips is refused with released features")
+
+    def encoder_job(self) -> dict[str, Any]:
+        raise AssertionError("a method that needs the encoder is refused with released features")
+
+    def record_round(self) -> EncoderRound:
+        from zsar_bench.record import EncoderRound
+
+        return EncoderRound(
+            round=self.round_name,
+            key=self.key,
+            train_clips=len(self.files.parts["train"].labels),
+            train_subjects=[],
+            seen_accuracy=None,
+            seconds=0.0,
+        )
+
+    def record_part(self, rounds: list[EncoderRound]) -> EncoderPart:
+        from zsar_bench.record import EncoderPart, Released
+
+        whole = self.whole
+        expected = whole.protocol.test_clips
+        return EncoderPart(
+            name=NAME,
+            plugin="",
+            digest=whole.hash,
+            profile="",
+            science={},
+            origin="released",
+            released=Released(
+                hash=whole.hash,
+                folder=whole.path.name,
+                channels=self.files.channels,
+                clips=whole.counts,
+                dropped_clips=expected - whole.counts["ztest"] if expected else 0,
+                train_classes=list(whole.protocol.seen),
+            ),
+            rounds=rounds,
+        )

@@ -1,0 +1,121 @@
+"""The store of released features, by content.
+
+    <home>/features/<hash>/features.json, train/<label>.safetensors, ztest/..., gtest/...
+
+A shard holds the clips of one class and part, so that what a worker may open is a list of
+files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.errors import UserError
+from zsar_bench.feature_folder import FeatureFolder
+from zsar_bench.paths import fresh_folder, home, make_folder, write_json
+from zsar_bench.sources import NOBODY
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def features_folder() -> Path:
+    """Where released features are kept."""
+    return home() / "features"
+
+
+def shard_name(part: str, label: int) -> str:
+    """File of one part's clips of one class."""
+    return f"{part}/{label}.safetensors"
+
+
+def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
+    """Copy a checked folder into the store, clips of a shard in their file's order."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    with fresh_folder(final) as folder:
+        for name, part in files.parts.items():
+            make_folder(folder / name)
+            for label in np.unique(part.labels).tolist():
+                rows = np.ascontiguousarray(part.features[part.labels == label])
+                save_file({"pooled": rows}, folder / shard_name(name, label))
+        about = {
+            "name": files.path.name,
+            "dataset": dataset,
+            "channels": files.channels,
+            "clips": {name: len(part.labels) for name, part in files.parts.items()},
+            "classes": {n: len({*p.labels.tolist()}) for n, p in files.parts.items()},
+        }
+        write_json(folder / "features.json", about)
+
+
+def columns(files: FeatureFolder, ids: list[str], prefix: str) -> dict[str, list[Any]]:
+    """What is known of every clip, part after part, each in its file's order.
+
+    Args:
+        files: the folder.
+        ids: official class ids in label order.
+        prefix: of the clips' own ids, which are ``part/row``.
+    """
+    clips: dict[str, list[Any]] = {n: [] for n in ("id", "class", "subject", "shard", "row")}
+    for name, part in files.parts.items():
+        count: dict[int, int] = {}
+        for number, label in enumerate(part.labels.tolist()):
+            clips["id"].append(f"{prefix}{name}/{number}")
+            clips["class"].append(ids[label])
+            clips["subject"].append(NOBODY)
+            clips["shard"].append(shard_name(name, label))
+            clips["row"].append(count.setdefault(label, 0))
+            count[label] += 1
+    return clips
+
+
+@dataclass(frozen=True)
+class ReleasedClips:
+    """The clips behind released features (``sources.Samples``).
+
+    Attributes:
+        clips: columns id, class, subject, and where the features lie: shard, row.
+        digest: of all arrays.
+        folder: of the shards.
+    """
+
+    clips: dict[str, list[Any]]
+    digest: str
+    folder: Path
+    layout: dict[str, Any] = field(default_factory=dict)
+
+    def contents(self, index: list[int]) -> list[bytes]:
+        """SHA-256 of each clip's features: there is nothing else that could tell clips apart."""
+        rows = self.rows(index)
+        return [hashlib.sha256(row.tobytes()).digest() for row in rows]
+
+    def rows(self, index: list[int]) -> NDArray[np.float32]:
+        """Features (n, C) of clips, row by row as in ``index``."""
+        import numpy as np
+
+        shards: dict[str, Any] = {}
+        for i in index:
+            shard = self.clips["shard"][i]
+            if shard not in shards:
+                shards[shard] = _load(self.folder / shard)
+        picked = [shards[self.clips["shard"][i]][self.clips["row"][i]] for i in index]
+        return np.stack(picked)
+
+
+def _load(path: Path) -> NDArray[np.float32]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        features: NDArray[np.float32] = load_file(path)["pooled"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}.", f"Delete the folder {path.parents[1]} and run again."
+        ) from None
+    return features
