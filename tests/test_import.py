@@ -512,7 +512,8 @@ def test_a_long_import_is_foretold(
         [Listed("c", "c1", "1", "", "", "s", size=570)],
     ]
     forecast = importer._Forecast(work)
-    forecast.start(chunks)
+    forecast.weight = 600
+    forecast.start()
     answer = {"shards": [{"bytes": 5e7}, {"bytes": 5e7}, {}], "memory": 2e8}
     clock.now = 106.0  # 6 seconds for 30 of 600 bytes
     forecast.update(chunks[0], answer)
@@ -524,7 +525,8 @@ def test_a_long_import_is_foretold(
     assert len(said) == 1  # once is enough
     clock.now = 100.0
     brief = importer._Forecast(work)
-    brief.start(chunks)
+    brief.weight = 600
+    brief.start()
     clock.now = 104.0
     brief.update(chunks[1], answer)
     assert len(said) == 1  # not worth a word

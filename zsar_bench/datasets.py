@@ -16,7 +16,7 @@ import re
 import shutil
 import tomllib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,22 +131,28 @@ class Dataset:
         return self.folder / "shards" / shard
 
     def read_clips(self, index: list[int]) -> list[NDArray[np.float32]]:
-        """Clips by index, each (T, B, V, 3), memory-mapped."""
-        import numpy as np
-
-        shards: dict[str, Any] = {}
-        clips = []
-        for i in index:
-            shard = self.clips["shard"][i]
-            if shard not in shards:
-                shards[shard] = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
-            start = self.clips["start"][i]
-            clips.append(shards[shard][start : start + self.clips["frames"][i]])
-        return clips
+        """Clips by index, each (T, B, V, 3)."""
+        clips = dict(self._stream(index))
+        return [clips[i] for i in index]
 
     def contents(self, index: list[int]) -> list[bytes]:
         """SHA-256 of each clip's values."""
-        return [hashlib.sha256(clip.tobytes()).digest() for clip in self.read_clips(index)]
+        digests = {i: hashlib.sha256(clip.tobytes()).digest() for i, clip in self._stream(index)}
+        return [digests[i] for i in index]
+
+    def _stream(self, index: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Clips with their indices, shard by shard: a map holds a file open, and NTU RGB+D 120
+        has more shards than a process may hold files."""
+        import numpy as np
+
+        shards: dict[str, list[int]] = {}
+        for i in dict.fromkeys(index):
+            shards.setdefault(self.clips["shard"][i], []).append(i)
+        for shard, members in shards.items():
+            frames = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
+            for i in members:
+                start = self.clips["start"][i]
+                yield i, np.array(frames[start : start + self.clips["frames"][i]])
 
     def verify(self) -> Iterator[tuple[str, str]]:
         """Check every shard against its checksum; yields ``(shard, problem)``, '' if sound."""

@@ -310,7 +310,7 @@ class _Crew:
         """Make these chunks' shards in the folder ``shards``."""
         todo = deque(chunks)
         self._advance(0)
-        self.forecast.start(chunks)
+        self.forecast.weight = sum(map(_weight, chunks))
         pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
         count = min(self.work.jobs, len(chunks))
         futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
@@ -331,6 +331,7 @@ class _Crew:
         job = self.work.job("import", folder=str(shards))
         with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
             worker.answer()
+            self.forecast.start()
             while True:
                 try:
                     chunk = todo.popleft()
@@ -354,12 +355,12 @@ class _Forecast:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.said = False
-        self.done = self.bytes = self.memory = 0
+        self.weight = self.done = self.bytes = self.memory = 0
+        self.started = 0.0
 
-    def start(self, chunks: list[list[Listed]]) -> None:
-        """Count what there is to do."""
-        self.weight = sum(map(_weight, chunks))
-        self.started = time.monotonic()
+    def start(self) -> None:
+        """A worker begins; the first one's start counts."""
+        self.started = self.started or time.monotonic()
 
     def update(self, chunk: list[Listed], answer: dict[str, Any]) -> None:
         """Take note of a finished chunk."""

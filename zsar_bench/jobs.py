@@ -168,10 +168,16 @@ def _read_clips(bundle: list[dict[str, Any]], layout: dict[str, Any]) -> Clips:
 
     from zsar_bench.tensors import clips_from_flat, layout_from_json
 
-    shards = [np.load(row["file"], mmap_mode="r", allow_pickle=False) for row in bundle]
     lengths = [n for row in bundle for n in row["lengths"]]
-    flat = torch.from_numpy(np.concatenate(shards))
-    return clips_from_flat(flat, lengths, layout_from_json(layout))
+    flat = np.empty((0,), np.float32)
+    start = 0
+    for row in bundle:  # one file open at a time: there may be tens of thousands
+        shard = np.load(row["file"], mmap_mode="r", allow_pickle=False)
+        if not start:
+            flat = np.empty((sum(lengths), *shard.shape[1:]), np.float32)
+        flat[start : start + len(shard)] = shard
+        start += len(shard)
+    return clips_from_flat(torch.from_numpy(flat), lengths, layout_from_json(layout))
 
 
 def _labels(bundle: list[dict[str, Any]], key: str) -> torch.Tensor:

@@ -212,13 +212,14 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
 
 def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
     """Which protocols have the clips they need in an incomplete data set."""
+    from zsar_bench.datasets import read_toml
     from zsar_bench.protocol import find_protocol, protocol_files
 
     ready, lacking = [], []
-    for name in protocol_files(catalogue):
-        protocol = find_protocol(name, catalogue)
-        if protocol.dataset != dataset.name:
+    for name, path in protocol_files(catalogue).items():
+        if read_toml(path).get("dataset") != dataset.name:
             continue
+        protocol = find_protocol(name, catalogue)
         try:
             protocol.rounds(dataset)
         except UserError:
