@@ -393,10 +393,23 @@ def test_rounds_are_subfolders_only_where_the_protocol_has_as_many(tmp_path: Pat
     both = open_released(tmp_path / "both", protocol())
     assert [one.round.name for one in both.sources] == ["half-1", "half-2"]
     assert both.counts == {"train": 80, "ztest": 42, "gtest": 122}
-    ids = [i for one in both.sources for i in one.dataset.clips["id"]]
-    assert len(set(ids)) == len(ids) == 2 * 122
+    columns = both.dataset.clips
+    assert len(set(columns["id"])) == len(columns["id"]) == 2 * 122
+    for number, one in enumerate(both.sources):
+        assert one.dataset is both.dataset  # runs join all rounds with one table
+        tested = [columns["id"][i] for i in one.round.test_unseen]
+        assert tested == [f"half-{number + 1}/ztest/{n}" for n in range(21)]
+        labels = [int(columns["class"][i][1:]) - 1 for i in one.round.test_unseen]
+        assert labels == arrays(number)["z_label"].tolist()
+        seen = [int(columns["class"][i][1:]) - 1 for i in one.round.test_seen]
+        assert seen == [n for n in arrays(number)["g_label"].tolist() if n in SEEN]
+    assert arrays(0)["z_label"].tolist() != arrays(1)["z_label"].tolist()
     alone = [open_released(tmp_path / "both" / n, protocol()).hash for n in ("half-1", "half-2")]
     assert len({both.hash, *alone}) == 3
+    for name in ("half-1", "half-2"):
+        write(tmp_path / "twice" / name, arrays())
+    with pytest.raises(UserError, match="half-1 and half-2 hold the same features"):
+        open_released(tmp_path / "twice", protocol())
     one_round = protocol(groups=())
     with pytest.raises(UserError, match=r"2 feature folders \(half-1, half-2\), but .* 1 rounds"):
         open_released(tmp_path / "both", one_round)
@@ -422,16 +435,18 @@ def base(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     cli = Cli(home, toy_site, folder)
     words = ("--features", features, "--plugin", witness, *RUN, "--json")
     env = {"ZSAR_BENCH_TEST_SEEN": str(seen)}
-    done = cli("run", "witness", "toy-ridge", "prototypes", *words, "--seeds", "0-1", env=env)
-    answer = json.loads(done.stdout)
+    answers = [
+        json.loads(cli("run", *what, *words, env=env).stdout)
+        for what in (("witness", "prototypes"), ("toy-ridge", "--seeds", "0-1"))
+    ]
+    rows = [row for answer in answers for row in answer["runs"]]
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")
         calls.setdefault(f"{call} {pid}", []).append(load_file(path))
     return SimpleNamespace(
-        answer=answer,
-        runs={(r["method"], r["seeds"][1]): Path(r["folder"]) for r in answer["runs"]},
-        seeds={tuple(r["seeds"]) for r in answer["runs"]},
+        rows=rows,
+        runs={(r["method"], r["seeds"][1]): Path(r["folder"]) for r in rows},
         calls=calls,
         home=home,
         folder=folder,
@@ -444,8 +459,13 @@ def base(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_no_data_set_is_needed_and_the_encoder_has_no_seed(base: Any) -> None:
     assert not (base.home / "data").exists()
     assert not (base.home / "encoders").exists()
-    assert base.seeds == {(0, 0), (0, 1)}
-    assert {r["status"] for r in base.answer["runs"]} == {"done"}
+    assert [(r["method"], *r["seeds"]) for r in base.rows] == [
+        ("witness", 0, 0),
+        ("prototypes", 0, 0),
+        ("toy-ridge", 0, 0),
+        ("toy-ridge", 0, 1),
+    ]
+    assert {r["status"] for r in base.rows} == {"done"}
 
 
 def together(features: np.ndarray, labels: Any) -> list[tuple[float, ...]]:
@@ -456,7 +476,7 @@ def together(features: np.ndarray, labels: Any) -> list[tuple[float, ...]]:
 def test_fit_sees_the_seen_clips_with_their_labels_and_nothing_else(base: Any) -> None:
     values = arrays()
     fits = [calls[0] for name, calls in base.calls.items() if name.startswith("fit")]
-    assert len(fits) == 2
+    assert len(fits) == 1
     for seen in fits:
         assert set(seen) == {"pooled", "labels", "subjects", "texts"}
         assert not seen["subjects"].any()
@@ -469,7 +489,7 @@ def test_fit_sees_the_seen_clips_with_their_labels_and_nothing_else(base: Any) -
 def test_score_sees_the_unseen_clips_in_an_order_of_their_own(base: Any) -> None:
     values = arrays()
     scored = [calls for name, calls in base.calls.items() if name.startswith("score")]
-    assert len(scored) == 2
+    assert len(scored) == 1
     for calls in scored:
         assert all(set(call) == {"pooled"} for call in calls)
         assert [len(call["pooled"]) for call in calls] == [21] + [1] * 21  # then one by one
@@ -591,7 +611,7 @@ def test_the_store_is_addressed_by_content(base: Any, tmp_path: Path) -> None:
 
 
 def test_the_table_says_all_that_must_be_known(base: Any) -> None:
-    (section,) = base.answer["sections"]
+    (section,) = compare([read_record(p) for p in base.runs.values()])["sections"]
     total = open_released(base.features, protocol()).hash
     assert wording.title(section) == (
         f"toy-4-2 - released features {total[:12]}, ranked among themselves"
@@ -606,8 +626,9 @@ def test_the_table_says_all_that_must_be_known(base: Any) -> None:
     for row in section["rows"]:
         assert row["interval"] is None
         assert row["beats_chance"] is None
-        assert row["spread_excludes_encoder"] is True
-        assert wording.cells(row)["seeds"] == "2 (spread excludes the encoder)"
+    seeds = {row["method"]: wording.cells(row)["seeds"] for row in section["rows"]}
+    once = dict.fromkeys(("witness", "prototypes"), "1")
+    assert seeds == {"toy-ridge": "2 (spread excludes the encoder)", **once}
     assert [r["not_shown_to_differ"] for r in section["rows"]] == [False, True, True]
 
 

@@ -53,8 +53,8 @@ def check_target(out: Path, layout: str, force: bool) -> None:
         raise UserError(f"Unknown layout '{layout}'.", f"Known: {', '.join(LAYOUTS)}.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = out.is_dir() and (out / "features.json").is_file()
-    if not ours or read_json(out / "features.json").get("format") != FORMAT:
+    found = read_json(out / "features.json") if (out / "features.json").is_file() else None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UserError(
             f"{out} exists and is no exported feature folder: it is not replaced.",
             "Choose another place: --out DIR",

@@ -73,6 +73,19 @@ class ReleasedSet:
         return "features", f"{NAME} {self.hash[:12]}", f"--features {self.path}: {parts}{left}"
 
     @cached_property
+    def dataset(self) -> ReleasedClips:
+        """The clips of all rounds: round after round, part after part, in their files' order."""
+        ids = [c.id for c in self.protocol.classes]
+        return ReleasedClips(columns(dict(self.named_folders), ids), self.hash)
+
+    @property
+    def named_folders(self) -> list[tuple[str, FeatureFolder]]:
+        """Every round's name and folder; a release of one round has no names for rounds."""
+        if len(self.folders) == 1:
+            return [(NAME, self.folders[0])]
+        return [(folder.path.name, folder) for folder in self.folders]
+
+    @cached_property
     def sources(self) -> tuple[ReleasedPlan, ...]:
         """The features of every round."""
         return tuple(ReleasedPlan(self, number) for number in range(len(self.folders)))
@@ -101,6 +114,11 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
             f"unseen in the protocol '{protocol.id}'.",
             "These features are of another split. See: zsar-bench list protocols",
         )
+    digests = {folder.digest: folder.path.name for folder in found.folders}
+    for folder in found.folders:
+        if digests[folder.digest] != folder.path.name:
+            twice = f"{folder.path.name} and {digests[folder.digest]}"
+            raise UserError(f"{path}: {twice} hold the same features, not two rounds.")
     channels = {folder.channels for folder in found.folders}
     if len(channels) > 1:
         raise UserError(f"{path}: its rounds have different numbers of channels: {channels}.")
@@ -159,30 +177,32 @@ class ReleasedPlan:
 
     @property
     def round_name(self) -> str:
-        return NAME if len(self.whole.folders) == 1 else self.files.path.name
+        return self.whole.named_folders[self.number][0]
 
     @property
     def folder(self) -> Path:
         return features_folder() / self.digest
 
-    @cached_property
+    @property
     def dataset(self) -> ReleasedClips:
-        """Clips of all parts, part after part, each in its file's order."""
-        ids = [c.id for c in self.whole.protocol.classes]
-        prefix = "" if len(self.whole.folders) == 1 else f"{self.round_name}/"
-        clips = columns(self.files, ids, prefix)
-        return ReleasedClips(clips, self.whole.hash, self.folder)
+        return self.whole.dataset
 
     @cached_property
     def round(self) -> Round:
-        seen = {*self.whole.protocol.seen}
-        index: dict[str, list[int]] = {"train": [], "ztest": [], "gtest": []}
-        clips = self.dataset.clips
-        for i, (shard, class_id) in enumerate(zip(clips["shard"], clips["class"], strict=True)):
-            part = shard.partition("/")[0]
-            if part != "gtest" or class_id in seen:  # its unseen clips are those of ztest
-                index[part].append(i)
-        return Round(self.round_name, index["train"], index["ztest"], index["gtest"])
+        before = sum(
+            len(p.labels) for f in self.whole.folders[: self.number] for p in f.parts.values()
+        )
+        index: dict[str, list[int]] = {}
+        for name, part in self.files.parts.items():
+            index[name] = list(range(before, before + len(part.labels)))
+            before += len(part.labels)
+        seen, classes = {*self.whole.protocol.seen}, self.dataset.clips["class"]
+        return Round(
+            self.round_name,
+            index["train"],
+            index["ztest"],  # so the unseen clips of gtest are not needed
+            [i for i in index.get("gtest", ()) if classes[i] in seen],
+        )
 
     def ready(self, wants: Iterable[str]) -> bool:
         return (self.folder / "features.json").is_file()
@@ -210,7 +230,9 @@ class ReleasedPlan:
         place = {c.id: n for n, c in enumerate(self.whole.protocol.classes)}
         return [
             {
-                "features": [str(self.folder / shard_name("train", place[class_id]))],
+                "features": [
+                    str(features_folder() / shard_name(self.digest, "train", place[class_id]))
+                ],
                 "label": number,
                 "subject": 0,
                 "lengths": [0] * labels.count(place[class_id]),  # there are no frames

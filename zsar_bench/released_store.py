@@ -28,9 +28,9 @@ def features_folder() -> Path:
     return home() / "features"
 
 
-def shard_name(part: str, label: int) -> str:
-    """File of one part's clips of one class."""
-    return f"{part}/{label}.safetensors"
+def shard_name(digest: str, part: str, label: int) -> str:
+    """File, in ``features_folder()``, of one part's clips of one class."""
+    return f"{digest}/{part}/{label}.safetensors"
 
 
 def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
@@ -43,7 +43,7 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
             make_folder(folder / name)
             for label in np.unique(part.labels).tolist():
                 rows = np.ascontiguousarray(part.features[part.labels == label])
-                save_file({"pooled": rows}, folder / shard_name(name, label))
+                save_file({"pooled": rows}, folder / name / f"{label}.safetensors")
         about = {
             "name": files.path.name,
             "dataset": dataset,
@@ -54,24 +54,25 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
         write_json(folder / "features.json", about)
 
 
-def columns(files: FeatureFolder, ids: list[str], prefix: str) -> dict[str, list[Any]]:
-    """What is known of every clip, part after part, each in its file's order.
+def columns(rounds: dict[str, FeatureFolder], ids: list[str]) -> dict[str, list[Any]]:
+    """What is known of every clip: round after round, part after part, in their files' order.
 
     Args:
-        files: the folder.
+        rounds: round name -> its folder.
         ids: official class ids in label order.
-        prefix: of the clips' own ids, which are ``part/row``.
     """
     clips: dict[str, list[Any]] = {n: [] for n in ("id", "class", "subject", "shard", "row")}
-    for name, part in files.parts.items():
-        count: dict[int, int] = {}
-        for number, label in enumerate(part.labels.tolist()):
-            clips["id"].append(f"{prefix}{name}/{number}")
-            clips["class"].append(ids[label])
-            clips["subject"].append(NOBODY)
-            clips["shard"].append(shard_name(name, label))
-            clips["row"].append(count.setdefault(label, 0))
-            count[label] += 1
+    for round_name, files in rounds.items():
+        prefix = "" if len(rounds) == 1 else f"{round_name}/"
+        for name, part in files.parts.items():
+            count: dict[int, int] = {}
+            for number, label in enumerate(part.labels.tolist()):
+                clips["id"].append(f"{prefix}{name}/{number}")
+                clips["class"].append(ids[label])
+                clips["subject"].append(NOBODY)
+                clips["shard"].append(shard_name(files.digest, name, label))
+                clips["row"].append(count.setdefault(label, 0))
+                count[label] += 1
     return clips
 
 
@@ -82,12 +83,10 @@ class ReleasedClips:
     Attributes:
         clips: columns id, class, subject, and where the features lie: shard, row.
         digest: of all arrays.
-        folder: of the shards.
     """
 
     clips: dict[str, list[Any]]
     digest: str
-    folder: Path
     layout: dict[str, Any] = field(default_factory=dict)
 
     def contents(self, index: list[int]) -> list[bytes]:
@@ -103,7 +102,7 @@ class ReleasedClips:
         for i in index:
             shard = self.clips["shard"][i]
             if shard not in shards:
-                shards[shard] = _load(self.folder / shard)
+                shards[shard] = _load(features_folder() / shard)
         picked = [shards[self.clips["shard"][i]][self.clips["row"][i]] for i in index]
         return np.stack(picked)
 

@@ -65,7 +65,7 @@ class FeatureSource(Protocol):
 
     @property
     def dataset(self) -> Samples:
-        """The clips."""
+        """The clips: one table for all rounds of a run."""
 
     @property
     def cost(self) -> tuple[str, str, float]:
