@@ -21,7 +21,8 @@ def test_the_example_method_runs(cli) -> None:
 
 
 def test_the_example_is_short() -> None:
-    assert len((ROOT / "examples" / "nearest_text.py").read_text("utf-8").splitlines()) <= 50
+    lines = (ROOT / "examples" / "nearest_text.py").read_text("utf-8").splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 40
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
@@ -39,7 +40,7 @@ def test_the_table_is_the_reference_runs(cli) -> None:
     done = cli(
         "compare",
         "--protocol",
-        "purls-utd-mhad-22-5",
+        "stand-in/synse-55-5",
         "--texts",
         "a",
         "--results",

@@ -23,7 +23,12 @@ from zsar_bench.errors import DataError, RunFailed, UserError
 from zsar_bench.pipes import BrokenStream, receive, send_json, send_tensors
 
 CONFINEMENT = "process"
-KEPT = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+KEPT = (
+    *("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
+    # Where named models are cached, and the way to them for a text encoder that downloads one.
+    *("XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
 KEPT_PREFIXES = ("HF_", "ZSAR_BENCH_", "VIRTUAL_ENV")
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
 
