@@ -1,6 +1,7 @@
 """Shared fixtures: a third party's plugin really installed, and the command line as users run it.
 
-``tests/plugin_package`` (``zsar-toy``) brings a tiny data set ``toy-motion`` (96 clips),
+``tests/plugin_package`` (``zsar-toy``) brings a tiny data set ``toy-motion`` (96 clips), a
+generator ``toy-stand-in`` for it (96 clips; ``ZSAR_BENCH_TOY_SLEEP`` seconds each),
 skeleton encoder ``toy-mean``, text encoder ``toy-hash``, methods ``toy-ridge`` and
 ``toy-faulty`` (``--set fault=raise --set at=score``, see ``zsar_toy/methods.py``), protocol
 ``toy-4-2`` (32 test clips), metric ``toy-rank``, reporter ``toy-lines``, executor

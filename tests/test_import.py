@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsar_bench import importer
+from zsar_bench import import_crew, importer
 from zsar_bench.catalogue import Entry, load
 from zsar_bench.datasets import Dataset, open_dataset, prepared, shard_name
 from zsar_bench.environment import Machine
@@ -113,6 +113,9 @@ def test_it_is_made_once_and_variants_stand_apart(generate: Generate, home: Path
 def test_names_of_variants(entry: Entry) -> None:
     assert store_name(entry, {}) == "toy-stand-in"
     assert store_name(entry, {"noise": 0.0, "subjects": 8, "block": 1}) == "toy-stand-in"
+    assert store_name(entry, {"noise": 1}) == store_name(entry, {"noise": 1.0})
+    with pytest.raises(UserError, match="Did you mean noise"):
+        store_name(entry, {"niose": 1})
     assert store_name(entry, {"style": "b", "noise": 0.25}) == "toy-stand-in+noise=0.25,style=b"
     odd = {store_name(entry, {"style": text}) for text in ("../x", "a/b", "a b", "x" * 99)}
     assert len(odd) == 4
@@ -502,7 +505,7 @@ def test_a_long_import_is_foretold(
     work = importer.Work(entry, Machine("cpu", 1), "x", jobs=3, say=said.append)
     work.beside.mkdir()
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(importer.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(import_crew.time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7e9))
     chunks = [
         [
@@ -511,7 +514,7 @@ def test_a_long_import_is_foretold(
         ],
         [Listed("c", "c1", "1", "", "", "s", size=570)],
     ]
-    forecast = importer._Forecast(work)
+    forecast = import_crew.Forecast(work)
     forecast.weight = 600
     forecast.start()
     answer = {"shards": [{"bytes": 5e7}, {"bytes": 5e7}, {}], "memory": 2e8}
@@ -524,7 +527,7 @@ def test_a_long_import_is_foretold(
     forecast.update(chunks[1], answer)
     assert len(said) == 1  # once is enough
     clock.now = 100.0
-    brief = importer._Forecast(work)
+    brief = import_crew.Forecast(work)
     brief.weight = 600
     brief.start()
     clock.now = 104.0

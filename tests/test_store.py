@@ -691,6 +691,20 @@ def test_a_reader_is_held_to_its_contract(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+class Failing(Reader):
+    """Has a bug."""
+
+    def read(self, data: bytes) -> Any:
+        raise IndexError("list index out of range")
+
+
+def test_a_reader_that_fails_says_on_which_file(spec: dict[str, Any], tmp_path: Path) -> None:
+    source = as_folder({"a1_s1_t1_skeleton.mat": GOOD}, tmp_path / "raw")
+    with pytest.raises(ValueError, match=r"fails on a1_s1_t1_skeleton.mat \(IndexError: list"):
+        import_here(spec, source, tmp_path / "out", Failing())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 # --- Killed ------------------------------------------------------------------------------------
 
 SLOW = """

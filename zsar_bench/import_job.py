@@ -166,6 +166,9 @@ def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
                 yield reader.read(raws[clip.source].read(clip.name))
             except DataError as error:
                 yield error
+            except Exception as error:  # the reader's own fault: say on which file
+                reason = f"{type(error).__name__}: {error}"
+                raise ValueError(f"the reader fails on {clip.label} ({reason})") from error
 
     return take
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,17 +28,15 @@ from zsar_bench.datasets import (
     unfinished_folder,
 )
 from zsar_bench.environment import Machine, cores
-from zsar_bench.errors import DataError, RunFailed, UserError
+from zsar_bench.errors import DataError, RunFailed, unknown
 from zsar_bench.identity import digest
+from zsar_bench.import_crew import Crew
 from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal, by_shard, shard_key
 from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_json
-from zsar_bench.sandbox import Worker, run_job, stop_all
+from zsar_bench.sandbox import run_job
 
 SHOWN = 5  #: bad files named in an error
-CHUNK = 64  #: clips handed to a worker at once, at most
-CHUNK_BYTES = 32 * 2**20  #: of their files, at most (one shard is never split)
-FORETELL = (3.0, 60.0)  #: seconds after which an estimate is made, and from which on it is said
 
 Event = Callable[[dict[str, Any]], None]
 Say = Callable[[str], None]
@@ -141,7 +135,7 @@ def ensure_generated(
         replace: make it again in any case.
     """
     store = store_name(entry, params)
-    values = _defaults(entry) | dict(params)
+    values = _values(entry, params)
     work = Work(
         entry,
         machine,
@@ -185,14 +179,26 @@ def _defaults(entry: Entry) -> dict[str, Any]:
     return {name: field.get("default") for name, field in fields.items()}
 
 
+def _values(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters; 1 and 1.0 of a number are one value, and must be one name."""
+    fields: dict[str, Any] = entry.schema.get("properties", {})
+    values = _defaults(entry)
+    for name, value in params.items():
+        if name not in fields:
+            raise unknown(f"parameter of {entry.name}:", name, fields)
+        whole = fields[name].get("type") == "number" and type(value) is int
+        values[name] = float(value) if whole else value
+    return values
+
+
 def _science(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
     fields = entry.schema.get("properties", {})
     return {n: v for n, v in params.items() if fields[n].get("kind", "science") == "science"}
 
 
 def _changed(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = _defaults(entry)
-    return {n: v for n, v in _science(entry, params).items() if v != defaults[n]}
+    defaults, values = _defaults(entry), _values(entry, params)
+    return {n: v for n, v in _science(entry, values).items() if v != defaults[n]}
 
 
 def _current(work: Work) -> bool:
@@ -242,7 +248,7 @@ def _make(work: Work) -> None:
         _say_what_is_kept(work, journal)
         todo = {s: group for s, group in groups.items() if s not in journal.rows}
         kept = len(clips) - sum(map(len, todo.values()))
-        _Crew(work, journal, kept, len(clips)).run(_chunks(todo, work.jobs), shards)
+        Crew(work, journal, kept, len(clips)).run(todo, shards)
         about = _about(work, listing, groups, journal)
         write_json(work.beside / "store" / "dataset.json", about)
         journal.clear_strays()
@@ -271,121 +277,6 @@ def _say_what_is_kept(work: Work, journal: Journal) -> None:
         )
     else:
         work.say("An unfinished import is there, of other files or by other code: starting afresh.")
-
-
-def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
-    """Whole shards together, in the order of their files: so archives are read forwards."""
-    groups = sorted(todo.values(), key=lambda group: min((c.source, c.name) for c in group))
-    most = max(1, min(CHUNK, sum(map(len, groups)) // (8 * jobs)))
-    chunks: list[list[Listed]] = []
-    size = 0
-    for group in groups:
-        bytes_ = sum(clip.size for clip in group)
-        if not chunks or len(chunks[-1]) + len(group) > most or size + bytes_ > CHUNK_BYTES:
-            chunks.append([])
-            size = 0
-        chunks[-1] += group
-        size += bytes_
-    return chunks
-
-
-class _Crew:
-    """Workers that read at once, each driven by a thread.
-
-    Args:
-        work, journal: what is made, and what is done of it.
-        kept: clips that are there already.
-        total: clips in all.
-    """
-
-    def __init__(self, work: Work, journal: Journal, kept: int, total: int) -> None:
-        self.work = work
-        self.journal = journal
-        self.step = kept
-        self.total = total
-        self.lock = threading.Lock()
-        self.forecast = _Forecast(work)
-
-    def run(self, chunks: list[list[Listed]], shards: Path) -> None:
-        """Make these chunks' shards in the folder ``shards``."""
-        todo = deque(chunks)
-        self._advance(0)
-        self.forecast.weight = sum(map(_weight, chunks))
-        pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
-        count = min(self.work.jobs, len(chunks))
-        futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except (UserError, RunFailed):
-            todo.clear()
-            raise
-        except BaseException:
-            stop_all()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _drive(self, number: int, todo: deque[list[Listed]], shards: Path) -> None:
-        folder = make_folder(self.work.beside / f"worker-{number}")
-        job = self.work.job("import", folder=str(shards))
-        with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
-            worker.answer()
-            self.forecast.start()
-            while True:
-                try:
-                    chunk = todo.popleft()
-                except IndexError:
-                    return
-                answer = worker.ask({"clips": chunk})
-                with self.lock:
-                    self.journal.add(answer["shards"])
-                    self.forecast.update(chunk, answer)
-
-    def _advance(self, clips: int) -> None:
-        with self.lock:
-            self.step += clips
-            event = {"stage": self.work.stage, "step": self.step, "total": self.total}
-            self.work.on_event(event)
-
-
-class _Forecast:
-    """Says once how long a long import takes and what it needs, from its first chunks."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.said = False
-        self.weight = self.done = self.bytes = self.memory = 0
-        self.started = 0.0
-
-    def start(self) -> None:
-        """A worker begins; the first one's start counts."""
-        self.started = self.started or time.monotonic()
-
-    def update(self, chunk: list[Listed], answer: dict[str, Any]) -> None:
-        """Take note of a finished chunk."""
-        self.done += _weight(chunk)
-        self.bytes += sum(row.get("bytes", 0) for row in answer["shards"])
-        self.memory = max(self.memory, answer["memory"])
-        elapsed = time.monotonic() - self.started
-        if self.said or elapsed < FORETELL[0]:
-            return
-        self.said = True
-        seconds = elapsed * self.weight / self.done
-        if seconds < FORETELL[1]:
-            return
-        need = self.bytes * self.weight / self.done
-        free = shutil.disk_usage(self.work.beside).free
-        self.work.say(
-            f"This takes about {seconds / 60:.0f} minutes with {self.work.jobs} worker(s), "
-            f"{need / 1e9:.1f} GB of disk ({free / 1e9:.1f} GB free) and "
-            f"{self.work.jobs * self.memory / 1e9:.1f} GB of memory."
-        )
-
-
-def _weight(chunk: list[Listed]) -> int:
-    """How much work a chunk is: bytes to read, or clips to generate."""
-    return sum(clip.size or 1 for clip in chunk)
 
 
 # --- The result --------------------------------------------------------------------------------

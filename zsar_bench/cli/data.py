@@ -177,8 +177,9 @@ def _report(
     if remark:
         out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
     took = "" if seconds is None else f", {seconds:.0f} s"
+    done = "Generated" if about.get("stand_in_for") else "Imported"
     out.print(
-        f"{'In the store' if remark else 'Imported'}: {about['name']}, {count} clips, "
+        f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
         f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames, "
         f"{facts['megabytes']} MB{took}.",
         markup=False,
