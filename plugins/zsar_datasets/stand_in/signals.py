@@ -110,18 +110,18 @@ def signals(scripts: Sequence[Script]) -> Signals:
     high = (ankle + heel)[..., None] + feet.up
     lies = np.abs(roll) > LYING
     leaves, way = _hanging(lies, k, feet.leaves, feet.way)
-    x, z = _swaying(scripts, len(yaw))
+    sway, weave = _swaying(scripts, len(yaw))
     swing = -np.cos(np.pi * now["steps"] * k.time) * smooth(k.time / k.settle)
     return Signals(
         clock=k,
-        root=np.stack([root.x + x, lift, root.z + z], axis=1),
+        root=np.stack([root.x + sway[0], lift, root.z + sway[1]], axis=1),
         yaw=yaw,
         height=blend("height", enters),
         back=blend("back", enters),
         heel=heel,
-        flex=np.radians(blend("flex", enters) + lean[0]),
+        flex=np.radians(blend("flex", enters) + lean[0] + weave[0]),
         roll=np.radians(roll),
-        side=np.radians(lean[1] + reel),
+        side=np.radians(lean[1] + reel + weave[1]),
         twist=np.radians(lean[2]),
         arms=now["arms"] * swing,
         leaves=leaves,
@@ -137,18 +137,24 @@ def signals(scripts: Sequence[Script]) -> Signals:
 
 
 def _swaying(scripts: Sequence[Script], frames: int) -> tuple[Array, Array]:
-    """(F, N, B) metres in x and z by which nobody ever stands quite still; feet do."""
+    """How nobody ever stands quite still, though feet do: (2, F, N, B) each.
+
+    Returns:
+        Metres by which hips sway in x and z; degrees by which trunks weave forward and aside.
+    """
     people = [s.subjects for s in scripts]
-    size, hertz = (
+    sway, weave, hertz = (
         np.array([[getattr(p, name) for p in pair] for pair in people])
-        for name in ("sway", "sway_hertz")
+        for name in ("sway", "weave", "sway_hertz")
     )
-    begin = np.array([s.sways for s in scripts])  # (N, B, 2)
+    begin = np.array([s.sways for s in scripts])  # (N, B, 4)
     seconds = np.arange(frames)[:, None, None] / grammar()["rules"]["frames_per_second"]
-    turns = hertz * seconds
-    # Two rhythms without a common period.
-    x = size * np.sin(2 * np.pi * (turns + begin[..., 0]))
-    return x, size * np.sin(2 * np.pi * (0.618 * turns + begin[..., 1]))
+    # Four rhythms without a common period.
+    waves = [
+        np.sin(2 * np.pi * (share * hertz * seconds + begin[..., i]))
+        for i, share in enumerate((1.0, 0.618, 0.786, 0.486))
+    ]
+    return sway * np.stack(waves[:2]), weave * np.stack(waves[2:])
 
 
 def _hanging(lies: Bools, k: Clock, leaves: Bools, way: Array) -> tuple[Bools, Array]:
