@@ -77,6 +77,7 @@ class _Stage:
             for name in names
         }
         self.acting = np.array([s.acting for s in scripts], np.float64)
+        self.left = self.acting[..., None] * OUT  # 1 for left limbs, -1 for right ones
         self.stoop, self.gaze = (
             np.radians([[getattr(p, name) for p in pair] for pair in people])
             for name in ("stoop", "gaze")
@@ -205,9 +206,10 @@ class _Stage:
         floor = bone["ankle_height"][..., None]
         down = -t.body.up[..., None]
         ankles = clamped(ankles, t.hips, self.leg[..., None], floor, down)
-        thigh, shin = bone["thigh"][..., None], bone["shin"][..., None]
-        hint = self._hint(self.feet, t.body)
-        knees, self.knee_bend = middle(t.hips, ankles, thigh, shin, hint, self.knee_bend, self.turn)
+        bones, hint = (bone["thigh"], bone["shin"]), self._hint(self.feet, t.body)
+        knees, self.knee_bend = middle(
+            t.hips, ankles, bones, hint, self.knee_bend, self.turn, self.left
+        )
         feet = ankles + bone["foot_forward"][..., None] * t.body.forward[..., None]
         feet[1] -= bone["foot_down"][..., None]
         self.ankle, self.knee = ankles, knees
@@ -246,17 +248,17 @@ class _Stage:
         if follows.any():
             found = np.where(follows, hands(found[..., ::-1]), found)
 
-        lower = (bone["forearm"] + bone["palm"])[..., None]
+        lower, hint = bone["forearm"] + bone["palm"], self._hint(self.hands, t.body)
         elbows, self.elbow_bend = middle(
             t.shoulders,
             found,
-            bone["upper_arm"][..., None],
-            lower,
-            self._hint(self.hands, t.body),
+            (bone["upper_arm"], lower),
+            hint,
             self.elbow_bend,
             self.turn,
+            self.left,
         )
-        along = (found - elbows) / lower
+        along = (found - elbows) / lower[..., None]
         wrists = found - bone["palm"][..., None] * along
         tips, thumbs = self._fingers(f, body, along)
         self.hand, self.hand_kept = found, body.coordinates(found - t.shoulders)
@@ -276,12 +278,11 @@ class _Stage:
         """(3, N, B, 2) from the hand joints to the tips and to the thumbs."""
         old, new = self.hands.shape_before, self.hands.now["shape"]
         c = old + self.signals.settled[f][..., None] * (new - old)
-        left = self.acting[..., None] * OUT  # 1 for a left hand, -1 for a right one
         up = across(-self.elbow_bend, along, body.up)
-        side = left * cross(up, along)
+        side = self.left * cross(up, along)
         arm, turned = Axes(side, up, along), Axes(OUT * body.side, body.up, body.forward)
         angle = np.radians(self.hands.roll)
-        cos, sin = np.cos(angle), -left * np.sin(angle)
+        cos, sin = np.cos(angle), -self.left * np.sin(angle)
 
         def rolled(v: Array) -> Array:
             return v * cos + cross(along, v) * sin + along * (dot(along, v) * (1.0 - cos))

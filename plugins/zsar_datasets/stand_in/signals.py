@@ -114,7 +114,7 @@ def signals(scripts: Sequence[Script]) -> Signals:
     swing = -np.cos(np.pi * now["steps"] * k.time) * smooth(k.time / k.settle)
     return Signals(
         clock=k,
-        root=np.stack([root.x + sway[0], lift, root.z + sway[1]], axis=1),
+        root=np.stack([root.x + g.acting * sway[0], lift, root.z + sway[1]], axis=1),
         yaw=yaw,
         height=blend("height", enters),
         back=blend("back", enters),
@@ -165,8 +165,9 @@ def _hanging(lies: Bools, k: Clock, leaves: Bools, way: Array) -> tuple[Bools, A
     frame = np.arange(len(lies))[:, None, None]
     last = np.maximum.accumulate(np.where(turns, frame, -1000), axis=0)
     goes = smooth((frame - last + 1) / fps / k.settle)[..., None]
+    settles = np.where(k.phase > 0, smooth(k.time / k.settle), 1.0)[..., None]
     hangs = lies[..., None]
     return (
-        np.where(hangs, turns[..., None], leaves | turns[..., None]),
-        np.where(hangs, goes, np.minimum(way, goes)),
+        np.where(hangs, k.begins[..., None], leaves) | turns[..., None],
+        np.where(hangs, np.minimum(goes, settles), np.minimum(way, goes)),
     )
