@@ -142,9 +142,7 @@ def supervised(
     classes = int(d.labels.max()) + 1
     train, test = np.flatnonzero(d.train), np.flatnonzero(~d.train)
     subjects = torch.tensor([int(d.names[i].subject) for i in train])
-    view = EncoderTrain(
-        _clips(d, train, bodies), torch.tensor(d.labels[train]), subjects, classes
-    )
+    view = EncoderTrain(_clips(d, train, bodies), torch.tensor(d.labels[train]), subjects, classes)
     encoder.fit(view, _Run(seed, tell))
     logits = encoder.encode(_clips(d, test, bodies)).logits
     assert logits is not None

@@ -7,19 +7,18 @@ import hashlib
 import itertools
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_grammar import GRAMMAR, MOTIONS, VOCABULARY
 from test_grammar import vector as slow_vector
-from zsar_datasets import ntu_lists
-from zsar_datasets.stand_in import cameras, samples
+from zsar_datasets import DATA, ntu_lists
+from zsar_datasets.stand_in import cameras, oracle, samples
 from zsar_datasets.stand_in.curves import keys_at, smooth, trajectory_index
 from zsar_datasets.stand_in.draws import Draws
 from zsar_datasets.stand_in.engine import MIRROR, skeletons
@@ -30,11 +29,24 @@ from zsar_datasets.stand_in.generator import (
     GeneratorPKU,
     Params,
 )
-from zsar_datasets.stand_in.grammar import Body, Motion, Move, Phase, exchanged, motions, vector
+from zsar_datasets.stand_in.grammar import (
+    FILE,
+    Body,
+    Motion,
+    Move,
+    Phase,
+    exchanged,
+    motions,
+    vector,
+)
 from zsar_datasets.stand_in.script import Script, perform
 from zsar_datasets.stand_in.subjects import Subject, subject
+from zsar_encoders.grammar import Grammar as GrammarEncoder
+from zsar_encoders.grammar import Params as EncoderParams
 
+from zsar_bench.datasets import read_classes
 from zsar_bench.errors import UserError
+from zsar_bench.texts import read_texts
 
 Array = NDArray[np.float64]
 WORDS = motions()
@@ -99,7 +111,7 @@ def far(a: Array, b: Array) -> Array:
     return np.asarray(np.linalg.norm(a - b, axis=-1))
 
 
-def check_body(script: Script, world: Array) -> None:
+def check_body(script: Script, world: Array, jump: float = 0.5) -> None:
     """What is true of every clip whatever its words: whole bones, no limb beyond its reach."""
     assert world.shape == (script.frames, script.bodies, 25, 3)
     assert np.isfinite(world).all()
@@ -122,8 +134,8 @@ def check_body(script: Script, world: Array) -> None:
                 assert (reach <= rules["reach"] + 1e-9).all()
                 assert (reach >= rules["nearest"] - 1e-9).all()
     step = far(world[1:], world[:-1])
-    assert step[..., :21].max() < 0.5, "a joint jumps"
-    assert step.max() < 0.9, "a finger jumps"
+    assert step[..., :21].max() < jump, "a joint jumps"
+    assert step.max() < jump + 0.4, "a finger jumps"
 
 
 # --- bodies ----------------------------------------------------------------------------------
@@ -264,9 +276,9 @@ def test_walking_feet_take_turns_and_do_not_slide() -> None:
     assert (speed.max(axis=0) > 0.03).all(), "both feet walk"
     way = world[last, 0, PELVIS, 2] - world[first, 0, PELVIS, 2]
     tall = PEOPLE[0].bones.stature
-    assert way == pytest.approx(
-        0.45 * tall / script.slack * (last - first) / FPS, abs=0.05
-    ), "0.45 statures a second"
+    assert way == pytest.approx(0.45 * tall / script.slack * (last - first) / FPS, abs=0.05), (
+        "0.45 statures a second"
+    )
 
 
 # --- words -----------------------------------------------------------------------------------
@@ -303,9 +315,7 @@ def changed(alignment: float) -> set[tuple[str, int, int, int, str]]:
                     continue
                 for i, (move, before) in enumerate(zip(body.do, was.do, strict=True)):
                     fields = dataclasses.asdict(move)
-                    out |= {
-                        (name, p, b, i, w) for w in fields if fields[w] != getattr(before, w)
-                    }
+                    out |= {(name, p, b, i, w) for w in fields if fields[w] != getattr(before, w)}
     return out
 
 
@@ -388,11 +398,8 @@ def test_every_combination_of_words_is_defined() -> None:
     scripts = [perform(random_motion(draw), PEOPLE, "any", i) for i in range(150)]
     scripts += [perform(m, PEOPLE, "mixed", name) for name, m in motions(0.0).items()]
     for script, world in zip(scripts, skeletons(scripts), strict=True):
-        assert np.isfinite(world).all()
-        assert world[..., 1].min() >= 0.01 - 1e-12
+        check_body(script, world, jump=1.0)  # such as kicks overhead in bursts
         assert np.abs(world).max() < 15.0
-        bones = far(world[:, :, 2], world[:, :, 3])
-        assert np.ptp(bones[world[:, :, [2, 3], 1].min(axis=2) > 0.011], initial=0.0) < 10.0
 
 
 # --- numbers ---------------------------------------------------------------------------------
@@ -459,9 +466,7 @@ def test_draws_are_named_even_and_bell_shaped() -> None:
 
 def test_cameras_see_one_performance_by_rigid_motions() -> None:
     [(_, world)] = played("A7")
-    views = [
-        cameras.stand(name, "9", False, world, "A7").view(world) for name in ("1", "2", "3")
-    ]
+    views = [cameras.stand(name, "9", False, world, "A7").view(world) for name in ("1", "2", "3")]
     for view in views:
         assert view[..., 2].min() > 1.0, "in front of the camera"
         for a, b in itertools.combinations((0, 3, 7, 14), 2):
@@ -487,7 +492,7 @@ def test_cameras_stand_45_degrees_apart() -> None:
 
 
 def test_sensor_noise_is_worse_for_hands_than_for_the_trunk() -> None:
-    clip = np.zeros((400, 1, 25, 3)) + [0, 0, 3]
+    clip = np.zeros((400, 1, 25, 3)) + np.array([0, 0, 3])
     noise = cameras.measured(clip, "noise") - clip
     jitter = np.diff(noise, n=2, axis=0).std(axis=(0, 3))[0] / np.sqrt(6)
     assert jitter[0] < 0.002
@@ -557,14 +562,12 @@ def test_a_clip_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_clips_are_on_a_grid_of_a_sixteenth_of_a_millimetre() -> None:
-    names = ["S001C001P001R001A001", *first_of_each(Generator60)[49:51]]
     for clip in Generator60(Params()).make(first_of_each(Generator60)[48:51]):
         assert clip.dtype == np.float32
         assert clip.shape[1:] == (2, 25, 3)
         assert np.isfinite(clip).all()
         steps = np.rint(clip.astype(np.float64) * 16_000)
         assert ((steps / 16_000).astype(np.float32) == clip).all()
-    assert names
 
 
 def test_unknown_clips_are_the_users_mistake() -> None:
@@ -583,3 +586,76 @@ def data_digest(clips: Sequence[NDArray[np.float32]]) -> str:
     for clip in clips:
         total.update(clip.astype("<f4").tobytes())
     return total.hexdigest()
+
+
+#: SHA-256 of one clip of each class (the first id) and of the whole set.
+DIGESTS: dict[type[Generator], tuple[str, str]] = {
+    Generator60: ("?", "?"),
+    Generator120: ("?", "?"),
+    GeneratorPKU: ("?", "?"),
+}
+
+
+@pytest.mark.parametrize("kind", DIGESTS)
+def test_the_bytes_of_one_clip_a_class_are_pinned(kind: type[Generator]) -> None:
+    clips = kind(Params()).make(first_of_each(kind))
+    assert data_digest(clips) == DIGESTS[kind][0], (
+        "The stand-in's clips changed: that is a new version of its grammar or of the engine, "
+        "and every committed figure on it is stale."
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DIGESTS)
+def test_the_bytes_of_whole_sets_are_pinned_and_quickly_made(kind: type[Generator]) -> None:
+    generator = kind(Params())
+    names = [name.id for name in generator.clips()]
+    started = time.process_time()
+    clips = generator.make(names)
+    seconds = (time.process_time() - started) / len(names)
+    print(f"{kind.__name__}: {len(names)} clips, {1000 * seconds:.1f} ms each")
+    assert data_digest(clips) == DIGESTS[kind][1]
+    assert seconds < 0.012, "a clip takes about 5 ms on an idle core"
+
+
+# --- the oracle ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", oracle.SETS)
+def test_oracle_texts_are_not_stale(dataset: str) -> None:
+    assert oracle.path(dataset).read_text("utf-8") == oracle.text_file(dataset), (
+        "run: python -m zsar_datasets.stand_in.oracle"
+    )
+    classes = read_classes(DATA / dataset / "classes.toml")
+    texts = read_texts("oracle", {"oracle": str(oracle.path(dataset))}, classes)
+    assert {"motion", "description"} <= set(texts.fields)
+    for action in classes:
+        data = MOTIONS[GRAMMAR["pku"].get(action.id, action.id)]
+        slow = {"/".join(map(str, k)): v for k, v in slow_vector(data).items()}
+        assert oracle.parse(texts.fields["motion"][action.id]) == pytest.approx(slow, abs=6e-4)
+
+
+def test_the_grammar_encoder_gives_the_motions_of_unit_length() -> None:
+    encoder = GrammarEncoder(EncoderParams())
+    texts = [oracle.line(WORDS[name]) for name in ("A1", "A67", "A92")]
+    found = encoder.encode(texts)
+    names = sorted({entry for motion in WORDS.values() for entry in vector(motion)})
+    assert found.pooled.shape == (3, len(names))
+    for row, name in enumerate(("A1", "A67", "A92")):
+        want = np.array([vector(WORDS[name]).get(entry, 0.0) for entry in names])
+        want /= np.linalg.norm(want)
+        assert found.pooled[row].numpy() == pytest.approx(want, abs=1e-3)
+        tokens = found.tokens[row][found.mask[row]].numpy()
+        assert ((tokens != 0).sum(axis=1) == 1).all()
+        assert tokens.sum(axis=0) == pytest.approx(found.pooled[row].numpy(), abs=1e-6)
+    near = found.pooled @ found.pooled.T
+    assert near[0, 1] > near[0, 2], "hush is nearer to drinking than carrying is"
+    assert encoder.fingerprint() == hashlib.sha256(FILE.read_bytes()).hexdigest()
+    assert encoder.encode([]).pooled.shape == (0, len(names))
+
+
+@pytest.mark.parametrize("text", ["", "a person waves", "1/look/ahead much", "1/look/nowhere 0.5"])
+def test_the_grammar_encoder_refuses_language(text: str) -> None:
+    with pytest.raises(UserError, match="reads the entries") as error:
+        GrammarEncoder(EncoderParams()).encode([text])
+    assert "--texts oracle" in error.value.hint

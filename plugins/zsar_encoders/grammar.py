@@ -8,11 +8,12 @@ text encoder understood everything; the rest of its error is its own and the ske
 
 from __future__ import annotations
 
+from zsar_datasets.stand_in.grammar import fingerprint
+from zsar_datasets.stand_in.oracle import entries, parse
+
 from zsar_bench.errors import UserError
 from zsar_bench.params import Params as BaseParams
 from zsar_bench.views import TextFeatures
-from zsar_datasets.stand_in.grammar import fingerprint
-from zsar_datasets.stand_in.oracle import entries, parse
 
 
 class Params(BaseParams):

@@ -20,25 +20,26 @@ _FACING = 45.0  # degrees by which performers turn away from the middle camera, 
 GRID = 16_000  #: coordinates are whole numbers of 1/16 mm
 _AIM = 0.9  # metres over the floor: what a camera looks at
 _KNOT = 12  # frames between two independent values of the slow noise
-_LOST, _HALF = 0.07, 3.0  # metres by which a body is off at first; frames in which half of it goes
+_LOST, _HALF = 0.08, 3.0  # metres by which a body is off at first; frames in which half of it goes
+_ASTRAY = 1.8  # where joints are taken to be all the time, in spreads of their slow noise
 _SLIP = (3, 10)  # frames for which a lost limb is somewhere else
 
 # Millimetres of noise from frame to frame, of slow noise, by joint; the trunk's are the others.
-_TRUNK = (0.7, 6.0)
+_TRUNK = (0.7, 8.0)
 _NOISE = (
-    (ELBOWS, 2.0, 10.0),
-    (WRISTS, 3.5, 13.0),
-    (HANDS, 5.0, 15.0),
-    (TIPS, 8.0, 18.0),
-    (THUMBS, 9.0, 20.0),
-    (KNEES, 1.2, 9.0),
-    (ANKLES, 2.0, 12.0),
-    (FEET, 4.0, 15.0),
+    (ELBOWS, 2.0, 14.0),
+    (WRISTS, 3.5, 18.0),
+    (HANDS, 5.0, 20.0),
+    (TIPS, 8.0, 24.0),
+    (THUMBS, 9.0, 26.0),
+    (KNEES, 1.2, 12.0),
+    (ANKLES, 2.0, 16.0),
+    (FEET, 4.0, 20.0),
 )
 # Joints that slip together: a hand with what hangs on it, a foot.
-_SLIPS = tuple(
-    (WRISTS[i], HANDS[i], TIPS[i], THUMBS[i]) for i in (0, 1)
-) + tuple((ANKLES[i], FEET[i]) for i in (0, 1))
+_SLIPS = tuple((WRISTS[i], HANDS[i], TIPS[i], THUMBS[i]) for i in (0, 1)) + tuple(
+    (ANKLES[i], FEET[i]) for i in (0, 1)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,8 @@ def measured(clip: Array, *name: object) -> Array:
     behind = (clip[..., 2] - clip[:, :, :1, 2]) / 0.25
     worse = quality * (1.0 + 1.2 * np.clip(behind, 0.0, 1.0))[..., None]
     out = clip + worse * white * draws.bell(1.0, clip.shape)
-    out = out + worse * slow * (_wander(draws, frames, clip.shape[1:]) + draws.bell(1.5, clip.shape[1:]))
+    astray = draws.bell(_ASTRAY, clip.shape[1:])
+    out = out + worse * slow * (_wander(draws, frames, clip.shape[1:]) + astray)
     fading = 0.5 ** (np.arange(frames) / _HALF)
     out = out + fading[:, None, None, None] * draws.bell(_LOST, (bodies, 1, 3))
     for b in range(bodies):

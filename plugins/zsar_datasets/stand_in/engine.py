@@ -8,23 +8,31 @@ pairs of limbs (the acting one, the other one); components of vectors come first
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from zsar_datasets.stand_in.curves import keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.limbs import OPPOSITE, OUT, Around, Limbs, clamped, middle, partner
-from zsar_datasets.stand_in.script import Script
+from zsar_datasets.stand_in.limbs import OUT, Around, Limbs, clamped, middle, partner
+from zsar_datasets.stand_in.script import OPPOSITE, Script
 from zsar_datasets.stand_in.signals import columns, signals
-from zsar_datasets.stand_in.vectors import Axes, across, cross, direction, dot
+from zsar_datasets.stand_in.vectors import Axes, across, cross, dot
 
 _FLOOR, _HAND_FLOOR = 0.01, 0.02  # metres: no joint, no hand is lower
 _HANGING = 0.97  # of G: how far below their hips the ankles of somebody who lies are
 
 # Kinect's joints, counted from 0. Of pairs the left one comes first; here it is the acting one.
 SPINE_BASE, SPINE_MID, NECK, HEAD, SPINE_SHOULDER = 0, 1, 2, 3, 20
-SHOULDERS, ELBOWS, WRISTS, HANDS, TIPS, THUMBS = (4, 8), (5, 9), (6, 10), (7, 11), (21, 23), (22, 24)
+SHOULDERS, ELBOWS, WRISTS, HANDS, TIPS, THUMBS = (
+    (4, 8),
+    (5, 9),
+    (6, 10),
+    (7, 11),
+    (21, 23),
+    (22, 24),
+)
 HIPS, KNEES, ANKLES, FEET = (12, 16), (13, 17), (14, 18), (15, 19)
 MIRROR = (0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 20, 23, 24, 21, 22)
 
@@ -47,6 +55,7 @@ def skeletons(scripts: Sequence[Script]) -> list[Array]:
     return out
 
 
+@dataclass(frozen=True, eq=False)
 class _Trunk:
     """Axes and joints of the trunk and the head in one frame, (3, N, B) and pairs (3, N, B, 2)."""
 
@@ -126,39 +135,47 @@ class _Stage:
     # --- trunk and head
 
     def _trunk(self, f: int) -> _Trunk:
-        s, bone, t = self.signals, self.bone, _Trunk()
+        s, bone = self.signals, self.bone
         yaw, zero = s.yaw[f], np.zeros_like(s.yaw[f])
         left = np.stack([np.cos(yaw), zero, -np.sin(yaw)])
-        up = np.stack([zero, zero + 1.0, zero])
-        t.ground = Axes(self.acting * left, up, np.stack([np.sin(yaw), zero, np.cos(yaw)]))
-        t.body = t.ground.tipped(s.roll[f])
+        ahead = np.stack([np.sin(yaw), zero, np.cos(yaw)])
+        ground = Axes(self.acting * left, np.stack([zero, zero + 1.0, zero]), ahead)
+        body = ground.tipped(s.roll[f])
 
         moves = self._turns(f)  # pitch, turn, twist; head, torso
-        look = self._look(f, t.body)
-        pitch, turn, roll = look + moves[..., 0]
+        pitch, turn, roll = self._look(f, body) + moves[..., 0]
         flex = s.flex[f] + self.stoop + moves[0, ..., 1]
         side, twist = s.side[f] + moves[1, ..., 1], s.twist[f] + moves[2, ..., 1]
-        first, second = self.rules["flex_split"][0], sum(self.rules["flex_split"][:2])
 
         def bent(share: float, drag: Array) -> Axes:
-            axes = t.body.pitched(share * flex).tipped(share * side)
-            return axes.twisted(share * twist - drag)
+            return body.pitched(share * flex).tipped(share * side).twisted(share * twist - drag)
 
-        t.pelvis, spine = bent(first, zero), bent(second, zero)
-        t.chest = bent(1.0, self.rules["head_drags"] * turn)
-        keeps = self.rules["head_keeps"] * flex
-        t.head = t.chest.twisted(-turn).pitched(pitch + self.gaze - keeps).tipped(roll)
+        first, second, _ = self.rules["flex_split"]
+        pelvis, spine = bent(first, zero), bent(first + second, zero)
+        chest = bent(1.0, self.rules["head_drags"] * turn)
+        nod = pitch + self.gaze - self.rules["head_keeps"] * flex
+        head = chest.twisted(-turn).pitched(nod).tipped(roll)
 
         x, lift, z = s.root[f]
         height = bone["ankle_height"] + s.height[f] + lift + bone["hip_drop"]
-        t.base = np.stack([x, height, z]) - s.back[f] * t.ground.forward
-        t.mid = t.base + bone["lower_spine"] * spine.up
-        t.top = t.mid + bone["upper_spine"] * t.chest.up
-        t.neck = t.top + bone["neck"] * t.chest.up
-        t.skull = t.neck + bone["head"] * t.head.up + bone["head_forward"] * t.head.forward
-        t.shoulders = _sides(t.top, t.chest, bone["shoulder_half_width"], bone["shoulder_drop"])
-        t.hips = _sides(t.base, t.pelvis, bone["hip_half_width"], bone["hip_drop"])
-        return t
+        base = np.stack([x, height, z]) - s.back[f] * ahead
+        mid = base + bone["lower_spine"] * spine.up
+        top = mid + bone["upper_spine"] * chest.up
+        neck = top + bone["neck"] * chest.up
+        return _Trunk(
+            ground=ground,
+            body=body,
+            pelvis=pelvis,
+            chest=chest,
+            head=head,
+            base=base,
+            mid=mid,
+            top=top,
+            neck=neck,
+            skull=neck + bone["head"] * head.up + bone["head_forward"] * head.forward,
+            shoulders=_sides(top, chest, bone["shoulder_half_width"], bone["shoulder_drop"]),
+            hips=_sides(base, pelvis, bone["hip_half_width"], bone["hip_drop"]),
+        )
 
     def _turns(self, f: int) -> Array:
         """(3, N, B, 2) radians by which head and torso moves pitch, turn and twist."""
@@ -201,7 +218,9 @@ class _Stage:
         ankles = self._carrying(f, t, self.ankle_from)
         moves = self.feet.now["moves"]
         if moves.any():
-            around = self._around(t, t.hips, self.knee, self.ankle[..., ::-1], self.ankle[..., ::-1])
+            around = self._around(
+                t, t.hips, self.knee, self.ankle[..., ::-1], self.ankle[..., ::-1]
+            )
             ankles = np.where(moves, self.feet.points(f, s, around, self.ankle_from), ankles)
         floor = bone["ankle_height"][..., None]
         down = -t.body.up[..., None]

@@ -15,7 +15,7 @@ from zsar_datasets.stand_in.curves import Keys, keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.gait import Bools
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.script import FRAMES, MEETING, OPPOSITE, PARTNER_PAIRS, Script
+from zsar_datasets.stand_in.script import FRAMES, MEETING, PARTNER_PAIRS, Script
 from zsar_datasets.stand_in.signals import Signals, columns
 from zsar_datasets.stand_in.vectors import Axes, across, cross, direction, dot, length
 
@@ -33,14 +33,14 @@ class Around:
     """What a frame's targets are fastened to.
 
     Attributes:
-        body, head, chest, pelvis, ground, partner: axes (3, N, B), the partner's being its body's.
+        body, head, chest, pelvis, ground: axes (3, N, B).
         roots: (3, N, B, 2) shoulders or hips of these limbs.
         skull, top, base: (3, N, B) joints 4, 21 and 1.
         thighs, ankles, opposite: (3, N, B, 2) middle of hip and knee; ankle that ``foot`` means;
             hand or ankle that ``opposite`` means.
         others: (3, N, B) the partner's head and spine.
         pairs: (3, N, B, 2) the partner's shoulders, hips, feet.
-        partner_top: (3, N, B).
+        foot: whether the limbs are feet.
     """
 
     body: Axes
@@ -105,14 +105,20 @@ class Limbs:
         begins, time, seconds = (v[f][..., None] for v in (k.begins, k.time, k.seconds))
         outward = np.where(c["swap"], -OUT, OUT)
         axes, base = self._target(around, outward, begins)
-        base = np.where(c["joined"], (base + base[..., ::-1]) / 2 + c["gap"] * OUT * axes.side, base)
-        base = base + np.where(c["swings"], -OUT * s.arms[f][..., None], 0.0) * (
-            around.body.forward[..., None]
+        base = np.where(
+            c["joined"], (base + base[..., ::-1]) / 2 + c["gap"] * OUT * axes.side, base
+        )
+        base = (
+            base
+            + np.where(c["swings"], -OUT * s.arms[f][..., None], 0.0)
+            * (around.body.forward[..., None])
         )
         basis = self._basis(around, axes, base, outward)
 
         if begins.any():
-            first = self._offset(start, base, basis, keys_at(c["trajectory"], np.zeros_like(self.travel)))
+            first = self._offset(
+                start, base, basis, keys_at(c["trajectory"], np.zeros_like(self.travel))
+            )
             self._timetable(begins, seconds, length(first) / self.unit)
         since = time - self.travel - c["wait"] * self.cycle
         once = np.clip(since / np.maximum(self.left, 1e-6), 0.0, 1.0)
@@ -244,6 +250,3 @@ def middle(
     along = (upper * upper - lower * lower + far * far) / (2 * np.maximum(far, 1e-9))
     off = np.sqrt(np.maximum(upper * upper - along * along, 0.0))
     return roots + along * line + off * part, part
-
-
-__all__ = ["OPPOSITE", "OUT", "Around", "Limbs", "clamped", "middle", "partner"]

@@ -54,7 +54,7 @@ def text_file(dataset: str) -> str:
     classes = tomllib.loads((DATA / dataset / "classes.toml").read_text("utf-8"))["class"]
     parts = [
         f'version = 1\ndataset = "{dataset}"\nset = "oracle"\nauthor = "zsar-bench"\n'
-        'style = "Not language: the entries of the stand-in\'s motion grammar and their weights, '
+        "style = \"Not language: the entries of the stand-in's motion grammar and their weights, "
         'written by zsar_datasets.stand_in.oracle."\n'
     ]
     for entry in classes:

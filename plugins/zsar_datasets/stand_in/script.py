@@ -25,7 +25,7 @@ OPPOSITE = FRAMES.index("opposite")
 PARTNER_PAIRS = len(FRAMES) + 2  #: from here on a partner's joint has a left and a right
 AXES, NORMALS = ("body", "line", "surface"), ("forward", "back", "side", "up")
 PATHS = ("still", "line", "step", "sway", "spring")
-_WAIT = (-0.15, 0.35)  # share of its length by which a clip begins before its motion
+_WAIT = (-0.15, 0.40)  # share of its length by which a clip begins before its motion
 FREE = Move("", "rest", "hold", "medium", "once", "medium", "mirror", "relaxed")
 
 
@@ -154,8 +154,8 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
     waits = max(0, round(fps * seconds * float(draws.uniform(*_WAIT))))
 
     draws = Draws("reach", version, *name)
-    size = 1.0 + draws.bell(0.08, (2,))
-    misses = draws.bell(0.025, (2, PHASES, 4, 3))
+    size = 1.0 + draws.bell(0.12, (2,))
+    misses = draws.bell(0.035, (2, PHASES, 4, 3))
     sways = draws.uniform(0.0, 1.0, (2, 4))
 
     plays = []
@@ -197,7 +197,7 @@ def _phases(
     """Starts in frames and lengths in seconds of the five phases, whole frames, at least one."""
     fps = grammar()["rules"]["frames_per_second"]
     shares = np.array([phase.share for phase in motion.phases])
-    shares = shares * subject.timing[: len(shares)] * (1.0 + draws.bell(0.22, (4,))[: len(shares)])
+    shares = shares * subject.timing[: len(shares)] * (1.0 + draws.bell(0.26, (4,))[: len(shares)])
     ends = np.cumsum(shares) / shares.sum() * seconds * fps
     starts, at = [float("-inf")], 0
     frames = []
@@ -230,9 +230,7 @@ class _Player:
         self.size, self.misses, self.counts = size * subject.amplitude, misses, counts
         self.words, self.rules = grammar()["vocabulary"], grammar()["rules"]
 
-    def play(
-        self, bodies: list[Body]
-    ) -> tuple[list[Carriage], list[list[Limb]], list[list[Turn]]]:
+    def play(self, bodies: list[Body]) -> tuple[list[Carriage], list[list[Limb]], list[list[Turn]]]:
         """The phases of a body, the beginning before them; unused ones repeat the last."""
         first = bodies[0].posture
         posture = first if self.words["posture"][first]["starts"] else "standing"

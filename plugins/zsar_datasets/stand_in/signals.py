@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def columns(cues: Sequence[Any], depth: int) -> dict[str, Array]:
         shape.append(len(cues))
         if len(shape) < depth:
             cues = [cue for part in cues for cue in part]
-    counts = [shape[0]] + [n // m for m, n in zip(shape, shape[1:], strict=False)]
+    counts = [shape[0], *(n // m for m, n in pairwise(shape))]
     out = {}
     for name, column in zip(cues[0]._fields, zip(*cues, strict=True), strict=True):
         values = np.array(column)
@@ -56,7 +57,7 @@ class Signals:
         leaves, way, lift, stays: (F, N, B, 2), ``goal`` (F, 3, N, B, 2): free feet as in
             ``gait.Feet``, heights above the floor.
         lies: whether feet hang from the hips.
-        look: how much of a new look has come, 0 to 1; shape: of new shapes.
+        settled: how much of a new look and of new shapes of hands has come, 0 to 1.
     """
 
     clock: Clock
@@ -130,9 +131,7 @@ def signals(scripts: Sequence[Script]) -> Signals:
         stays=feet.stays,
         goal=np.stack([feet.goal[0], high, feet.goal[1]], axis=1),
         lies=lies,
-        settled=np.where(
-            k.phase > 0, smooth(k.time / np.minimum(k.settle, k.seconds)), 1.0
-        ),
+        settled=np.where(k.phase > 0, smooth(k.time / np.minimum(k.settle, k.seconds)), 1.0),
     )
 
 
