@@ -417,6 +417,16 @@ TEXTS = [
 ]
 
 
+def texts_for(name: str) -> list[str]:
+    """Texts that an encoder can read: language, but for the stand-in's grammar."""
+    if name != "grammar":
+        return TEXTS
+    from zsar_datasets.stand_in.grammar import motions
+    from zsar_datasets.stand_in.oracle import line
+
+    return [line(motions()[motion]) for motion in ("A1", "A2", "A58", "A99")]
+
+
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Text encoders by name; one that needs a model takes the packaged or a tiny one."""
@@ -436,19 +446,20 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @every("text_encoders")
 def test_a_text_is_encoded_on_its_own_whatever_the_order(tower, name):
-    together = tower(name).encode(TEXTS)
+    texts = texts_for(name)
+    together = tower(name).encode(texts)
     channels, longest = together.pooled.shape[1], together.mask.shape[1]
-    assert together.pooled.shape == (len(TEXTS), channels)
-    assert together.tokens.shape[:2] == together.mask.shape == (len(TEXTS), longest)
+    assert together.pooled.shape == (len(texts), channels)
+    assert together.tokens.shape[:2] == together.mask.shape == (len(texts), longest)
     assert together.mask.dtype == torch.bool
     assert together.mask.any(dim=1).all()
     assert torch.isfinite(together.pooled).all()
     assert torch.isfinite(together.tokens).all()
     assert not torch.equal(together.pooled[0], together.pooled[1])
     order = [2, 0, 3, 1]
-    shuffled = tower(name).encode([TEXTS[i] for i in order])
+    shuffled = tower(name).encode([texts[i] for i in order])
     assert torch.equal(shuffled.pooled, together.pooled[order])
-    for row, text in enumerate(TEXTS):
+    for row, text in enumerate(texts):
         alone = tower(name).encode([text])
         assert torch.equal(alone.pooled[0], together.pooled[row])
         assert torch.equal(alone.tokens[0][alone.mask[0]], together.tokens[row][together.mask[row]])
@@ -457,7 +468,7 @@ def test_a_text_is_encoded_on_its_own_whatever_the_order(tower, name):
 @every("text_encoders")
 def test_a_text_encoder_knows_its_weights(tower, name):
     before = tower(name).fingerprint()
-    tower(name).encode(TEXTS[:1])
+    tower(name).encode(texts_for(name)[:1])
     assert re.fullmatch(r"[\w.-]{8,}", before)
     assert tower(name).fingerprint() == before
 

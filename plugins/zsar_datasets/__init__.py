@@ -101,7 +101,11 @@ def register_datasets(registry: Registry) -> None:
                 title=f"made-up skeletons that act the classes of {real} (motion grammar v1)",
                 classes=classes,
                 layout=texts / "layout.toml",
-                texts={"a": texts / "texts-a.toml", "b": texts / "texts-b.toml"},
+                texts={
+                    "a": texts / "texts-a.toml",
+                    "b": texts / "texts-b.toml",
+                    "oracle": DATA / real / "texts-oracle.toml",
+                },
                 clips=clips,
                 bodies=2,
                 fps=30.0,

@@ -87,3 +87,13 @@ def register_text_encoders(registry: Registry) -> None:
             fallback_rank=None,
         )
     )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="grammar",
+            target="zsar_encoders.grammar:Grammar",
+            params="zsar_encoders.grammar:Params",
+            summary="the stand-in's motions as numbers: an oracle for its texts, set 'oracle' only",
+            paper="none; plugins/zsar_datasets/stand_in/GRAMMAR.md, section 5",
+            fallback_rank=None,
+        )
+    )

@@ -16,22 +16,25 @@ from zsar_datasets.stand_in.engine import ANKLES, ELBOWS, FEET, HANDS, KNEES, TH
 from zsar_datasets.stand_in.grammar import grammar
 
 AZIMUTHS = {"1": -45.0, "2": 0.0, "3": 45.0, "L": -45.0, "M": 0.0, "R": 45.0}  #: degrees
+_FACING = 45.0  # degrees by which performers turn away from the middle camera, at most
 GRID = 16_000  #: coordinates are whole numbers of 1/16 mm
 _AIM = 0.9  # metres over the floor: what a camera looks at
 _KNOT = 12  # frames between two independent values of the slow noise
+_LOST, _HALF = 0.08, 3.0  # metres by which a body is off at first; frames in which half of it goes
+_ASTRAY = 1.8  # where joints are taken to be all the time, in spreads of their slow noise
 _SLIP = (3, 10)  # frames for which a lost limb is somewhere else
 
 # Millimetres of noise from frame to frame, of slow noise, by joint; the trunk's are the others.
-_TRUNK = (0.7, 6.0)
+_TRUNK = (0.7, 8.0)
 _NOISE = (
-    (ELBOWS, 2.0, 10.0),
-    (WRISTS, 3.5, 13.0),
-    (HANDS, 5.0, 15.0),
-    (TIPS, 8.0, 18.0),
-    (THUMBS, 9.0, 20.0),
-    (KNEES, 1.2, 9.0),
-    (ANKLES, 2.0, 12.0),
-    (FEET, 4.0, 15.0),
+    (ELBOWS, 2.0, 14.0),
+    (WRISTS, 3.5, 18.0),
+    (HANDS, 5.0, 20.0),
+    (TIPS, 8.0, 24.0),
+    (THUMBS, 9.0, 26.0),
+    (KNEES, 1.2, 12.0),
+    (ANKLES, 2.0, 16.0),
+    (FEET, 4.0, 20.0),
 )
 # Joints that slip together: a hand with what hangs on it, a foot.
 _SLIPS = tuple((WRISTS[i], HANDS[i], TIPS[i], THUMBS[i]) for i in (0, 1)) + tuple(
@@ -82,9 +85,9 @@ def stand(name: str, setup: str, pairs: bool, world: Array, *performance: object
     """
     version = grammar()["version"]
     draws = Draws("setup", version, setup)
-    height, distance = float(draws.uniform(0.7, 2.1)), float(draws.uniform(2.4, 4.0))
+    height, distance = float(draws.uniform(0.5, 2.4)), float(draws.uniform(2.2, 4.2))
     draws = Draws("scene", version, *performance)
-    turn = float(draws.bell(9.0))
+    turn = float(draws.uniform(-_FACING, _FACING))
     side = 90.0 if draws.chance(0.5) else -90.0
     centre = world[0, :, 0].sum(axis=0) / world.shape[1] + draws.bell(0.15, (3,))
     azimuth = AZIMUTHS[name] + turn + (side if pairs else 0.0)
@@ -94,8 +97,10 @@ def stand(name: str, setup: str, pairs: bool, world: Array, *performance: object
 def measured(clip: Array, *name: object) -> Array:
     """What a Kinect makes of a clip (T, B, 25, 3) in the camera's frame, by the clip's name.
 
-    Noise from frame to frame and slow noise, stronger for hands and feet and for joints behind
-    the body; now and then a hand or foot is lost for a few frames.
+    Joints that it takes to be a little elsewhere all the time; noise from frame to frame and slow
+    noise; all of it stronger for hands and feet and for joints behind the body. A tracker needs a
+    moment to find a body, so at first everything is a little off. Now and then a hand or foot is
+    lost for a few frames.
     """
     draws = Draws("sensor", grammar()["version"], *name)
     frames, bodies = clip.shape[:2]
@@ -106,7 +111,10 @@ def measured(clip: Array, *name: object) -> Array:
     behind = (clip[..., 2] - clip[:, :, :1, 2]) / 0.25
     worse = quality * (1.0 + 1.2 * np.clip(behind, 0.0, 1.0))[..., None]
     out = clip + worse * white * draws.bell(1.0, clip.shape)
-    out = out + worse * slow * _wander(draws, frames, clip.shape[1:])
+    astray = draws.bell(_ASTRAY, clip.shape[1:])
+    out = out + worse * slow * (_wander(draws, frames, clip.shape[1:]) + astray)
+    fading = 0.5 ** (np.arange(frames) / _HALF)
+    out = out + fading[:, None, None, None] * draws.bell(_LOST, (bodies, 1, 3))
     for b in range(bodies):
         for joints in _SLIPS:
             if draws.chance(0.25):

@@ -86,6 +86,7 @@ def _intervals(entry: dict[str, Any]) -> list[tuple[float, float, Array]]:
 
 def _slopes(rows: Array) -> Array:
     """Slope at each row: to the neighbours on both sides, round the end of the cycle."""
-    before = np.concatenate([rows[-2:-1] - [1, 0, 0, 0, 0, 0], rows[:-1]])
-    after = np.concatenate([rows[1:], rows[1:2] + [1, 0, 0, 0, 0, 0]])
+    cycle = np.array([1.0, 0, 0, 0, 0, 0])
+    before = np.concatenate([rows[-2:-1] - cycle, rows[:-1]])
+    after = np.concatenate([rows[1:], rows[1:2] + cycle])
     return (after[:, 1:] - before[:, 1:]) / (after[:, :1] - before[:, :1])

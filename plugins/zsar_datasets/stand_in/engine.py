@@ -8,14 +8,15 @@ pairs of limbs (the acting one, the other one); components of vectors come first
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from zsar_datasets.stand_in.curves import keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.limbs import OPPOSITE, OUT, Around, Limbs, clamped, middle, partner
-from zsar_datasets.stand_in.script import Script
+from zsar_datasets.stand_in.limbs import OUT, Around, Limbs, clamped, middle, partner
+from zsar_datasets.stand_in.script import OPPOSITE, Script
 from zsar_datasets.stand_in.signals import columns, signals
 from zsar_datasets.stand_in.vectors import Axes, across, cross, dot
 
@@ -54,6 +55,7 @@ def skeletons(scripts: Sequence[Script]) -> list[Array]:
     return out
 
 
+@dataclass(frozen=True, eq=False)
 class _Trunk:
     """Axes and joints of the trunk and the head in one frame, (3, N, B) and pairs (3, N, B, 2)."""
 
@@ -84,6 +86,7 @@ class _Stage:
             for name in names
         }
         self.acting = np.array([s.acting for s in scripts], np.float64)
+        self.left = self.acting[..., None] * OUT  # 1 for left limbs, -1 for right ones
         self.stoop, self.gaze = (
             np.radians([[getattr(p, name) for p in pair] for pair in people])
             for name in ("stoop", "gaze")
@@ -132,39 +135,47 @@ class _Stage:
     # --- trunk and head
 
     def _trunk(self, f: int) -> _Trunk:
-        s, bone, t = self.signals, self.bone, _Trunk()
+        s, bone = self.signals, self.bone
         yaw, zero = s.yaw[f], np.zeros_like(s.yaw[f])
         left = np.stack([np.cos(yaw), zero, -np.sin(yaw)])
-        up = np.stack([zero, zero + 1.0, zero])
-        t.ground = Axes(self.acting * left, up, np.stack([np.sin(yaw), zero, np.cos(yaw)]))
-        t.body = t.ground.tipped(s.roll[f])
+        ahead = np.stack([np.sin(yaw), zero, np.cos(yaw)])
+        ground = Axes(self.acting * left, np.stack([zero, zero + 1.0, zero]), ahead)
+        body = ground.tipped(s.roll[f])
 
         moves = self._turns(f)  # pitch, turn, twist; head, torso
-        look = self._look(f, t.body)
-        pitch, turn, roll = look + moves[..., 0]
+        pitch, turn, roll = self._look(f, body) + moves[..., 0]
         flex = s.flex[f] + self.stoop + moves[0, ..., 1]
         side, twist = s.side[f] + moves[1, ..., 1], s.twist[f] + moves[2, ..., 1]
-        first, second = self.rules["flex_split"][0], sum(self.rules["flex_split"][:2])
 
         def bent(share: float, drag: Array) -> Axes:
-            axes = t.body.pitched(share * flex).tipped(share * side)
-            return axes.twisted(share * twist - drag)
+            return body.pitched(share * flex).tipped(share * side).twisted(share * twist - drag)
 
-        t.pelvis, spine = bent(first, zero), bent(second, zero)
-        t.chest = bent(1.0, self.rules["head_drags"] * turn)
-        keeps = self.rules["head_keeps"] * flex
-        t.head = t.chest.twisted(-turn).pitched(pitch + self.gaze - keeps).tipped(roll)
+        first, second, _ = self.rules["flex_split"]
+        pelvis, spine = bent(first, zero), bent(first + second, zero)
+        chest = bent(1.0, self.rules["head_drags"] * turn)
+        nod = pitch + self.gaze - self.rules["head_keeps"] * flex
+        head = chest.twisted(-turn).pitched(nod).tipped(roll)
 
         x, lift, z = s.root[f]
         height = bone["ankle_height"] + s.height[f] + lift + bone["hip_drop"]
-        t.base = np.stack([x, height, z]) - s.back[f] * t.ground.forward
-        t.mid = t.base + bone["lower_spine"] * spine.up
-        t.top = t.mid + bone["upper_spine"] * t.chest.up
-        t.neck = t.top + bone["neck"] * t.chest.up
-        t.skull = t.neck + bone["head"] * t.head.up + bone["head_forward"] * t.head.forward
-        t.shoulders = _sides(t.top, t.chest, bone["shoulder_half_width"], bone["shoulder_drop"])
-        t.hips = _sides(t.base, t.pelvis, bone["hip_half_width"], bone["hip_drop"])
-        return t
+        base = np.stack([x, height, z]) - s.back[f] * ahead
+        mid = base + bone["lower_spine"] * spine.up
+        top = mid + bone["upper_spine"] * chest.up
+        neck = top + bone["neck"] * chest.up
+        return _Trunk(
+            ground=ground,
+            body=body,
+            pelvis=pelvis,
+            chest=chest,
+            head=head,
+            base=base,
+            mid=mid,
+            top=top,
+            neck=neck,
+            skull=neck + bone["head"] * head.up + bone["head_forward"] * head.forward,
+            shoulders=_sides(top, chest, bone["shoulder_half_width"], bone["shoulder_drop"]),
+            hips=_sides(base, pelvis, bone["hip_half_width"], bone["hip_drop"]),
+        )
 
     def _turns(self, f: int) -> Array:
         """(3, N, B, 2) radians by which head and torso moves pitch, turn and twist."""
@@ -214,9 +225,10 @@ class _Stage:
         floor = bone["ankle_height"][..., None]
         down = -t.body.up[..., None]
         ankles = clamped(ankles, t.hips, self.leg[..., None], floor, down)
-        thigh, shin = bone["thigh"][..., None], bone["shin"][..., None]
-        hint = self._hint(self.feet, t.body)
-        knees, self.knee_bend = middle(t.hips, ankles, thigh, shin, hint, self.knee_bend, self.turn)
+        bones, hint = (bone["thigh"], bone["shin"]), self._hint(self.feet, t.body)
+        knees, self.knee_bend = middle(
+            t.hips, ankles, bones, hint, self.knee_bend, self.turn, self.left
+        )
         feet = ankles + bone["foot_forward"][..., None] * t.body.forward[..., None]
         feet[1] -= bone["foot_down"][..., None]
         self.ankle, self.knee = ankles, knees
@@ -255,17 +267,17 @@ class _Stage:
         if follows.any():
             found = np.where(follows, hands(found[..., ::-1]), found)
 
-        lower = (bone["forearm"] + bone["palm"])[..., None]
+        lower, hint = bone["forearm"] + bone["palm"], self._hint(self.hands, t.body)
         elbows, self.elbow_bend = middle(
             t.shoulders,
             found,
-            bone["upper_arm"][..., None],
-            lower,
-            self._hint(self.hands, t.body),
+            (bone["upper_arm"], lower),
+            hint,
             self.elbow_bend,
             self.turn,
+            self.left,
         )
-        along = (found - elbows) / lower
+        along = (found - elbows) / lower[..., None]
         wrists = found - bone["palm"][..., None] * along
         tips, thumbs = self._fingers(f, body, along)
         self.hand, self.hand_kept = found, body.coordinates(found - t.shoulders)
@@ -285,12 +297,11 @@ class _Stage:
         """(3, N, B, 2) from the hand joints to the tips and to the thumbs."""
         old, new = self.hands.shape_before, self.hands.now["shape"]
         c = old + self.signals.settled[f][..., None] * (new - old)
-        left = self.acting[..., None] * OUT  # 1 for a left hand, -1 for a right one
         up = across(-self.elbow_bend, along, body.up)
-        side = left * cross(up, along)
+        side = self.left * cross(up, along)
         arm, turned = Axes(side, up, along), Axes(OUT * body.side, body.up, body.forward)
         angle = np.radians(self.hands.roll)
-        cos, sin = np.cos(angle), -left * np.sin(angle)
+        cos, sin = np.cos(angle), -self.left * np.sin(angle)
 
         def rolled(v: Array) -> Array:
             return v * cos + cross(along, v) * sin + along * (dot(along, v) * (1.0 - cos))

@@ -23,7 +23,7 @@ from zsar_datasets.stand_in.subjects import subject
 
 BATCH = 256  #: performances that move at once; speed and memory only
 _BODIES, _JOINTS = 2, 25
-_CUT = 8  # frames that a clip may lack at either end
+_CUT = 0.12  # share of its frames that a clip may lack at either end
 
 
 class Params(BaseParams):
@@ -87,7 +87,7 @@ class Generator:
 def _recorded(world: Array, script: Script, sample: Sample) -> NDArray[np.float32]:
     """The performance as its camera's Kinect has it, cut at both ends."""
     draws = Draws("cut", grammar()["version"], sample.performance)
-    first, last = draws.whole(0, _CUT), draws.whole(0, _CUT)
+    first, last = (int(cut * len(world)) for cut in draws.uniform(0.0, _CUT, (2,)))
     setup = sample.clip.setup or sample.subject.split("/")[0]
     lined_up = script.bodies == 2 and not script.place[0]
     camera = stand(sample.clip.camera, setup, lined_up, world, sample.performance)

@@ -15,9 +15,9 @@ from zsar_datasets.stand_in.curves import Keys, keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.gait import Bools
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.script import FRAMES, MEETING, OPPOSITE, PARTNER_PAIRS, Script
+from zsar_datasets.stand_in.script import FRAMES, MEETING, PARTNER_PAIRS, Script
 from zsar_datasets.stand_in.signals import Signals, columns
-from zsar_datasets.stand_in.vectors import Axes, across, direction, dot, length
+from zsar_datasets.stand_in.vectors import Axes, across, cross, direction, dot, length
 
 OUT = np.array([1.0, -1.0])  #: the acting limb's outward direction is the acting side
 UP = np.array([0.0, 1.0, 0.0])[:, None, None, None]
@@ -33,14 +33,14 @@ class Around:
     """What a frame's targets are fastened to.
 
     Attributes:
-        body, head, chest, pelvis, ground, partner: axes (3, N, B), the partner's being its body's.
+        body, head, chest, pelvis, ground: axes (3, N, B).
         roots: (3, N, B, 2) shoulders or hips of these limbs.
         skull, top, base: (3, N, B) joints 4, 21 and 1.
         thighs, ankles, opposite: (3, N, B, 2) middle of hip and knee; ankle that ``foot`` means;
             hand or ankle that ``opposite`` means.
         others: (3, N, B) the partner's head and spine.
         pairs: (3, N, B, 2) the partner's shoulders, hips, feet.
-        partner_top: (3, N, B).
+        foot: whether the limbs are feet.
     """
 
     body: Axes
@@ -219,37 +219,34 @@ def clamped(point: Array, roots: Array, size: Array, floor: Array, down: Array) 
 
 
 def middle(
-    roots: Array, ends: Array, upper: Array, lower: Array, hint: Array, bend: Array, turn: float
+    roots: Array,
+    ends: Array,
+    bones: tuple[Array, Array],
+    hint: Array,
+    bend: Array,
+    turn: float,
+    left: Array,
 ) -> tuple[Array, Array]:
     """Elbows or knees, and the directions in which they stand out.
 
     Args:
         roots, ends: (3, N, B, 2) of the limbs.
-        upper, lower: (N, B, 1) bone lengths.
+        bones: (N, B) lengths from the root to the joint and from there to the end.
         hint: (3, N, B, 2) where the joint should point.
         bend: the directions of the previous frame; zero in the first.
         turn: radians by which a direction may turn in a frame.
+        left: (N, B, 2) 1 for left limbs, -1 for right ones.
     """
+    upper, lower = bones[0][..., None], bones[1][..., None]
     line, far = direction(ends - roots, np.zeros_like(roots))
     old = across(bend, line, np.zeros_like(bend))
     goal = across(hint, line, old)
     old = np.where(dot(old, old) > 0.5, old, goal)
     cos = dot(old, goal)
-    # When the goal lies exactly opposite, the way round leads over the limb's outer side.
-    sense = across(goal - cos * old, old, _normal(line, old))
+    # A goal exactly opposite has two ways round; left and right limbs take mirrored ones.
+    sense = across(goal - cos * old, old, left * cross(line, old))
     part = np.where(cos < np.cos(turn), np.cos(turn) * old + np.sin(turn) * sense, goal)
     part = across(part, line, goal)
     along = (upper * upper - lower * lower + far * far) / (2 * np.maximum(far, 1e-9))
     off = np.sqrt(np.maximum(upper * upper - along * along, 0.0))
     return roots + along * line + off * part, part
-
-
-def _normal(line: Array, e: Array) -> Array:
-    """A direction at right angles to both that is mirrored for mirrored bodies."""
-    x = line[1] * e[2] - line[2] * e[1]
-    y = line[2] * e[0] - line[0] * e[2]
-    z = line[0] * e[1] - line[1] * e[0]
-    return np.stack([x, y, z])
-
-
-__all__ = ["OPPOSITE", "OUT", "Around", "Limbs", "clamped", "middle", "partner"]

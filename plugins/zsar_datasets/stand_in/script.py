@@ -25,6 +25,7 @@ OPPOSITE = FRAMES.index("opposite")
 PARTNER_PAIRS = len(FRAMES) + 2  #: from here on a partner's joint has a left and a right
 AXES, NORMALS = ("body", "line", "surface"), ("forward", "back", "side", "up")
 PATHS = ("still", "line", "step", "sway", "spring")
+_WAIT = (-0.15, 0.40)  # share of its length by which a clip begins before its motion
 FREE = Move("", "rest", "hold", "medium", "once", "medium", "mirror", "relaxed")
 
 
@@ -105,13 +106,13 @@ class Script:
         bodies: of them, how many are real; the second is always there for the first to look at.
         subjects: (B,).
         acting: (B,) 1 where the acting side is the left one, else -1.
-        late: (B,) frames by which a body's time line is shifted.
+        late: (B,) frames that a body waits in its beginning.
         starts: (P,) first frame of each phase on that line; ``seconds`` (P,) their length.
         carriage: B x P; limbs: B x P x 4; turns: B x P x (head, torso).
         place: bearing is side (or front); distance in metres; yaw of body one and of body two.
         meets: the last phase in which somebody walks towards the other, or 0.
         slack: seconds a thing takes, as a share of the grammar's.
-        sways: (B, 2) where in their swaying bodies begin, forward and aside, as shares of a turn.
+        sways: (B, 4) where in the four rhythms of their swaying bodies begin, shares of a turn.
     """
 
     frames: int
@@ -149,12 +150,13 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
     counts = draws.uniform(0.0, 1.0, (2, PHASES, 4))
     starts, lengths = _phases(motion, subjects[0], seconds, draws)
     bounds = {"phase": rules["echo"], "partner": rules["react"]}.get(follows, (0.0, 0.0))
-    late = (0, round(fps * float(draws.uniform(*bounds))))
+    late = round(fps * float(draws.uniform(*bounds)))
+    waits = max(0, round(fps * seconds * float(draws.uniform(*_WAIT))))
 
     draws = Draws("reach", version, *name)
-    size = 1.0 + draws.bell(0.08, (2,))
-    misses = draws.bell(0.014, (2, PHASES, 4, 3))
-    sways = draws.uniform(0.0, 1.0, (2, 2))
+    size = 1.0 + draws.bell(0.12, (2,))
+    misses = draws.bell(0.035, (2, PHASES, 4, 3))
+    sways = draws.uniform(0.0, 1.0, (2, 4))
 
     plays = []
     for b, subject in enumerate(subjects):
@@ -172,11 +174,11 @@ def perform(motion: Motion, subjects: tuple[Subject, Subject], *name: object) ->
     walks = [i for i, pair in enumerate(pairs, 1) if any(b.locomotion == "walk" for b in pair)]
     faces = bool(follows) and not side and place["yaw_two"] == 180.0
     return Script(
-        frames=round(sum(lengths[1 : 1 + len(motion.phases)]) * fps),
+        frames=waits + round(sum(lengths[1 : 1 + len(motion.phases)]) * fps),
         bodies=2 if follows else 1,
         subjects=subjects,
         acting=(acting[0], acting[1]),
-        late=late,
+        late=(waits, waits + late),
         starts=starts,
         seconds=lengths,
         carriage=[play[0] for play in plays],
@@ -195,7 +197,7 @@ def _phases(
     """Starts in frames and lengths in seconds of the five phases, whole frames, at least one."""
     fps = grammar()["rules"]["frames_per_second"]
     shares = np.array([phase.share for phase in motion.phases])
-    shares = shares * subject.timing[: len(shares)] * (1.0 + draws.bell(0.08, (4,))[: len(shares)])
+    shares = shares * subject.timing[: len(shares)] * (1.0 + draws.bell(0.26, (4,))[: len(shares)])
     ends = np.cumsum(shares) / shares.sum() * seconds * fps
     starts, at = [float("-inf")], 0
     frames = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def columns(cues: Sequence[Any], depth: int) -> dict[str, Array]:
         shape.append(len(cues))
         if len(shape) < depth:
             cues = [cue for part in cues for cue in part]
-    counts = [shape[0]] + [n // m for m, n in zip(shape, shape[1:], strict=False)]
+    counts = [shape[0], *(n // m for m, n in pairwise(shape))]
     out = {}
     for name, column in zip(cues[0]._fields, zip(*cues, strict=True), strict=True):
         values = np.array(column)
@@ -56,7 +57,7 @@ class Signals:
         leaves, way, lift, stays: (F, N, B, 2), ``goal`` (F, 3, N, B, 2): free feet as in
             ``gait.Feet``, heights above the floor.
         lies: whether feet hang from the hips.
-        look: how much of a new look has come, 0 to 1; shape: of new shapes.
+        settled: how much of a new look and of new shapes of hands has come, 0 to 1.
     """
 
     clock: Clock
@@ -110,18 +111,18 @@ def signals(scripts: Sequence[Script]) -> Signals:
     high = (ankle + heel)[..., None] + feet.up
     lies = np.abs(roll) > LYING
     leaves, way = _hanging(lies, k, feet.leaves, feet.way)
-    x, z = _swaying(scripts, len(yaw))
+    sway, weave = _swaying(scripts, len(yaw))
     swing = -np.cos(np.pi * now["steps"] * k.time) * smooth(k.time / k.settle)
     return Signals(
         clock=k,
-        root=np.stack([root.x + x, lift, root.z + z], axis=1),
+        root=np.stack([root.x + g.acting * sway[0], lift, root.z + sway[1]], axis=1),
         yaw=yaw,
         height=blend("height", enters),
         back=blend("back", enters),
         heel=heel,
-        flex=np.radians(blend("flex", enters) + lean[0]),
+        flex=np.radians(blend("flex", enters) + lean[0] + weave[0]),
         roll=np.radians(roll),
-        side=np.radians(lean[1] + reel),
+        side=np.radians(lean[1] + reel + weave[1]),
         twist=np.radians(lean[2]),
         arms=now["arms"] * swing,
         leaves=leaves,
@@ -135,18 +136,24 @@ def signals(scripts: Sequence[Script]) -> Signals:
 
 
 def _swaying(scripts: Sequence[Script], frames: int) -> tuple[Array, Array]:
-    """(F, N, B) metres in x and z by which nobody ever stands quite still; feet do."""
+    """How nobody ever stands quite still, though feet do: (2, F, N, B) each.
+
+    Returns:
+        Metres by which hips sway in x and z; degrees by which trunks weave forward and aside.
+    """
     people = [s.subjects for s in scripts]
-    size, hertz = (
+    sway, weave, hertz = (
         np.array([[getattr(p, name) for p in pair] for pair in people])
-        for name in ("sway", "sway_hertz")
+        for name in ("sway", "weave", "sway_hertz")
     )
-    begin = np.array([s.sways for s in scripts])  # (N, B, 2)
+    begin = np.array([s.sways for s in scripts])  # (N, B, 4)
     seconds = np.arange(frames)[:, None, None] / grammar()["rules"]["frames_per_second"]
-    turns = hertz * seconds
-    # Two rhythms without a common period.
-    x = size * np.sin(2 * np.pi * (turns + begin[..., 0]))
-    return x, size * np.sin(2 * np.pi * (0.618 * turns + begin[..., 1]))
+    # Four rhythms without a common period.
+    waves = [
+        np.sin(2 * np.pi * (share * hertz * seconds + begin[..., i]))
+        for i, share in enumerate((1.0, 0.618, 0.786, 0.486))
+    ]
+    return sway * np.stack(waves[:2]), weave * np.stack(waves[2:])
 
 
 def _hanging(lies: Bools, k: Clock, leaves: Bools, way: Array) -> tuple[Bools, Array]:
@@ -157,8 +164,9 @@ def _hanging(lies: Bools, k: Clock, leaves: Bools, way: Array) -> tuple[Bools, A
     frame = np.arange(len(lies))[:, None, None]
     last = np.maximum.accumulate(np.where(turns, frame, -1000), axis=0)
     goes = smooth((frame - last + 1) / fps / k.settle)[..., None]
+    settles = np.where(k.phase > 0, smooth(k.time / k.settle), 1.0)[..., None]
     hangs = lies[..., None]
     return (
-        np.where(hangs, turns[..., None], leaves | turns[..., None]),
-        np.where(hangs, goes, np.minimum(way, goes)),
+        np.where(hangs, k.begins[..., None], leaves) | turns[..., None],
+        np.where(hangs, np.minimum(goes, settles), np.minimum(way, goes)),
     )

@@ -35,7 +35,8 @@ class Subject:
         amplitude: sizes of movements, as a share of the grammar's.
         stoop: forward bend of the trunk that is always there, degrees.
         gaze: pitch of the head that is always there, degrees.
-        sway, sway_hertz: how far (metres) and how fast the body is never quite still.
+        sway, weave: how far the hips (metres) and the trunk (degrees) are never quite still;
+            ``sway_hertz`` how fast.
         haste: 0 moves with minimum jerk, 1 at even speed.
         habit: (4, 3) metres by which hands and feet miss their targets, always in the same way.
         timing: (4,) how much longer the first, second, ... phase takes than others do.
@@ -52,6 +53,7 @@ class Subject:
     stoop: float
     gaze: float
     sway: float
+    weave: float
     sway_hertz: float
     haste: float
     habit: Array
@@ -62,7 +64,7 @@ class Subject:
 def subject(*name: object) -> Subject:
     """The performer of this name; the same one wherever the name is met."""
     rules, draws = grammar(), Draws("subject", grammar()["version"], *name)
-    stature = rules["body"]["stature"] * (1.0 + float(draws.bell(0.055)))
+    stature = rules["body"]["stature"] * (1.0 + float(draws.bell(0.065)))
     build = {group: 1.0 + float(draws.bell(0.045)) for group in _GROUPS}
     share = {bone: build[group] for group, bones in _GROUPS.items() for bone in bones}
     bones = {
@@ -78,13 +80,14 @@ def subject(*name: object) -> Subject:
         T=b.lower_spine + b.upper_spine,
         h=rules["units"]["h"] * stature * build["head"],
         left=draws.chance(LEFT_HANDED),
-        pace=1.0 + float(draws.bell(0.13)),
-        amplitude=1.0 + float(draws.bell(0.16)),
-        stoop=float(draws.bell(3.5)),
+        pace=1.0 + float(draws.bell(0.14)),
+        amplitude=1.0 + float(draws.bell(0.22)),
+        stoop=float(draws.bell(6.0)),
         gaze=float(draws.bell(5.0)),
-        sway=float(draws.uniform(0.003, 0.014)),
+        sway=float(draws.uniform(0.005, 0.04)),
+        weave=float(draws.uniform(0.5, 5.0)),
         sway_hertz=float(draws.uniform(0.15, 0.45)),
         haste=float(draws.uniform(0.0, 0.3)),
-        habit=draws.bell(0.016, (4, 3)),
-        timing=np.asarray(1.0 + draws.bell(0.10, (4,))),
+        habit=draws.bell(0.03, (4, 3)),
+        timing=np.asarray(1.0 + draws.bell(0.24, (4,))),
     )

@@ -79,7 +79,7 @@ def direction(v: Array, other: Array) -> tuple[Array, Array]:
 
 
 def across(v: Array, axis: Array, other: Array) -> Array:
-    """Unit vectors of what is left of ``v`` at right angles to the unit ``axis``; else ``other``."""
+    """Unit vectors along the part of ``v`` that is at right angles to ``axis``; else ``other``."""
     rest = v - dot(v, axis) * axis
     size = length(rest)
     return np.where(size > 1e-6, rest / np.maximum(size, 1e-6), other)
