@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Generator, Tensor, device
 
 from zsar_bench.contracts import SkeletonEncoder
@@ -90,3 +93,27 @@ def random_train(clips: int, classes: int, channels: int = 5, seed: int = 2) -> 
         labels=torch.arange(clips) % classes,
         subjects=torch.arange(clips) % 2,
     )
+
+
+def tiny_clip(folder: Path, seed: int = 0, **changes: Any) -> dict[str, str]:
+    """A CLIP of three blocks with random weights: ``model`` and ``weights`` for ``open-clip``.
+
+    Args:
+        folder: where the two files are written, ``clip.json`` and ``clip.safetensors``.
+        seed: of the weights.
+        changes: to the configuration; those of ``text_cfg`` are added to its own.
+    """
+    from zsar_encoders._open_clip_weights import build
+
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 3}
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    config = {"embed_dim": 24, "vision_cfg": vision} | changes
+    config["text_cfg"] = text | changes.get("text_cfg", {})
+    g = torch.Generator().manual_seed(seed)
+    shapes = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
+    state = {n: 0.3 * torch.randn(shape, generator=g) for n, shape in shapes.items()}
+    state |= {n: 1 + t for n, t in state.items() if "ln_" in n and n.endswith("weight")}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "clip.json").write_text(json.dumps(config))
+    save_file(state, folder / "clip.safetensors")
+    return {"model": str(folder / "clip.json"), "weights": str(folder / "clip.safetensors")}

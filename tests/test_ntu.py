@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +81,9 @@ def film(length: int, *bodies: tuple[int, int, np.ndarray]) -> list[list[tuple[i
 @pytest.mark.parametrize("folder", ["", "nturgb+d_skeletons/", "some/where/"])
 def test_identify_a_clip(folder: str) -> None:
     found = READER.identify(f"{folder}S001C002P003R002A013.skeleton")
-    assert found == ClipName("S001C002P003R002A013", "A13", "3")
+    assert found == ClipName("S001C002P003R002A013", "A13", "3", camera="2", setup="1")
     last = READER.identify(f"{folder}S032C003P106R002A120.skeleton")
-    assert last == ClipName("S032C003P106R002A120", "A120", "106")
+    assert last == ClipName("S032C003P106R002A120", "A120", "106", camera="3", setup="32")
 
 
 @pytest.mark.parametrize(
@@ -565,6 +566,66 @@ def test_coverage_says_which_setups_are_there() -> None:
     assert found[3][0] == found[3][1]
     assert found[1][0] == 0
     assert sum(whole for _, whole in found.values()) == 56578
+
+
+def test_what_a_download_lacks_in_words() -> None:
+    whole = list(ntu_lists.samples())
+    assert READER.coverage([s.name for s in whole]) == []
+    first = [s for s in whole if s.setup <= 17]
+    assert Reader60().coverage([s.name for s in first]) == []
+    assert READER.coverage([s.name for s in first]) == [
+        "Setups that are missing: 18 to 32.",
+        "Setups that are whole: 1 to 17.",
+        "That is all of NTU RGB+D: its protocols need `data import ntu-60`.",
+    ]
+    odd = [s for s in first if s.setup in (2, 3, 5) and (s.setup != 3 or s.action > 1)]
+    here, all_ = ntu_lists.coverage(odd, 17)[3]
+    assert here < all_
+    assert Reader60().coverage([s.name for s in odd]) == [
+        "Setups that are missing: 1, 4, 6 to 17.",
+        f"Setups that are incomplete: 3 ({here} of {all_}).",
+        "Setups that are whole: 2, 5.",
+    ]
+
+
+def test_files_of_the_other_edition() -> None:
+    reader = Reader60()
+    assert "NTU RGB+D 120" in reader.aside("in/S018C002P008R002A061.skeleton")
+    for name in ("S017C002P003R002A060.skeleton", "S018C002P008R002A061.txt", "notes.txt"):
+        assert reader.aside(name) == ""
+    assert READER.aside("S018C002P008R002A061.skeleton") == ""  # one of its own
+
+
+def test_a_part_of_a_mixed_download(cli: Any, tmp_path: Path) -> None:
+    """Two archives, as the authors offer them, each with some of its files."""
+    names = ["S001C001P001R001A001", "S001C002P001R001A001", "S001C002P005R002A008"]
+    more = ["S018C001P008R001A061", "S020C003P044R002A119"]
+    for number, part in enumerate((names, more)):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            for name in part:
+                frames = film(14, (7, 0, person(14)))
+                archive.writestr(f"nturgb+d_skeletons/{name}.skeleton", skeleton(frames))
+    home, sources = tmp_path / "home", (tmp_path / "0.zip", tmp_path / "1.zip")
+    said = cli("data", "import", "ntu-60", *sources, home=home).stdout
+    assert "ntu-60, 2 clips, 1 classes, 1 performers, 28 frames" in said
+    assert "The complete data set has 56578 clips." in said
+    assert "Setups that are missing: 2 to 17." in said
+    assert "Setups that are incomplete: 1 (2 of " in said
+    assert "Protocols that lack clips of some class: " in said
+    assert "left out: 1 file: the authors of NTU RGB+D list" in said
+    assert "not read: 2 files: clips that only NTU RGB+D 120 has" in said
+    facts = json.loads(cli("data", "import", "ntu-120", *sources, "--json", home=home).stdout)
+    assert facts["clips"] == 4
+    assert facts["aside"] == {}
+    about = json.loads((home / "data" / "ntu-120" / "dataset.json").read_text())
+    assert about["clips"]["shard"] == [
+        "A1_1_s1_c1.npy",
+        "A1_1_s1_c2.npy",
+        "A61_8_s18_c1.npy",
+        "A119_44_s20_c3.npy",
+    ]
+    none = cli("data", "import", "ntu-60", sources[1], "--force", home=home, check=2).stderr
+    assert "holds no clip of NTU RGB+D (2 files: clips that only NTU RGB+D 120 has" in none
 
 
 @pytest.mark.skipif(not LISTS.is_file(), reason="the field's sample lists are not here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ import pytest
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import ActionClass, Dataset
 from zsar_bench.errors import UserError
-from zsar_bench.protocol import Protocol, find_protocol, load_protocol
+from zsar_bench.protocol import (
+    Protocol,
+    find_protocol,
+    load_protocol,
+    on_stand_in,
+    random_split,
+    with_dials,
+)
 
 CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
 FIELDS: dict[str, Any] = {
@@ -156,7 +164,11 @@ SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
     "performers in lists": (FIELDS["samples"] | {"groups": [[["1"]], ["2"]]}, "samples.groups"),
     "groups of text": (FIELDS["samples"] | {"groups": ["13", "24"]}, "samples.groups"),
     "groups of numbers": (FIELDS["samples"] | {"groups": [1, 2]}, "samples.groups"),
-    "no count": ({"rule": "performer-cross-fit", "groups": [["1"], ["2"]]}, "samples.test_clips"),
+    "train in a cross-fit": (FIELDS["samples"] | {"train": ["1"]}, "samples.train"),
+    "groups in a division": (FIELDS["samples"] | {"rule": "xsub"}, "samples.groups"),
+    "a division of nobody": ({"rule": "xsub", "train": [], "test_clips": 8}, "samples.train"),
+    "a division by number": ({"rule": "xview", "train": [2], "test_clips": 8}, "training camera"),
+    "a setup twice": ({"rule": "xset", "train": ["2", "2"]}, "training setup"),
     "count of nothing": (FIELDS["samples"] | {"test_clips": 0}, "samples.test_clips"),
     "count as text": (FIELDS["samples"] | {"test_clips": "8"}, "samples.test_clips"),
     "a misspelt entry": (FIELDS["samples"] | {"test_clip": 8}, "test_clip"),
@@ -265,6 +277,8 @@ def dataset(rows: list[tuple[str, str, int]]) -> Dataset:
         "id": [f"{c}_s{s}_t{t}" for c, s, t in rows],
         "class": [c for c, _, _ in rows],
         "subject": [s for _, s, _ in rows],
+        "camera": [str(t) for _, _, t in rows],
+        "setup": [str((int(s) + t) % 3) for _, s, t in rows],
         "shard": [f"{c}_{s}.npy" for c, s, _ in rows],
         "start": [10 * (t - 1) for _, _, t in rows],
         "frames": [10] * len(rows),
@@ -314,3 +328,104 @@ def test_without_test_clips_there_is_no_round(tmp_path: Path) -> None:
     rows = [r for r in CLIPS if not (r[0] in ("a2", "a5") and r[1] in "24")]
     with pytest.raises(UserError, match="half-2: the imported data has no test clips"):
         load(write(tmp_path)).rounds(dataset(rows))
+
+
+# --- Divisions, random splits, stand-ins and dials ---------------------------------------------
+
+DIVISIONS = {
+    "xsub": (["1", "4"], lambda c, s, t: s in "14"),
+    "xview": (["2"], lambda c, s, t: t == 2),
+    "xset": (["0"], lambda c, s, t: (int(s) + t) % 3 == 0),
+}
+
+
+def divided(tmp_path: Path, rule: str = "xsub", **more: Any) -> Protocol:
+    return load(write(tmp_path, samples={"rule": rule, "train": DIVISIONS[rule][0]} | more))
+
+
+@pytest.mark.parametrize("rule", DIVISIONS)
+def test_a_division_is_one_round(rule: str, tmp_path: Path) -> None:
+    trains = DIVISIONS[rule][1]
+    one = divided(tmp_path, rule, test_clips=12)
+    (only,) = one.rounds(dataset(CLIPS))
+    assert (only.name, one.rule, one.groups, one.test_clips) == (rule, rule, (), 12)
+    seen = {"a1", "a3", "a4", "a6"}
+    assert only.train == [i for i, c in enumerate(CLIPS) if c[0] in seen and trains(*c)]
+    assert only.test_seen == [i for i, c in enumerate(CLIPS) if c[0] in seen and not trains(*c)]
+    unseen = [i for i, c in enumerate(CLIPS) if c[0] not in seen and not trains(*c)]
+    assert only.test_unseen == unseen
+    assert only.encoder_train == only.train
+
+
+def test_what_divides_is_in_the_digest(tmp_path: Path) -> None:
+    digests = {divided(tmp_path, rule).digest for rule in DIVISIONS}
+    digests |= {divided(tmp_path, train=["1"]).digest, load(write(tmp_path)).digest}
+    assert len(digests) == 5
+    assert divided(tmp_path).test_clips == 0, "nobody has counted: no number is expected"
+
+
+def test_a_random_split_keeps_data_and_rule(known: Catalogue) -> None:
+    base = find_protocol("made", known)
+    one = find_protocol("made/random:3@7", known)
+    assert (one.id, one.family_of) == ("made-4-2/random:3@7", "made-4-2")
+    assert (len(one.seen), len(one.unseen)) == (3, 3)
+    assert sorted(one.seen + one.unseen) == [c.id for c in CLASSES]
+    assert (one.dataset, one.rule, one.groups) == (base.dataset, base.rule, base.groups)
+    assert one.test_clips == 0
+    assert one == find_protocol("made-4-2/random:3@7", known), "a draw is the same everywhere"
+    draws = {find_protocol(f"made/random:3@{seed}", known).unseen for seed in range(40)}
+    assert len(draws) > 10  # of 20
+    counts = [sum(c.id in d for d in draws) for c in CLASSES]
+    assert min(counts) > 0
+
+
+@pytest.mark.parametrize("words", ["6@0", "0@1", "3", "3@", "@3", "3@-1", "x@1", "3@1x", ""])
+def test_a_random_split_that_cannot_be(words: str, known: Catalogue) -> None:
+    with pytest.raises(UserError) as caught:
+        find_protocol(f"made/random:{words}", known)
+    assert "fewer than 6 unseen" in caught.value.what
+    assert "made-4-2/random:2@0" in caught.value.hint
+
+
+def test_on_a_stand_in_it_is_another_protocol(known: Catalogue) -> None:
+    base = find_protocol("made", known)
+    one = on_stand_in(base, "made-up")
+    assert (one.id, one.dataset, one.stand_in_for) == ("stand-in/made-4-2", "made-up", "made")
+    assert (one.synthetic, base.synthetic) == (True, False)
+    assert one.digest != base.digest
+    assert one.folder == "stand-in+made-4-2"
+    split = random_split(one, "random:2@1")
+    other = on_stand_in(random_split(base, "random:2@1"), "made-up")
+    assert replace(other, title=split.title) == split, "the order does not matter"
+    assert split.folder == "stand-in+made-4-2+random:2@1"
+
+
+def test_fewer_seen_classes_nest(known: Catalogue) -> None:
+    base = find_protocol("made", known)
+    three, two = with_dials(base, {"seen": 3.0}), with_dials(base, {"seen": 2.0})
+    assert set(two.seen) < set(three.seen) < set(base.seen)
+    assert three.unseen == base.unseen
+    assert three.id == "made-4-2[seen=3]"
+    assert with_dials(base, {}) is base
+    assert len({base.digest, three.digest, two.digest}) == 3
+    for wrong in (1.0, 5.0, 2.5):
+        with pytest.raises(UserError, match="whole number from 2 to 4"):
+            with_dials(base, {"seen": wrong})
+
+
+def test_a_poorer_encoder_learns_from_fewer_performers(tmp_path: Path) -> None:
+    data = dataset(CLIPS)
+    base = divided(tmp_path, train=["1", "2", "3", "4"])
+    whole = base.rounds(data)[0]
+    before: set[str] = set()
+    for share, performers in ((0.1, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
+        one = with_dials(base, {"encoder": share}).rounds(data)[0]
+        assert one.train == whole.train, "the method's clips stay"
+        learned = {data.clips["subject"][i] for i in one.encoder_train}
+        assert len(learned) == performers
+        assert before < learned
+        assert one.encoder_train == [i for i in one.train if data.clips["subject"][i] in learned]
+        before = learned
+    for wrong in (0.0, 1.5):
+        with pytest.raises(UserError, match="above 0 and at most 1"):
+            with_dials(base, {"encoder": wrong})

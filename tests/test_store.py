@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -27,8 +29,8 @@ from zsar_bench import archives
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.cli import main
 from zsar_bench.datasets import COLUMNS, Dataset, open_dataset, prepared, remove
-from zsar_bench.errors import DataError, UserError
-from zsar_bench.importer import import_clips
+from zsar_bench.errors import UserError
+from zsar_bench.import_job import ShardMaker, from_files, list_files
 from zsar_bench.paths import fresh_folder
 from zsar_bench.protocol import find_protocol
 
@@ -155,14 +157,18 @@ def test_an_import_holds_what_was_written(
     said = import_utd(command, make(as_files(clips), tmp_path / f"raw.{kind}"), "--json")
     assert said.code == 0, said.err
     facts = json.loads(said.out)
+    assert facts.pop("seconds") > 0
     assert facts == {
         "dataset": "utd-mhad",
         "clips": 12,
         "expected_clips": 861,
         "classes": 3,
         "performers": 3,
-        "frames": sum(c.shape[2] for c in clips.values()),
+        "frames": (frames := sum(c.shape[2] for c in clips.values())),
+        "megabytes": round((frames * 20 * 3 * 4 + 9 * 128) / 1e6, 1),  # a header a shard
         "skipped": [],
+        "aside": {"no clip": {"count": 1, "first": ["Skeleton/Skeleton_joint_order.txt"]}},
+        "coverage": [],
     }
     # One shard a class and performer, nothing else, and no scrap of the worker's.
     shards = {f"a{a}_{s}.npy" for a in (1, 2, 10) for s in (1, 2, 8)}
@@ -191,8 +197,6 @@ def test_an_import_holds_what_was_written(
         raw = clips[name]
         assert clip.shape == (raw.shape[2], 1, 20, 3) == (frames, 1, 20, 3)
         assert clip.dtype == np.float32
-        assert isinstance(clip, np.memmap)
-        assert not clip.flags.writeable
         np.testing.assert_array_equal(clip[:, 0], raw.transpose(2, 0, 1).astype(np.float32))
         assert name.startswith(f"{action}_s{subject}_t")
         assert shard == f"{action}_{subject}.npy"
@@ -254,6 +258,35 @@ def test_a_refused_replacement_leaves_the_old_data(command: Command, tmp_path: P
     assert import_utd(command, bad, "--force").code == 2
     assert open_dataset("utd-mhad").digest == digest
     assert contents(tmp_path / "home" / "data") == before
+
+
+def test_a_set_may_have_more_shards_than_a_process_may_hold_files(
+    stored: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NTU RGB+D 120 has 57,000 shards; a process may often hold 1,024 files."""
+    import resource
+
+    from zsar_bench.jobs import _read_clips
+
+    index = list(range(len(stored)))[::-1]
+    expected = [np.array(clip) for clip in stored.read_clips(index)]
+    bundle = [
+        {"file": str(stored.shard_path(shard)), "lengths": [facts["frames"]]}
+        for shard, facts in stored.about["shards"].items()
+    ]
+    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 30
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 4, before[1]))  # and 9 shards
+    try:
+        clips = stored.read_clips(index)
+        contents = stored.contents(index)
+        whole = _read_clips(bundle, stored.layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for clip, values in zip(clips, expected, strict=True):
+        np.testing.assert_array_equal(clip, values)
+    assert contents == [hashlib.sha256(clip.tobytes()).digest() for clip in expected]
+    assert int(whole.lengths.sum()) == sum(len(clip) for clip in expected)
 
 
 # --- list, verify, rm --------------------------------------------------------------------------
@@ -380,7 +413,10 @@ def test_a_bad_file_is_refused_with_name_and_reason(
     assert "--skip-bad" in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
-    assert [p for p in contents(home) if p not in before] == ["data"]  # and it is empty
+    assert prepared() == []
+    # What was read is kept for the next try, under no name that anybody takes for a data set.
+    new = [p for p in contents(home) if p not in before and p != "data"]
+    assert all(p.startswith("data/.utd-mhad.import") for p in new)
 
 
 def test_many_bad_files_are_counted_and_a_few_named(command: Command, tmp_path: Path) -> None:
@@ -401,8 +437,8 @@ def test_skip_bad_leaves_out_and_lists(command: Command, home: Path, tmp_path: P
     assert said.code == 0, said.err
     assert "10 clips" in said.out
     assert "The complete data set has 861 clips." in said.out
-    for name in ("a2_s2_t1", "a1_s1_t1"):
-        assert f"left out: Skeleton/{name}_skeleton.mat: the file is empty" in said.out
+    names = [f"Skeleton/{name}_skeleton.mat" for name in ("a1_s1_t1", "a2_s2_t1")]
+    assert f"left out: 2 files: the file is empty ({', '.join(names)})" in said.out
     data = open_dataset("utd-mhad")
     assert len(data) == 10
     assert [row["reason"] for row in data.about["skipped"]] == ["the file is empty"] * 2
@@ -512,7 +548,7 @@ def test_a_corrupt_entry_is_named(command: Command, home: Path, tmp_path: Path) 
     said = import_utd(command, path)
     assert said.code == 2
     assert f"{name}: the archive is damaged here" in said.err
-    assert contents(home / "data") == []
+    assert prepared() == []
 
 
 def test_names_that_climb_out_write_nothing_outside(
@@ -547,9 +583,26 @@ def spec(home: Path) -> dict[str, Any]:
     return load().find("datasets", "utd-mhad").spec
 
 
-def import_here(spec: dict[str, Any], source: Path, folder: Path, reader: Any = None) -> Any:
+@dataclass
+class Made:
+    """What a worker says of a source: clips (id, frames), files left out, and bad ones."""
+
+    clips: dict[str, int]
+    skipped: list[dict[str, str]]
+    bad: list[dict[str, str]]
+
+
+def import_here(spec: dict[str, Any], source: Path, folder: Path, reader: Any = None) -> Made:
+    """A worker's part of an import, in this process and with a reader of the test's."""
     folder.mkdir()
-    return import_clips(reader or Reader(), spec, source, folder, False, lambda done, total: None)
+    listing = list_files(reader or Reader(), spec, [source])
+    take = from_files(reader or Reader(), [source])
+    rows = ShardMaker(take, spec, folder, lambda clips: None).make(listing["clips"])
+    return Made(
+        {name: frames for row in rows for name, frames in row["clips"]},
+        listing["skipped"] + [s for row in rows for s in row["skipped"]],
+        [b for row in rows for b in row["bad"]],
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -561,11 +614,11 @@ def test_a_file_over_the_size_limit_is_refused(
     monkeypatch.setattr(archives, "LARGEST_FILE", len(files[largest]) - 1)
     make = as_folder if kind == "folder" else as_zip
     source = make(files, tmp_path / "raw")
-    with pytest.raises(DataError, match=f"{largest}: larger than") as caught:
-        import_here(spec, source, tmp_path / "out")
-    assert "1 of 12 files" in caught.value.what
+    made = import_here(spec, source, tmp_path / "out")
+    assert made.bad == [{"file": largest, "reason": "larger than 0 MiB"}]
+    assert len(made.clips) == 11
     monkeypatch.setattr(archives, "LARGEST_FILE", len(files[largest]))
-    assert len(import_here(spec, source, tmp_path / "fine")["clips"]["id"]) == 12
+    assert len(import_here(spec, source, tmp_path / "fine").clips) == 12
 
 
 def test_an_entry_that_lies_about_its_size_is_not_unpacked(
@@ -577,8 +630,8 @@ def test_an_entry_that_lies_about_its_size_is_not_unpacked(
     data[at + 24 : at + 28] = struct.pack("<I", 100)  # the directory's uncompressed size
     bomb.write_bytes(data)
     monkeypatch.setattr(archives, "LARGEST_FILE", 4096)
-    with pytest.raises(DataError, match="the archive is damaged here"):
-        import_here(spec, bomb, tmp_path / "out")
+    (bad,) = import_here(spec, bomb, tmp_path / "out").bad
+    assert "the archive is damaged here" in bad["reason"]
 
 
 class KnowsBetter(Reader):
@@ -598,13 +651,13 @@ def test_what_a_reader_leaves_out_and_what_is_too_short_is_listed(
     source = as_folder(as_files(clips), tmp_path / "raw")
     least = 8  # the clips have 4, 5, 6, ... frames, and the one left out 4
     spec = spec | {"min_frames": least}
-    about = import_here(spec, source, tmp_path / "out", KnowsBetter())
-    reasons = [row["reason"] for row in about["skipped"]]
+    made = import_here(spec, source, tmp_path / "out", KnowsBetter())
+    reasons = [row["reason"] for row in made.skipped]
     assert reasons[0] == "withdrawn by its authors"
-    assert sorted(reasons[1:]) == [f"{n} frame(s): too short" for n in (5, 6, 7)]
-    assert min(about["clips"]["frames"]) == least
-    assert len(about["clips"]["id"]) + len(reasons) == len(clips)
-    assert "a1_s1_t1" not in about["clips"]["id"]
+    assert reasons[1:] == ["too short: fewer than 8 frames"] * 3  # 5, 6 and 7
+    assert min(made.clips.values()) == least
+    assert len(made.clips) + len(reasons) == len(clips)
+    assert "a1_s1_t1" not in made.clips
 
 
 class BrokenReader(Reader):
@@ -632,8 +685,10 @@ def test_a_reader_is_held_to_its_contract(
     answer: Any, reason: str, spec: dict[str, Any], tmp_path: Path
 ) -> None:
     source = as_folder({"a1_s1_t1_skeleton.mat": GOOD}, tmp_path / "raw")
-    with pytest.raises(DataError, match=reason):
-        import_here(spec, source, tmp_path / "out", BrokenReader(answer))
+    made = import_here(spec, source, tmp_path / "out", BrokenReader(answer))
+    assert re.search(reason, made.bad[0]["reason"])
+    assert not made.clips
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # --- Killed ------------------------------------------------------------------------------------
@@ -696,7 +751,7 @@ def test_killed_in_mid_import_nothing_has_the_final_name(home: Path, tmp_path: P
         text=True,
     )
     data = home / "data"
-    wait_for(lambda: process.poll() is not None or any(data.glob(".slow*/shards/*.npy")))
+    wait_for(lambda: process.poll() is not None or any(data.glob(".slow*/*/shards/*.npy")))
     os.killpg(process.pid, signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == -signal.SIGKILL, said

@@ -6,39 +6,61 @@ read only up to a fixed size, so it cannot expand without bound.
 
 from __future__ import annotations
 
+import os
+import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from zsar_bench.errors import DataError, UserError
 
 LARGEST_FILE = 256 * 2**20  #: bytes; no raw clip of any known data set comes near
+ENCRYPTED = 1  #: flag of an entry
 
 
 class RawFiles:
     """The files below a folder, or inside a zip archive.
 
-    Attributes:
-        names: relative, ``/``-separated, sorted.
+    Args:
+        source: folder or zip archive.
 
     Raises:
-        UserError: if the path does not exist or is neither.
+        UserError: if the path does not exist, is neither, or cannot be read.
     """
 
     def __init__(self, source: Path) -> None:
-        source = source.expanduser()
-        if source.is_dir():
-            self.names = sorted(
-                p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()
-            )
-            self._read: Callable[[str], bytes] = lambda name: _read_file(source / name)
-        elif source.is_file():
-            archive = _open_zip(source)
-            self.names = sorted(n for n in archive.namelist() if not n.endswith("/"))
-            self._read = lambda name: _read_entry(archive, name)
-        else:
+        self.source = source.expanduser()
+        self._archive: zipfile.ZipFile | None = None
+        if self.source.is_dir():
+            return
+        if not self.source.exists():
             raise UserError(f"There is no file or folder {source}.")
+        self._archive = _open_zip(self.source)
+
+    @cached_property
+    def files(self) -> list[tuple[str, int, int]]:
+        """``(name, size, stamp)`` of every file, by name.
+
+        Names are relative and ``/``-separated; one that an archive holds twice is there twice.
+        The stamp changes when the content does: its time in a folder, its checksum in an archive.
+        """
+        if self._archive is None:
+            return sorted(_walk(self.source))
+        entries = self._archive.infolist()
+        return sorted((e.filename, e.file_size, e.CRC) for e in entries if not e.is_dir())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of ``files``."""
+        return [name for name, _, _ in self.files]
+
+    def encrypted(self, name: str) -> bool:
+        """Whether a password is needed to read this file."""
+        if self._archive is None:
+            return False
+        return bool(self._archive.getinfo(name).flag_bits & ENCRYPTED)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -46,7 +68,25 @@ class RawFiles:
         Raises:
             DataError: if it cannot be read whole.
         """
-        return self._read(name)
+        if self._archive is None:
+            return _read_file(self.source / name)
+        return _read_entry(self._archive, name)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.") from None
+
+    for where, _, names in os.walk(folder, onerror=refuse):
+        inside = Path(where).relative_to(folder)
+        for name in names:
+            try:
+                about = (Path(where) / name).stat()
+            except OSError:  # a link to nowhere: a clip that cannot be read, if it is one
+                yield (inside / name).as_posix(), 0, 0
+                continue
+            if stat.S_ISREG(about.st_mode):
+                yield (inside / name).as_posix(), about.st_size, about.st_mtime_ns
 
 
 def _read_file(path: Path) -> bytes:
@@ -63,21 +103,44 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f"{path} is not a readable zip archive: {error}.",
+            f"{path} is not a readable zip archive: {_why_no_zip(path, error)}.",
             "Download it again, or unpack it and give the folder.",
         ) from None
 
 
-def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+def _why_no_zip(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile):
+        return error.strerror or str(error)
     try:
-        if archive.getinfo(name).file_size > LARGEST_FILE:
-            raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return str(error)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"PK\x03\x04") and "not a zip" in str(error):
+        return "its end is missing, so it was not downloaded whole"
+    kinds = {b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a rar archive", b"\x1f\x8b": "a gzip file"}
+    for magic, kind in kinds.items():
+        if start.startswith(magic):
+            return f"it is {kind}"
+    return str(error)
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    about = archive.getinfo(name)
+    if about.flag_bits & ENCRYPTED:
+        raise DataError("it is encrypted; unpack the archive with its password")
+    if about.file_size > LARGEST_FILE:
+        raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
+    try:
         with archive.open(name) as entry:
             data = entry.read(LARGEST_FILE + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"the archive is damaged here ({error})") from None
+    # NotImplementedError is a RuntimeError, so it comes first.
     except NotImplementedError as error:
         raise DataError(f"the archive uses an unsupported compression ({error})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"the archive is damaged here ({error})") from None
     if len(data) > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     return data

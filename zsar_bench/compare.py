@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsar_bench import statistics
+from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
+from zsar_bench.protocol import STAND_IN
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
 
@@ -26,9 +28,25 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def find_records(results: Path, protocol: str = "*") -> list[Path]:
-    """Folders of finished runs below a results folder."""
-    return sorted(p.parent for p in (results / "runs").glob(f"{protocol}/*/[!.]*/run.json"))
+def find_records(results: Path, protocol: str = "") -> list[Path]:
+    """Folders of finished runs below a results folder.
+
+    Args:
+        results: holds ``runs``.
+        protocol: a protocol's folder name: its runs, those of its stand-in, and of the random
+            splits and dials of both; empty: all.
+    """
+    found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
+    names = (protocol, STAND_IN.replace("/", "+") + protocol)
+    return [
+        folder
+        for folder in found
+        if not protocol
+        or any(
+            (name := folder.parent.parent.name) == n or name.startswith((f"{n}[", f"{n}+random:"))
+            for n in names
+        )
+    ]
 
 
 def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -50,26 +68,39 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         published: rows of published results; shown beside the sections of their protocol.
 
     Returns:
-        ``{"sections": [...]}``; see ``_section`` and ``_row`` for the fields.
+        ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
+        "published": [...]}``; see ``_section`` and ``_row`` for the fields, ``compare_splits``
+        for those of several random class splits, which are no sections of their own,
+        ``compare_controls`` for those of runs under a text control, and ``curves``.
     """
+    from zsar_bench.compare_controls import control_sections
+    from zsar_bench.compare_splits import in_splits, split_sections
+
+    plain = [r for r in records if not r.texts.control]
+    splits = split_sections(plain)
     groups: dict[str, list[Record]] = {}
-    for record in records:
+    for record in (r for r in plain if not in_splits(r, splits)):
         groups.setdefault(_section_key(record), []).append(record)
     sections = [_section(group) for _, group in sorted(groups.items())]
     ids = {s["protocol"] for s in sections}
     return {
         "sections": sections,
+        "splits": splits,
+        "curves": curves(sections),
+        "controls": control_sections([r for r in records if r.texts.control], plain),
         "published": [row for row in published if row["protocol"] in ids],
     }
 
 
 def _section_key(r: Record) -> str:
     p = r.protocol
+    oracle = "oracle" if r.texts.oracle else ""
     features = r.encoder.released.hash if r.encoder.released else ""
-    return "|".join((p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, features))
+    where = (p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle, features)
+    return "|".join(where)
 
 
-def _row_key(r: Record) -> str:
+def row_key(r: Record) -> str:
     """All that must agree for two runs to differ by their seeds only."""
     e = r.environment
     return digest(
@@ -87,14 +118,19 @@ def _section(records: list[Record]) -> Json:
     first = records[0]
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(_row_key(record), []).append(record)
+        groups.setdefault(row_key(record), []).append(record)
     rows = sorted((_row(g) for g in groups.values()), key=lambda r: (-r["micro"], r["method"]))
-    _name_variants(rows)
+    name_variants(rows)
     detectable = _rank(rows)
     m = first.metrics
     return {
         "protocol": first.protocol.id,
         "dataset": first.protocol.dataset,
+        "oracle": first.texts.oracle,
+        "synthetic": bool(first.protocol.stand_in_for),
+        "stand_in_for": first.protocol.stand_in_for,
+        "family_of": first.protocol.family_of,
+        "dials": first.protocol.dials,
         "setting": first.method.setting,
         "origin": first.encoder.origin,
         "rule": first.protocol.rule,
@@ -127,7 +163,7 @@ def performer_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return np.array(micro), np.array(macro), counts
 
 
-def _over_seeds(records: list[Record], values: list[Any]) -> Any:
+def over_seeds(records: Sequence[Record], values: Sequence[Any]) -> Any:
     """Mean over encoder seeds of the mean over their method seeds."""
     by_encoder: dict[int, list[Any]] = {}
     for r, value in zip(records, values, strict=True):
@@ -135,21 +171,8 @@ def _over_seeds(records: list[Record], values: list[Any]) -> Any:
     return np.mean([np.mean(group, axis=0) for group in by_encoder.values()], axis=0)
 
 
-def _row(records: list[Record]) -> Json:
-    first = records[0]
-    means = [performer_means(r) for r in records]
-    micro = _over_seeds(records, [m[0] for m in means])
-    macro = _over_seeds(records, [m[1] for m in means])
-    counts = means[0][2]
-    interval = statistics.performer_interval((micro * counts).tolist(), counts)
-    macro_interval = statistics.performer_interval(macro.tolist(), [1] * len(macro))
-    pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
-    spread = statistics.spread(pairs)
-    encoder_seeds = sorted({r.encoder_seed for r in records})
-    by_encoder = [
-        float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
-    ]
-    luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+def row_head(first: Record) -> Json:
+    """What a row is about, from any of its records: all that agrees between them."""
     return {
         "method": first.method.name,
         "profile": first.method.profile,
@@ -165,15 +188,35 @@ def _row(records: list[Record]) -> Json:
         "rule": first.selection,
         "device": first.environment.device,
         "precision": first.environment.precision,
+    }
+
+
+def _row(records: list[Record]) -> Json:
+    first = records[0]
+    means = [performer_means(r) for r in records]
+    micro = over_seeds(records, [m[0] for m in means])
+    macro = over_seeds(records, [m[1] for m in means])
+    counts = means[0][2]
+    interval = statistics.performer_interval((micro * counts).tolist(), counts)
+    macro_interval = statistics.performer_interval(macro.tolist(), [1] * len(macro))
+    pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
+    spread = statistics.spread(pairs)
+    encoder_seeds = sorted({r.encoder_seed for r in records})
+    by_encoder = [
+        float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
+    ]
+    luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+    return {
+        **row_head(first),
         "seeds": len(records),
         "encoder_seeds": encoder_seeds,
         "spread_excludes_encoder": len(encoder_seeds) == 1 and len(records) > 1,
-        "micro": float(_over_seeds(records, [r.metrics.micro for r in records])),
-        "macro": float(_over_seeds(records, [r.metrics.macro for r in records])),
+        "micro": float(over_seeds(records, [r.metrics.micro for r in records])),
+        "macro": float(over_seeds(records, [r.metrics.macro for r in records])),
         "sd_encoder": spread.encoder,
         "sd_method": spread.method,
-        "interval": _interval(interval),
-        "seed_interval": _interval(luck),
+        "interval": interval_json(interval),
+        "seed_interval": interval_json(luck),
         "beats_chance": _beats_chance(macro_interval, first.metrics.chance),
         "performer_means": [float(v) for v in micro],
         "clips": first.metrics.clips,
@@ -195,7 +238,8 @@ def _version(r: Record) -> str:
     return "" if r.texts.version == 1 else f" v{r.texts.version}"
 
 
-def _interval(interval: statistics.Interval | None) -> Json | None:
+def interval_json(interval: statistics.Interval | None) -> Json | None:
+    """An interval's ends and name."""
     if interval is None:
         return None
     return {"low": interval.low, "high": interval.high, "name": interval.name}
@@ -216,7 +260,7 @@ def _seen_accuracy(records: list[Record]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _name_variants(rows: list[Json]) -> None:
+def name_variants(rows: list[Json]) -> None:
     """Where one method has several rows that differ in parameters or code, say in what."""
     by_method: dict[str, list[Json]] = {}
     for row in rows:

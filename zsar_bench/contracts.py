@@ -7,7 +7,7 @@ need in a process that never saw the training data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -127,18 +127,27 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ClipName:
-    """What a raw file's name says: a unique id, the official class id and the performer."""
+    """What a raw file's name says: a unique id, the official class id and the performer.
+
+    ``camera`` and ``setup`` (recording place or session) are empty where there is only one.
+    """
 
     id: str
     class_id: str
     subject: str
+    camera: str = ""
+    setup: str = ""
 
 
 class DatasetReader(Protocol):
     """Reads one raw clip; a pure function of bytes. The harness finds and opens the files.
 
-    A reader may also have ``left_out(name) -> str``: why a file that is named like a clip is
-    none, empty for all others; such files are listed with that reason.
+    A reader may also have
+
+    - ``left_out(name) -> str``: why a file that is named like a clip is none, empty for all
+      others; such files are listed with that reason;
+    - ``aside(name) -> str``: the same for files of a sister data set, which are only counted;
+    - ``coverage(ids) -> list[str]``: lines about what these clips lack to the whole data set.
     """
 
     def identify(self, name: str) -> ClipName | None:
@@ -149,4 +158,19 @@ class DatasetReader(Protocol):
 
         Raises:
             DataError: for anything that is not a whole, finite clip of this data set.
+        """
+
+
+class DatasetGenerator(Protocol):
+    """Makes the clips of a stand-in data set; the same parameters give the same clips."""
+
+    def __init__(self, params: Any) -> None: ...
+
+    def clips(self) -> list[ClipName]:
+        """All its clips, each with an id of its own; quick, because nothing is made yet."""
+
+    def make(self, ids: Sequence[str]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """These clips, each (T, B, V, 3) float32 in metres.
+
+        A clip may not depend on which others are made in the same call, nor on earlier calls.
         """

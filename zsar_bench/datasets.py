@@ -3,8 +3,9 @@
     <home>/data/<name>/dataset.json          what it holds, column by column
     <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
 
-A shard holds the clips of one class by one performer, so that what a worker may open is a
-list of files. Reading the store needs no plugin code; only an import does.
+A shard holds the clips of one class by one performer in one setup by one camera, so that what a
+worker may open is a list of files, however clips are divided. Reading the store needs no plugin
+code; only an import does. A generated data set may have variants, ``<name>+<key=value,...>``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import shutil
 import tomllib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.paths import home, read_json
+from zsar_bench.paths import home, locked, read_json
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMAT = 1  #: of dataset.json
-COLUMNS = ("id", "class", "subject", "shard", "start", "frames")
+FORMAT = 2  #: of dataset.json
+COLUMNS = ("id", "class", "subject", "camera", "setup", "shard", "start", "frames")
+SPLITTING = ("camera", "setup")  #: columns that are empty where a data set has only one
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Dataset:
 
     @property
     def clips(self) -> dict[str, list[Any]]:
-        """Columns over clips: id, class, subject, shard, start, frames."""
+        """Columns over clips, as in ``COLUMNS``."""
         columns: dict[str, list[Any]] = self.about["clips"]
         return columns
 
@@ -97,33 +99,60 @@ class Dataset:
         layout: dict[str, Any] = self.about["layout"]
         return layout
 
+    @property
+    def bodies(self) -> int:
+        """Largest number of bodies in a clip: an axis of every shard."""
+        import numpy as np
+
+        first = self.shard_path(next(iter(self.about["shards"])))
+        return int(np.load(first, mmap_mode="r", allow_pickle=False).shape[1])
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that can change a result: clips, checksums, joints, classes."""
+        """SHA-256 of everything that can change a result: clips, checksums, joints, classes.
+
+        A camera or setup that no clip has is left out.
+        """
         content = {k: self.about[k] for k in ("name", "clips", "shards", "layout", "classes")}
+        content["clips"] = {
+            name: column
+            for name, column in self.clips.items()
+            if name not in SPLITTING or any(column)
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards on disk."""
+        return sum(path.stat().st_size for path in (self.folder / "shards").iterdir())
 
     def shard_path(self, shard: str) -> Path:
         """File of a shard."""
         return self.folder / "shards" / shard
 
     def read_clips(self, index: list[int]) -> list[NDArray[np.float32]]:
-        """Clips by index, each (T, B, V, 3), memory-mapped."""
-        import numpy as np
-
-        shards: dict[str, Any] = {}
-        clips = []
-        for i in index:
-            shard = self.clips["shard"][i]
-            if shard not in shards:
-                shards[shard] = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
-            start = self.clips["start"][i]
-            clips.append(shards[shard][start : start + self.clips["frames"][i]])
-        return clips
+        """Clips by index, each (T, B, V, 3)."""
+        clips = dict(self._stream(index))
+        return [clips[i] for i in index]
 
     def contents(self, index: list[int]) -> list[bytes]:
         """SHA-256 of each clip's values."""
-        return [hashlib.sha256(clip.tobytes()).digest() for clip in self.read_clips(index)]
+        digests = {i: hashlib.sha256(clip.tobytes()).digest() for i, clip in self._stream(index)}
+        return [digests[i] for i in index]
+
+    def _stream(self, index: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Clips with their indices, shard by shard: a map holds a file open, and NTU RGB+D 120
+        has more shards than a process may hold files."""
+        import numpy as np
+
+        shards: dict[str, list[int]] = {}
+        for i in dict.fromkeys(index):
+            shards.setdefault(self.clips["shard"][i], []).append(i)
+        for shard, members in shards.items():
+            frames = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
+            for i in members:
+                start = self.clips["start"][i]
+                yield i, np.array(frames[start : start + self.clips["frames"][i]])
 
     def verify(self) -> Iterator[tuple[str, str]]:
         """Check every shard against its checksum; yields ``(shard, problem)``, '' if sound."""
@@ -146,6 +175,17 @@ def prepared() -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(p.parent.name for p in folder.glob("[!.]*/dataset.json"))
+
+
+def unfinished() -> list[str]:
+    """Names of the data sets whose import was interrupted, or is going on."""
+    found = data_folder().glob(".*.import") if data_folder().is_dir() else ()
+    return sorted(path.name.removeprefix(".").removesuffix(".import") for path in found)
+
+
+def unfinished_folder(name: str) -> Path:
+    """Where an unfinished import keeps what it has done."""
+    return data_folder() / f".{name}.import"
 
 
 def open_dataset(name: str, how_to_get: str = "") -> Dataset:
@@ -173,19 +213,40 @@ def remove(name: str) -> None:
     """Delete a prepared data set. Killed half-way, it is gone all the same."""
     if name not in prepared():
         raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
-    folder = data_folder() / name
-    gone = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}.gone")
+    _delete(data_folder() / name)
+
+
+def forget(name: str) -> None:
+    """Delete what an interrupted import of this data set has left.
+
+    Raises:
+        UserError: if the import is going on.
+    """
+
+    def refuse() -> None:
+        raise UserError(f"'{name}' is being imported right now.", "Stop that first.")
+
+    folder = unfinished_folder(name)
+    with locked(folder, refuse):
+        _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
     folder.rename(gone)
     shutil.rmtree(gone)
 
 
-def shard_name(class_id: str, subject: str) -> str:
-    """File name of the shard of one class and performer."""
-    return f"{_safe(class_id)}_{_safe(subject)}.npy"
+def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -> str:
+    """File name of the shard of one class, performer, setup and camera: ``A1_3_s2_c1.npy``."""
+    parts = [_safe(class_id), _safe(subject)]
+    parts += [f"s{_safe(setup)}"] if setup else []
+    parts += [f"c{_safe(camera)}"] if camera else []
+    return f"{'_'.join(parts)}.npy"
 
 
 def _safe(text: str) -> str:
     """Names from raw files become file names only in this form."""
     if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", text):
-        raise UserError(f"The class or subject name {text!r} has characters it may not have.")
+        raise UserError(f"The name {text!r} of a class, performer, setup or camera is not plain.")
     return text

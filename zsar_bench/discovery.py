@@ -10,6 +10,7 @@ of its own: a broken one becomes a row with its error.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -33,6 +34,7 @@ DUTIES = {
     "text_encoders": ("fingerprint", "encode"),
     "datasets": ("identify", "read"),
 }
+GENERATOR = ("clips", "make")  #: of a data set that stands in for another
 
 
 def _one_line(error: BaseException) -> str:
@@ -70,7 +72,7 @@ def _collect(module: Any) -> tuple[Registry, list[str]]:
 def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
     """Import a spec's target and parameters; returns its catalogue entry."""
     target = resolve(spec.target)
-    duties = DUTIES.get(kind, ())
+    duties = GENERATOR if getattr(spec, "stand_in_for", "") else DUTIES.get(kind, ())
     if getattr(spec, "setting", "") == "transductive":
         duties = (*duties, "adapt")
     missing = [duty for duty in duties if not callable(getattr(target, duty, None))]
@@ -82,7 +84,12 @@ def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
         module = sys.modules[reference.partition(":")[0]]
         closure |= code_closure(module.__name__, Path(str(module.__file__)))
     files |= {str(path): file_digest(path) for path in closure.values()}
+    assets = {str(path): file_digest(Path(path)) for path in entry.get("assets", ())}
+    files |= assets
     entry["digest"] = code_digest(closure)
+    if assets:
+        text = json.dumps([entry["digest"], *assets.values()])
+        entry["digest"] = hashlib.sha256(text.encode()).hexdigest()
     if getattr(spec, "params", ""):
         params = resolve(spec.params)  # type: ignore[union-attr]
         entry["schema"] = params.model_json_schema()

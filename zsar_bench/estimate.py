@@ -1,4 +1,4 @@
-"""How long work will take: what it took here before, or what its plugin declares."""
+"""How long work will take, and what room: from what it took here before, or from sizes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from zsar_bench.controls import SHUFFLED_UNSEEN
+from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import home
 from zsar_bench.plan import Task
 from zsar_bench.runner import RunPlan
@@ -27,7 +29,8 @@ class History:
                 self._encoders.setdefault(key, []).append(float(about.get("seconds", 0)))
         for path in sorted((results / "runs").glob("*/*/[!.]*/run.json"))[-200:]:
             about = _read(path)
-            if about:
+            # Shifts of one fit report no time for it.
+            if about and about["texts"].get("control") != SHUFFLED_UNSEEN:
                 method, seconds = about["method"], about["seconds"]
                 rounds = max(1, len(about["encoder"]["rounds"]))
                 self._rounds.setdefault((method["name"], method["profile"]), []).append(
@@ -73,3 +76,35 @@ def estimate(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float,
         chain[task.id] = told[task.id][0] + max((chain.get(n, 0.0) for n in task.needs), default=0)
     total = sum(seconds for seconds, _ in told.values()) / jobs
     return max(total, *chain.values()), all(measured for _, measured in told.values())
+
+
+WORKER_BYTES = 0.7e9  #: a worker that has imported torch and does nothing
+CLIP_BYTES = 2e3  #: of a clip's pooled features and logits on disk, file overhead included
+TOKEN_BYTES = 1e3  #: of one token's features
+
+
+def room(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, float]:
+    """Bytes of memory that these tasks need at once, and bytes that they add to the disk.
+
+    Memory is that of ``jobs`` workers that each hold the largest training part: its frames as
+    stored and padded to the longest clip. Disk is that of features not in the cache yet.
+    """
+    training, disk = 0.0, 0.0
+    seen = set()
+    by_run = {plan.run_id: plan for plan in plans}
+    for task in tasks:
+        if not task.id.startswith("encoder:"):
+            continue
+        plan = by_run[task.runs[0]]
+        for encoder in plan.encoders:
+            if encoder.key in seen or not isinstance(encoder, EncoderPlan):
+                continue
+            seen.add(encoder.key)
+            about, part = encoder.dataset, encoder.round
+            frames = [about.clips["frames"][i] for i in part.encoder_train]
+            frame = 12 * len(about.layout["joints"]) * about.bodies
+            training = max(training, frame * (sum(frames) + len(frames) * max(frames)))
+            count = len(part.train) + len(part.test_unseen) + len(part.test_seen)
+            tokens = 3 * len(about.layout["joints"]) if "tokens" in plan.wants else 0
+            disk += count * (CLIP_BYTES + tokens * TOKEN_BYTES)
+    return jobs * (WORKER_BYTES + training), disk

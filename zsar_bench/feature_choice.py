@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zsar_bench.catalogue import Catalogue, Entry
-from zsar_bench.datasets import open_dataset
+from zsar_bench.datasets import Dataset
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError
 from zsar_bench.features import EncoderPlan
@@ -28,66 +28,81 @@ class Features(Generic[Source]):
     """Where the features of a command's runs come from.
 
     Attributes:
-        settings: the skeleton encoder and its parameters; none for released features.
         choice: as a command shows it.
         of_seed: encoder seed -> the features of every round.
     """
 
-    settings: tuple[tuple[Entry, Settings], ...]
     choice: Choice
     of_seed: Callable[[int], tuple[Source, ...]]
 
-    @property
-    def entries(self) -> list[Entry]:
-        return [entry for entry, _ in self.settings]
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """The skeleton encoder that a command trains.
+
+    Attributes:
+        entry, settings: the encoder and its parameters.
+        choice: as a command shows it.
+    """
+
+    entry: Entry
+    settings: Settings
+    choice: Choice
 
 
-def choose_features(
-    request: Request,
-    catalogue: Catalogue,
-    protocol: Protocol,
-    methods: Sequence[Entry],
-    profile: str,
-    machine: Machine,
-) -> Features[FeatureSource]:
-    """The released features that were named, or else an encoder trained on prepared data.
+def choose_encoder(request: Request, catalogue: Catalogue, profile: str) -> EncoderChoice | None:
+    """The encoder to be trained; None where released features take its place.
 
     Raises:
-        UserError: for features that do not fit the request, its methods or the protocol.
+        UserError: for an unknown encoder or parameter, or if both are named.
     """
     if request.features is None:
-        return trained(request, catalogue, protocol, profile, machine)
-    if request.skeleton_encoder is not None:
-        raise UserError(
-            "--features and --skeleton-encoder exclude each other: released features come from "
-            "an encoder of their own."
-        )
+        entry, choice = named(catalogue, "skeleton_encoders", request.skeleton_encoder)
+        return EncoderChoice(entry, resolve(entry, profile, request.assignments), choice)
+    for option, given in (
+        ("--skeleton-encoder", request.skeleton_encoder is not None),
+        ("--splits", bool(request.splits)),
+        ("--dial", bool(request.dials)),
+        ("--data stand-in", request.data == "stand-in"),
+    ):
+        if given:
+            raise UserError(
+                f"--features and {option} exclude each other: released features come from an "
+                "encoder of their own, trained on one protocol's real seen clips."
+            )
+    return None
+
+
+def released(request: Request, protocol: Protocol, methods: Sequence[Entry]) -> Features[Any]:
+    """The released features that were named.
+
+    Raises:
+        UserError: for features that do not fit the methods or the protocol.
+    """
+    assert request.features is not None
     for method in methods:
         check_method(method)
-    released = open_released(request.features, protocol)
-    return Features((), released.said, lambda seed: released.sources)
+    found = open_released(request.features, protocol)
+    return Features(found.said, lambda seed: found.sources)
 
 
 def trained(
-    request: Request, catalogue: Catalogue, protocol: Protocol, profile: str, machine: Machine
+    encoder: EncoderChoice, protocol: Protocol, dataset: Dataset, machine: Machine
 ) -> Features[EncoderPlan]:
-    """A skeleton encoder to be trained on the prepared data set, one a round.
+    """The features of an encoder that is trained on a prepared data set, one a round.
 
     Raises:
-        UserError: for an unknown encoder or parameter, or data that is not prepared.
+        UserError: if a round lacks clips that it needs.
     """
-    entry, choice = named(catalogue, "skeleton_encoders", request.skeleton_encoder)
-    settings = resolve(entry, profile, request.assignments)
-    how_to_get = catalogue.find("datasets", protocol.dataset).spec["how_to_get"]
-    dataset = open_dataset(protocol.dataset, how_to_get)
+    rounds = protocol.rounds(dataset)
 
     def of_seed(seed: int) -> tuple[EncoderPlan, ...]:
         return tuple(
-            EncoderPlan(entry, settings, dataset, one, protocol.seen, seed, machine)
-            for one in protocol.rounds(dataset)
+            EncoderPlan(encoder.entry, encoder.settings, dataset, one, protocol.seen, seed, machine)
+            for one in rounds
         )
 
-    return Features(((entry, settings),), choice, of_seed)
+    return Features(encoder.choice, of_seed)
 
 
 def named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, Choice]:

@@ -88,12 +88,18 @@ class EncoderPlan:
             params=self.settings.science,
             data=self.dataset.digest,
             round=r.name,  # the seed of the fit derives from it
-            train=digest([ids[i] for i in r.train]),
-            encoded=digest([ids[i] for i in (*r.test_unseen, *r.test_seen)]),
+            train=digest([ids[i] for i in r.encoder_train]),
+            encoded=digest([ids[i] for i in self._rest()]),
             seen=self.seen,
             seed=self.seed,
             machine=self.machine.identity,
         )
+
+    def _rest(self) -> list[int]:
+        """The clips that are encoded but not learned from."""
+        learned = {*self.round.encoder_train}
+        r = self.round
+        return [*(i for i in r.train if i not in learned), *r.test_unseen, *r.test_seen]
 
     @property
     def folder(self) -> Path:
@@ -206,7 +212,7 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
         "encoder",
         plan.entry,
         plan.settings.values,
-        bundle=[] if trained else clip_bundle(plan.dataset, plan.round.train, plan.seen),
+        bundle=[] if trained else clip_bundle(plan.dataset, plan.round.encoder_train, plan.seen),
         classes=len(plan.seen),
         layout=plan.dataset.layout,
         seed=derive_seed("encoder", plan.seed, plan.round.name),
@@ -312,8 +318,8 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
         "code": plan.entry.digest,
         "round": r.name,
         "seed": plan.seed,
-        "train_clips": len(r.train),
-        "train_subjects": sorted({clips["subject"][i] for i in r.train}),
+        "train_clips": len(r.encoder_train),
+        "train_subjects": sorted({clips["subject"][i] for i in r.encoder_train}),
         "train_classes": list(plan.seen),
         "seen_accuracy": accuracy,
         "seconds": round(seconds, 3),

@@ -3,7 +3,8 @@
 A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and what its kind needs:
 
     check    check                                       -> whether parameters fit together
-    import   spec, source, folder, skip_bad              -> the dataset.json
+    scan     spec, sources, out                          -> writes what the raw files are
+    import   spec, sources, folder                       -> requests: clips to make shards of
     texts    texts, out                                  -> fingerprint; writes features
     print    (nothing more)                              -> the text encoder's fingerprint
     encoder  bundle, classes, layout, seed, state        -> fits if needed, then encodes requests
@@ -85,26 +86,52 @@ def _device(job: Job) -> torch.device:
     return torch.device(job["device"])
 
 
+def _origin(job: Job) -> Any:
+    """The data set's reader, or its generator, which alone has parameters."""
+    return _build(job) if job["spec"]["stand_in_for"] else resolve(job["target"])()
+
+
+def _run_scan(job: Job, line: Line) -> None:
+    from zsar_bench.import_job import list_files, list_generated
+    from zsar_bench.paths import write_json
+
+    origin, spec = _origin(job), job["spec"]
+    if spec["stand_in_for"]:
+        listing = list_generated(origin, spec)
+    else:
+        listing = list_files(origin, spec, [Path(s) for s in job["sources"]])
+    write_json(Path(job["out"]), listing)
+    line.say({"clips": len(listing["clips"])})
+
+
 def _run_import(job: Job, line: Line) -> None:
-    from zsar_bench.importer import import_clips
-
-    last = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.1 or done == total:
-            last = time.monotonic()
-            line.progress({"step": done, "total": total})
-
-    about = import_clips(
-        resolve(job["target"])(),
-        job["spec"],
-        Path(job["source"]),
-        Path(job["folder"]),
-        job["skip_bad"],
-        progress,
+    from zsar_bench.import_job import (
+        Listed,
+        ShardMaker,
+        from_files,
+        from_generator,
+        peak_memory,
     )
-    line.say({"clips": len(about["clips"]["id"]), "skipped": about["skipped"]})
+
+    origin, spec = _origin(job), job["spec"]
+    sources = [Path(s) for s in job["sources"]]
+    take = from_generator(origin) if spec["stand_in_for"] else from_files(origin, sources)
+    last, unsaid = time.monotonic(), 0
+
+    def report(clips: int) -> None:
+        nonlocal last, unsaid
+        unsaid += clips
+        if time.monotonic() - last > 0.1:
+            line.progress({"clips": unsaid})
+            last, unsaid = time.monotonic(), 0
+
+    maker = ShardMaker(take, spec, Path(job["folder"]), report)
+    line.say({"ready": True})
+    for request in line.requests():
+        rows = maker.make(Listed(*clip) for clip in request["clips"])
+        line.progress({"clips": unsaid})
+        unsaid = 0
+        line.say({"shards": rows, "memory": peak_memory()})
 
 
 def _run_print(job: Job, line: Line) -> None:
@@ -141,10 +168,16 @@ def _read_clips(bundle: list[dict[str, Any]], layout: dict[str, Any]) -> Clips:
 
     from zsar_bench.tensors import clips_from_flat, layout_from_json
 
-    shards = [np.load(row["file"], mmap_mode="r", allow_pickle=False) for row in bundle]
     lengths = [n for row in bundle for n in row["lengths"]]
-    flat = torch.from_numpy(np.concatenate(shards))
-    return clips_from_flat(flat, lengths, layout_from_json(layout))
+    flat = np.empty((0,), np.float32)
+    start = 0
+    for row in bundle:  # one file open at a time: there may be tens of thousands
+        shard = np.load(row["file"], mmap_mode="r", allow_pickle=False)
+        if not start:
+            flat = np.empty((sum(lengths), *shard.shape[1:]), np.float32)
+        flat[start : start + len(shard)] = shard
+        start += len(shard)
+    return clips_from_flat(torch.from_numpy(flat), lengths, layout_from_json(layout))
 
 
 def _labels(bundle: list[dict[str, Any]], key: str) -> torch.Tensor:
@@ -346,6 +379,7 @@ def _run_track(job: Job, line: Line) -> None:
 
 RUN: dict[str, Callable[[Job, Line], None]] = {
     "check": _run_check,
+    "scan": _run_scan,
     "import": _run_import,
     "print": _run_print,
     "texts": _run_texts,

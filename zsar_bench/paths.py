@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -118,16 +118,17 @@ def rename_folder(beside: Path, final: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a folder, which is there from then on; other threads and processes wait.
 
     A dead holder holds nothing. A holder may delete the folder: who waited gets a new one.
+    ``on_wait`` is called before a wait; what it raises ends it.
     """
-    with _lock(folder):
+    with _lock(folder, on_wait):
         yield
 
 
-def _lock(folder: Path) -> IO[str]:
+def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
     import fcntl
 
     while True:
@@ -136,7 +137,12 @@ def _lock(folder: Path) -> IO[str]:
             file = (folder / ".lock").open("w")
         except FileNotFoundError:  # deleted since the line before
             continue
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # deleted while we waited

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.controls import plan_controls
+from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
 from zsar_bench.datasets import read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
-from zsar_bench.feature_choice import choose_features, named, trained
+from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
-from zsar_bench.protocol import Protocol, find_protocol
+from zsar_bench.protocol import Protocol
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
@@ -47,6 +49,11 @@ class Request:
     text_fields: tuple[str, ...] | None = None
     profile: str | None = None
     selection: str | None = None
+    data: str = "auto"
+    splits: int = 0
+    dials: tuple[str, ...] = ()
+    text_control: str | None = None
+    draws: int | None = None
     device: str = "auto"
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
@@ -138,8 +145,15 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
     return Machine(device, request.threads, name, files), ("device", device, reason)
 
 
-def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
-    """One plan a method and seed pair, in that order.
+def plan_runs(
+    request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
+) -> list[RunPlan]:
+    """One plan a protocol variant, method, seed pair and draw of a text control, in that order.
+
+    Args:
+        request: what was asked for.
+        catalogue: what there is.
+        on_event: hears how far a stand-in is that has to be made first.
 
     Raises:
         UserError: for anything in the request that cannot be.
@@ -147,35 +161,44 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
-    protocol = find_protocol(request.protocol, catalogue)
-    spec = catalogue.find("datasets", protocol.dataset).spec
+    wanted = "released" if request.features else request.data
+    choice = choose_data(request.protocol, wanted, catalogue)
+    dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
+    controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
-    text_encoder, text_choice = named(catalogue, "text_encoders", request.text_encoder)
     profile, profile_choice = _profile(request, machine, methods)
-    features = choose_features(request, catalogue, protocol, methods, profile, machine)
-    check_owners(request.assignments, [*methods, *features.entries, text_encoder])
+    encoder = choose_encoder(request, catalogue, profile)
+    text_encoder, text_choice = named(catalogue, "text_encoders", request.text_encoder)
+    own = [encoder.entry] if encoder else []
+    check_owners(request.assignments, [*methods, *own, text_encoder])
     text_settings = resolve(text_encoder, profile, request.assignments)
     params = [resolve(m, profile, request.assignments) for m in methods]
-    class_texts, texts_choice = _class_texts(request, spec)
+    class_texts, texts_choice = _class_texts(request, choice.entry.spec)
     if request.assignments:  # profiles as they are were checked by the discovery child
-        pairs = [*zip(methods, params, strict=True), *features.settings]
-        _check_together([*pairs, (text_encoder, text_settings)], machine)
+        pairs = [*zip(methods, params, strict=True), (text_encoder, text_settings)]
+        pairs += [(encoder.entry, encoder.settings)] if encoder else []
+        _check_together(pairs, machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
-    common = [device_choice, profile_choice, features.choice, text_choice, texts_choice]
+    data_choice = ("data", choice.entry.name, choice.reason)
+    metrics = tuple(e for e in catalogue.entries("metrics") if e.plugin != "core")
+    features: Features[Any]
     plans = []
-    for method, settings in zip(methods, params, strict=True):
-        fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
-        fields_choice = (
-            "text fields",
-            ",".join(fields),
-            "named" if request.text_fields else "the method's recipe",
-        )
-        texts = TextPlan(
-            text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
-        )
-        for encoder_seed, method_seed in seed_pairs(request):
-            plans.append(
+    for protocol, generator in variants(choice, request.splits, dials):
+        if encoder is None:
+            features = released(request, protocol, methods)
+        else:
+            dataset = open_data(choice, generator, machine, on_event)
+            features = trained(encoder, protocol, dataset, machine)
+            protocol = _counted(protocol, features)
+        common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
+        for method, settings in zip(methods, params, strict=True):
+            fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
+            recipe = "named" if request.text_fields else "the method's recipe"
+            texts = TextPlan(
+                text_encoder, text_settings, fingerprint, _all_texts(class_texts, fields), machine
+            )
+            plans += [
                 RunPlan(
                     protocol=protocol,
                     method=method,
@@ -189,17 +212,26 @@ def plan_runs(request: Request, catalogue: Catalogue) -> list[RunPlan]:
                     method_seed=method_seed,
                     machine=machine,
                     results=request.results,
-                    choices=(*common, fields_choice),
-                    metric_entries=tuple(
-                        e for e in catalogue.entries("metrics") if e.plugin != "core"
-                    ),
+                    choices=(*common, texts_choice, ("text fields", ",".join(fields), recipe)),
+                    control=control,
+                    metric_entries=metrics,
                 )
-            )
+                for encoder_seed, method_seed in seed_pairs(request)
+                for control in controls
+            ]
     return plans
 
 
+def _counted(protocol: Protocol, features: Features[EncoderPlan]) -> Protocol:
+    """A stand-in is complete by construction: its test clips are those it has."""
+    if not protocol.synthetic:
+        return protocol
+    tested = sum(len(plan.round.test_unseen) for plan in features.of_seed(0))
+    return replace(protocol, test_clips=tested)
+
+
 def plan_encoders(
-    request: Request, catalogue: Catalogue
+    request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> tuple[Protocol, tuple[EncoderPlan, ...], list[tuple[str, str, str]]]:
     """The skeleton encoders of a protocol's rounds for the first seed, without any method.
 
@@ -211,18 +243,21 @@ def plan_encoders(
     Raises:
         UserError: for anything in the request that cannot be.
     """
-    protocol = find_protocol(request.protocol, catalogue)
+    choice = choose_data(request.protocol, request.data, catalogue)
     machine, device_choice = choose_machine(request, catalogue)
     entry, _ = named(catalogue, "skeleton_encoders", request.skeleton_encoder)
     profile, profile_choice = _profile(request, machine, [entry])
     own = tuple(replace(a, owner=a.owner or entry.name) for a in request.assignments)
     check_owners(own, [entry])
-    request = replace(request, assignments=own)
-    features = trained(request, catalogue, protocol, profile, machine)
+    encoder = choose_encoder(replace(request, assignments=own), catalogue, profile)
+    assert encoder is not None
     if own:
-        _check_together([*features.settings], machine)
-    plans = features.of_seed(request.seeds[0])
-    return protocol, plans, [device_choice, profile_choice, features.choice]
+        _check_together([(entry, encoder.settings)], machine)
+    features = trained(encoder, choice.protocol, open_data(choice, {}, machine, on_event), machine)
+    protocol = _counted(choice.protocol, features)
+    data_choice = ("data", choice.entry.name, choice.reason)
+    told = [device_choice, data_choice, profile_choice, features.choice]
+    return protocol, features.of_seed(request.seeds[0]), told
 
 
 def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
@@ -287,6 +322,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
 
     for plan in plans:
         run = plan.run_id
+        draw = "" if plan.control is None else f" draw {plan.control.draw}"
         texts = f"texts:{plan.texts.key}"
         title = f"texts with {plan.texts.entry.name}"
         add(texts, title, (), _call(ensure_texts, plan.texts), run)
@@ -296,9 +332,9 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             need = f"encoder:{encoder.key}{':tokens' if tokens else ''}"
             add(need, encoder.title, (), _call(encoder.ensure, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
-            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}"
+            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
             add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
-        title = f"{plan.method.name} seed {plan.method_seed}"
+        title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
 

@@ -1,23 +1,34 @@
-"""Protocols: which classes are seen and unseen, and which clips train and test. Data, not code."""
+"""Protocols: which classes are seen and unseen, and which clips train and test. Data, not code.
+
+A protocol's name may say more than its file: ``stand-in/NAME`` (on synthetic clips),
+``NAME/random:5@3`` (same data and rule, five unseen classes drawn with seed 3) and
+``NAME[seen=30]`` (a dial turned; see ``variants``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.catalogue import Catalogue
+from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, Dataset, read_classes, read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.registry import NAME
 
 CROSS_FIT = "performer-cross-fit"
+#: Rules that divide clips once, and the column that they divide by: some of its values train,
+#: all others test.
+DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
+STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
 REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
 OPTIONAL = ("confidence", "notes", "aliases")
-SAMPLES = ("rule", "groups", "test_clips")
+SAMPLES = ("rule", "groups", "train", "test_clips")
+_RANDOM = re.compile(r"random:([1-9]\d{0,3})@(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -25,16 +36,23 @@ class Round:
     """One training and the clips it is tested on; a cross-fit has one round a group.
 
     Attributes:
-        name: e.g. ``half-1``.
-        train: clip indices of seen classes by training performers.
-        test_unseen: clip indices of unseen classes by test performers.
-        test_seen: clip indices of seen classes by test performers.
+        name: e.g. ``half-1`` or ``xsub``.
+        train: clip indices of seen classes on the training side.
+        test_unseen: clip indices of unseen classes on the test side.
+        test_seen: clip indices of seen classes on the test side.
+        encoder_train: the part of ``train`` that the encoder learns from; all of it unless the
+            dial ``encoder`` says less.
     """
 
     name: str
     train: list[int]
     test_unseen: list[int]
     test_seen: list[int]
+    encoder_train: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.encoder_train:
+            object.__setattr__(self, "encoder_train", self.train)
 
 
 @dataclass(frozen=True)
@@ -44,10 +62,14 @@ class Protocol:
     Attributes:
         id, title, dataset, family, source, confidence, notes, aliases: as in the file.
         seen, unseen: official class ids, in the data set's order.
-        rule: name of the sample rule.
-        groups: performers of each group of a cross-fit.
-        test_clips: unseen test clips of the complete data set.
+        rule: name of the sample rule: a cross-fit or one of ``DIVISIONS``.
+        groups: performers of each group of a cross-fit, else empty.
+        train: values of the division's column whose clips train, else empty.
+        test_clips: unseen test clips of the complete data set; 0 if it has no fixed number.
         classes: all classes of the data set.
+        stand_in_for: name of the real data set, where ``dataset`` is a synthetic one.
+        family_of: id of the published protocol whose data and rule a random split shares.
+        dials: what was turned, name -> value.
     """
 
     id: str
@@ -64,12 +86,28 @@ class Protocol:
     groups: tuple[tuple[str, ...], ...]
     test_clips: int
     classes: tuple[ActionClass, ...] = field(repr=False)
+    train: tuple[str, ...] = ()
+    stand_in_for: str = ""
+    family_of: str = ""
+    dials: tuple[tuple[str, float], ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 of what decides which clips train and test."""
-        content = [self.dataset, self.seen, self.unseen, self.rule, self.groups]
+        content: list[Any] = [self.dataset, self.seen, self.unseen, self.rule, self.groups]
+        content += [self.train] if self.train else []
+        content += [self.dials] if self.dials else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its clips are made, not recorded."""
+        return bool(self.stand_in_for)
+
+    @property
+    def folder(self) -> str:
+        """Its id as the name of a folder."""
+        return self.id.replace("/", "+")
 
     def rounds(self, dataset: Dataset) -> list[Round]:
         """Clip indices of every round.
@@ -77,25 +115,43 @@ class Protocol:
         Raises:
             UserError: if a round would have no clip of a class it needs.
         """
-        clips = dataset.clips
-        seen, unseen = set(self.seen), set(self.unseen)
-        rounds = []
-        for i, group in enumerate(self.groups):
-            test = set(group)
-            train = {s for g in self.groups for s in g} - test
-            rows = list(enumerate(zip(clips["class"], clips["subject"], strict=True)))
-            one = Round(
-                name=f"half-{i + 1}" if len(self.groups) == 2 else f"group-{i + 1}",
-                train=[n for n, (c, s) in rows if c in seen and s in train],
-                test_unseen=[n for n, (c, s) in rows if c in unseen and s in test],
-                test_seen=[n for n, (c, s) in rows if c in seen and s in test],
-            )
-            self._check_round(one, clips["class"])
-            rounds.append(one)
+        if self.rule == CROSS_FIT:
+            names = ["half-1", "half-2"] if len(self.groups) == 2 else []
+            names = names or [f"group-{n}" for n in range(1, len(self.groups) + 1)]
+            everybody = {s for group in self.groups for s in group}
+            parts = [(everybody - {*g}, {*g}) for g in self.groups]
+            rounds = [
+                self._round(name, dataset, "subject", train, test)
+                for name, (train, test) in zip(names, parts, strict=True)
+            ]
+        else:
+            column = DIVISIONS[self.rule]
+            test = {*dataset.clips[column]} - {*self.train}
+            rounds = [self._round(self.rule, dataset, column, {*self.train}, test)]
+        for one in rounds:
+            self._check_round(one, dataset.clips["class"])
         return rounds
 
+    def _round(
+        self, name: str, dataset: Dataset, column: str, train: set[str], test: set[str]
+    ) -> Round:
+        """The round whose clips train or test by their value in a column."""
+        clips, seen, unseen = dataset.clips, {*self.seen}, {*self.unseen}
+        rows = list(enumerate(zip(clips["class"], clips[column], strict=True)))
+        learn = [n for n, (c, v) in rows if c in seen and v in train]
+        share = dict(self.dials).get("encoder", 1.0)
+        performers = _by_hash({clips["subject"][n] for n in learn}, "encoder")
+        few = {*performers[: max(1, round(share * len(performers)))]}
+        return Round(
+            name=name,
+            train=learn,
+            test_unseen=[n for n, (c, v) in rows if c in unseen and v in test],
+            test_seen=[n for n, (c, v) in rows if c in seen and v in test],
+            encoder_train=[n for n in learn if clips["subject"][n] in few],
+        )
+
     def _check_round(self, one: Round, class_of: list[str]) -> None:
-        missing = set(self.seen) - {class_of[n] for n in one.train}
+        missing = set(self.seen) - {class_of[n] for n in one.encoder_train}
         if missing or not one.test_unseen:
             lack = f"training clips of {', '.join(sorted(missing))}" if missing else "test clips"
             raise UserError(
@@ -128,11 +184,10 @@ def load_protocol(
             raise unknown(f"field in {path.name}:", name, REQUIRED + OPTIONAL)
     _check_names(data, where)
     if classes is None:
-        spec = catalogue.find("datasets", data["dataset"]).spec
-        classes = read_classes(Path(spec["classes"]))
+        classes = read_classes(Path(dataset_entry(data["dataset"], catalogue).spec["classes"]))
     classes = tuple(classes)
     _check_classes(data, [c.id for c in classes], where)
-    rule, groups, test_clips = _samples(data["samples"], where)
+    samples = _samples(data["samples"], where)
     order = {c.id: i for i, c in enumerate(classes)}
     return Protocol(
         id=str(data["id"]),
@@ -145,9 +200,10 @@ def load_protocol(
         aliases=tuple(data.get("aliases", ())),
         seen=tuple(sorted(data["seen"], key=order.__getitem__)),
         unseen=tuple(sorted(data["unseen"], key=order.__getitem__)),
-        rule=rule,
-        groups=groups,
-        test_clips=test_clips,
+        rule=samples["rule"],
+        groups=tuple(tuple(g) for g in samples.get("groups", ())),
+        train=tuple(samples.get("train", ())),
+        test_clips=samples.get("test_clips", 0),
         classes=classes,
     )
 
@@ -181,12 +237,25 @@ def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
         raise UserError(f"{where}: {', '.join(left_out)} is neither seen nor unseen.")
 
 
-def _samples(data: Any, where: str) -> tuple[str, tuple[tuple[str, ...], ...], int]:
-    if not isinstance(data, dict) or data.get("rule") != CROSS_FIT:
-        raise UserError(f"{where}: samples.rule must be '{CROSS_FIT}'.")
+def _samples(data: Any, where: str) -> dict[str, Any]:
+    rules = (CROSS_FIT, *DIVISIONS)
+    if not isinstance(data, dict) or data.get("rule") not in rules:
+        raise UserError(f"{where}: samples.rule must be one of {', '.join(rules)}.")
     for name in data:
         if name not in SAMPLES:
             raise unknown(f"entry in 'samples' of {where}:", name, SAMPLES)
+    test_clips = data.get("test_clips", 1)
+    if type(test_clips) is not int or test_clips < 1:
+        raise UserError(
+            f"{where}: samples.test_clips must be the number of unseen test clips, or be left "
+            "out where nobody has counted them."
+        )
+    needed, other = ("groups", "train") if data["rule"] == CROSS_FIT else ("train", "groups")
+    if other in data:
+        raise UserError(f"{where}: samples.{other} has no meaning for the rule '{data['rule']}'.")
+    if needed == "train":
+        _check_texts(data.get("train"), where, DIVISIONS[data["rule"]])
+        return data
     groups = data.get("groups")
     lists = isinstance(groups, list) and all(isinstance(g, list) and g for g in groups)
     if not isinstance(groups, list) or not lists or len(groups) < 2:
@@ -194,10 +263,29 @@ def _samples(data: Any, where: str) -> tuple[str, tuple[tuple[str, ...], ...], i
     flat = [s for g in groups for s in g]
     if not all(isinstance(s, str) for s in flat) or len(flat) != len(set(flat)):
         raise UserError(f"{where}: samples.groups must name each performer once, as text.")
-    test_clips = data.get("test_clips")
-    if type(test_clips) is not int or test_clips < 1:
-        raise UserError(f"{where}: samples.test_clips must be the number of unseen test clips.")
-    return CROSS_FIT, tuple(tuple(g) for g in groups), test_clips
+    return data
+
+
+def _check_texts(values: Any, where: str, column: str) -> None:
+    good = isinstance(values, list) and values and all(isinstance(v, str) for v in values)
+    if not good or len(values) != len(set(values)):
+        raise UserError(
+            f"{where}: samples.train must name each training {column} once, as a list of texts."
+        )
+
+
+def dataset_entry(name: str, catalogue: Catalogue) -> Entry:
+    """The data set of this name; where only its stand-in is registered, that one."""
+    if name not in catalogue.names("datasets"):
+        for entry in stand_ins(name, catalogue):
+            return entry
+    return catalogue.find("datasets", name)
+
+
+def stand_ins(dataset: str, catalogue: Catalogue) -> list[Entry]:
+    """The synthetic data sets that stand in for this one."""
+    entries = catalogue.entries("datasets")
+    return [e for e in entries if e.spec.get("stand_in_for", "") == dataset]
 
 
 def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
@@ -220,9 +308,15 @@ def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
 def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     """The protocol of this id or alias, or in this TOML file.
 
+    ``NAME/random:5@3`` is NAME with five unseen classes drawn with seed 3. A leading
+    ``stand-in/`` is the caller's business.
+
     Raises:
         UserError: for an unknown name (suggests the nearest) or a faulty file.
     """
+    base, _, words = name.rpartition("/random:")
+    if base:
+        return random_split(find_protocol(base, catalogue), f"random:{words}")
     if name.endswith(".toml") and Path(name).is_file():
         return load_protocol(Path(name), None, catalogue)
     files = protocol_files(catalogue)
@@ -236,3 +330,89 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     if protocol.id != name:
         raise UserError(f"{files[name]}: its id '{protocol.id}' is not its file's name.")
     return protocol
+
+
+# --- Variants of a protocol ----------------------------------------------------------------------
+
+
+def _by_hash(names: Iterable[str], purpose: str) -> list[str]:
+    """Names in an order that has nothing to do with their own: a draw that nests."""
+    return sorted(names, key=lambda n: hashlib.sha256(f"{purpose}/{n}".encode()).digest())
+
+
+def random_split(base: Protocol, words: str) -> Protocol:
+    """The same data and sample rule with other unseen classes.
+
+    Args:
+        base: the protocol to start from.
+        words: ``random:<unseen>@<seed>``.
+
+    Raises:
+        UserError: for other words, or a number of classes that leaves none seen.
+    """
+    match = _RANDOM.fullmatch(words)
+    classes = [c.id for c in base.classes]
+    if match is None or not int(match[1]) < len(classes):
+        raise UserError(
+            f"'{words}' is not random:UNSEEN@SEED with fewer than {len(classes)} unseen classes.",
+            f"For example: {base.id}/random:{len(base.unseen)}@0",
+        )
+    unseen = {*_by_hash(classes, words)[: int(match[1])]}
+    return replace(
+        base,
+        id=f"{base.id}/{words}",
+        title=f"{base.title}, {match[1]} unseen classes drawn with seed {match[2]}",
+        aliases=(),
+        seen=tuple(c for c in classes if c not in unseen),
+        unseen=tuple(c for c in classes if c in unseen),
+        test_clips=0,
+        family_of=base.id,
+    )
+
+
+def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
+    """The same protocol on a synthetic data set of this name."""
+    return replace(
+        protocol,
+        id=STAND_IN + protocol.id,
+        title=f"{protocol.title}, on synthetic clips",
+        dataset=dataset,
+        aliases=(),
+        test_clips=0,
+        stand_in_for=protocol.dataset,
+        family_of=STAND_IN + protocol.family_of if protocol.family_of else "",
+    )
+
+
+def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
+    """The protocol with dials turned; without any it is the protocol itself.
+
+    ``seen=30`` keeps 30 seen classes, ``encoder=0.5`` trains the encoder on half of the training
+    performers. Both nest: what a smaller value keeps, a larger one keeps too. Any other dial is
+    a parameter of the data set's generator, which the caller sees to.
+
+    Raises:
+        UserError: for a value out of range.
+    """
+    if not dials:
+        return protocol
+    seen = protocol.seen
+    if "seen" in dials:
+        count = dials["seen"]
+        if not count.is_integer() or not 2 <= count <= len(seen):
+            raise UserError(
+                f"The dial seen={count:g} must be a whole number from 2 to {len(seen)}."
+            )
+        kept = {*_by_hash(seen, "seen")[: int(count)]}
+        seen = tuple(c for c in seen if c in kept)
+    if not 0 < dials.get("encoder", 1.0) <= 1:
+        raise UserError(f"The dial encoder={dials['encoder']:g} must be above 0 and at most 1.")
+    words = ",".join(f"{name}={value:g}" for name, value in sorted(dials.items()))
+    return replace(
+        protocol,
+        id=f"{protocol.id}[{words}]",
+        title=f"{protocol.title}, {words}",
+        aliases=(),
+        seen=seen,
+        dials=tuple(sorted(dials.items())),
+    )

@@ -36,7 +36,14 @@ class ProtocolPart(_Part):
     rule: Annotated[str, _doc("sample rule; whoever released features has applied it")]
     seen: Annotated[list[str], _doc("official ids of the seen classes")]
     unseen: Annotated[list[str], _doc("official ids of the unseen classes, the candidates")]
-    expected_clips: Annotated[int, _doc("unseen test clips of the complete data set")]
+    expected_clips: Annotated[
+        int, _doc("unseen test clips of the complete data set; 0 if nobody published a number")
+    ]
+    stand_in_for: Annotated[
+        str, _doc("real data set in whose place synthetic clips were used; empty for real clips")
+    ] = ""
+    family_of: Annotated[str, _doc("protocol of which this is a random split, else empty")] = ""
+    dials: Annotated[dict[str, float], _doc("dials turned, by name")] = {}
 
 
 class MethodPart(_Part):
@@ -113,6 +120,9 @@ class TextPart(_Part):
     version: Annotated[int, _doc("version of the text set")]
     fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
     texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
+    oracle: Annotated[bool, _doc("whether texts and clips were made from the same facts")] = False
+    control: Annotated[str, _doc("text control; empty: every class had its own texts")] = ""
+    draw: Annotated[int, _doc("draw of the text control")] = 0
 
 
 class Choice(_Part):

@@ -77,6 +77,8 @@ class Registry:
 
     def dataset(self, spec: DatasetSpec) -> None:
         """Add a data set."""
+        if bool(spec.stand_in_for) != bool(spec.params):
+            raise ValueError(f"{spec.name}: 'stand_in_for' and 'params' go together")
         self._add("datasets", spec)
 
     def metric(self, spec: MetricSpec) -> None:

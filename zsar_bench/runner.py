@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue import Entry
+from zsar_bench.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.environment import Machine
 from zsar_bench.errors import RunFailed
 from zsar_bench.identity import VERSION, derive_seed, digest
@@ -52,6 +54,7 @@ class RunPlan:
     machine: Machine
     results: Path
     choices: tuple[tuple[str, str, str], ...] = ()
+    control: Control | None = None  #: None: the classes have their own texts
     metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
@@ -67,6 +70,11 @@ class RunPlan:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that can change a score, as JSON values."""
+        control = {} if self.control is None else {"control": self.control.identity}
+        return self._plain_identity | control
+
+    @cached_property
+    def _plain_identity(self) -> dict[str, Any]:
         return {
             "version": VERSION,
             "protocol": self.protocol.digest,
@@ -91,15 +99,30 @@ class RunPlan:
     def run_id(self) -> str:
         return digest(self.identity)[:16]
 
+    @cached_property
+    def plain_id(self) -> str:
+        """Id of the same run without a text control; all draws share its orders of clips and
+        candidates: a leak by position must not average out."""
+        return digest(self._plain_identity)[:16]
+
     @property
     def folder(self) -> Path:
         """Final place; a folder of this name is complete."""
-        return self.results / "runs" / self.protocol.id / self.method.name / self.run_id
+        return self.results / "runs" / self.protocol.folder / self.method.name / self.run_id
 
     @property
     def part(self) -> Path:
         """Where the run lives until it is complete."""
         return self.folder.with_name(f".{self.run_id}.part")
+
+    @property
+    def fit_part(self) -> Path:
+        """Where the fitted states live. Shifts of the candidates' texts share one fit, if the
+        method cannot have read these texts in it."""
+        inductive = self.method.spec.get("setting") == "inductive"
+        if inductive and self.control is not None and self.control.kind == SHUFFLED_UNSEEN:
+            return self.folder.with_name(f".{self.plain_id}.fit")
+        return self.part
 
     @property
     def done(self) -> bool:
@@ -121,7 +144,9 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
             on_event(event)
 
         started = time.monotonic()
-        _fit(plan, number, folder, hear)
+        fit_folder = plan.fit_part / folder.name
+        with nullcontext() if fit_folder == folder else locked(fit_folder):
+            _fit(plan, number, fit_folder, hear)
         fitted = time.monotonic()
         scores, change, again = _score(plan, encoder, one, folder, hear)
         from safetensors.numpy import save
@@ -140,6 +165,13 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
 
 
 def _bank(plan: RunPlan, classes: list[str], path: Path) -> None:
+    if plan.control is not None:
+        source = plan.control.sources(plan.protocol.seen, plan.protocol.unseen)
+        given = {
+            f: {c: plan.class_texts.fields[f][source[c]] for c in classes} for f in plan.fields
+        }
+        plan.control.write_bank(plan.texts, given, classes, path)
+        return
     texts = {f: [plan.class_texts.fields[f][c] for c in classes] for f in plan.fields}
     write_bank(plan.texts, texts, path)
 
@@ -179,7 +211,7 @@ def _score(
     """Scores (n, K) of the round's unseen clips in protocol order; the re-scoring's change."""
     import numpy as np
 
-    seeds = (plan.run_id, one.name)
+    seeds = (plan.plain_id, one.name)
     candidates, shuffled = _shuffled_candidates(plan, one)
     contents = encoder.dataset.contents(one.test_unseen)
     order = content_order(contents, "clips", *seeds)
@@ -193,7 +225,7 @@ def _score(
         texts=str(texts),
         fields=plan.fields,
         layout=encoder.dataset.layout,
-        state=str(folder / "state.safetensors"),
+        state=str(plan.fit_part / folder.name / "state.safetensors"),
         seed=derive_seed("score", plan.method_seed, plan.encoder_seed, one.name),
         workdir=str(folder),
         adapt=transductive,
@@ -222,7 +254,7 @@ def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[
     """The unseen classes in the order a worker gets them, and that order."""
     unseen = plan.protocol.unseen
     said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in unseen]
-    order = content_order((s.encode() for s in said), "candidates", plan.run_id, one.name)
+    order = content_order((s.encode() for s in said), "candidates", plan.plain_id, one.name)
     return [unseen[i] for i in order], order
 
 
@@ -279,7 +311,15 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
             write_bytes(out / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
             rename_folder(out, plan.folder)
         shutil.rmtree(plan.part, ignore_errors=True)
+    if plan.fit_part != plan.part and all(p.done for p in _shifts(plan)):
+        shutil.rmtree(plan.fit_part, ignore_errors=True)
     return read_record(plan.folder)
+
+
+def _shifts(plan: RunPlan) -> list[RunPlan]:
+    """All runs that use this one's fit."""
+    count = len(plan.protocol.unseen)
+    return [replace(plan, control=Control(SHUFFLED_UNSEEN, shift)) for shift in range(count)]
 
 
 def _json_lines(rows: Any) -> bytes:

@@ -82,11 +82,12 @@ class TextEncoderSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A skeleton data set: its reader, classes, joints and class texts.
+    """A skeleton data set: its reader or generator, classes, joints and class texts.
 
     Attributes:
         name: canonical id, e.g. the one protocols name.
-        target: class that implements ``contracts.DatasetReader``.
+        target: class that implements ``contracts.DatasetReader``; for a stand-in
+            ``contracts.DatasetGenerator``.
         title: official name.
         classes: TOML file with one table a class: id, name, verb, noun, in official order.
         layout: TOML file of the joint layout (``views.Layout``).
@@ -98,6 +99,10 @@ class DatasetSpec:
         how_to_get: where a user gets the raw files, legally.
         licence: terms in one sentence.
         citation: paper to cite.
+        stand_in_for: name of the real data set that this generated one stands in for; empty
+            for a data set with raw files.
+        params: class derived from ``params.Params``; generators only, and they must have one.
+        assets: files other than Python that the target reads; part of its code's digest.
     """
 
     name: str
@@ -113,6 +118,9 @@ class DatasetSpec:
     how_to_get: str = ""
     licence: str = ""
     citation: str = ""
+    stand_in_for: str = ""
+    params: str = ""
+    assets: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,19 @@ def seed_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Inte
     return _t_test(seeds, level, "encoder seeds").interval if len(seeds) >= MIN_SEEDS else None
 
 
+def draw_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:
+    """t interval over independent draws of a text control.
+
+    Args:
+        values: (J,) one accuracy a draw, already averaged over its seeds.
+
+    Returns:
+        None for a single draw.
+    """
+    draws = _values(values)
+    return _t_test(draws, level, "draws").interval if len(draws) > 1 else None
+
+
 def spread(values: Mapping[tuple[int, int], float]) -> Spread:
     """Split the spread over seeds into the encoder's and the method's share.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue import Entry
 from zsar_bench.environment import Machine
@@ -19,6 +19,9 @@ from zsar_bench.identity import key
 from zsar_bench.paths import home, locked, write_bytes
 from zsar_bench.sandbox import run_job
 from zsar_bench.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -82,15 +85,32 @@ def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
     return plan.file
 
 
-def write_bank(plan: TextPlan, fields: dict[str, list[str]], path: Path) -> None:
-    """Write the text bank of some classes: field -> the K classes' texts, in order."""
-    from safetensors.numpy import load_file, save
+def read_text_features(plan: TextPlan) -> dict[str, NDArray[Any]]:
+    """The encoded texts: ``pooled``, ``tokens`` and ``mask``, a row for each of ``plan.texts``."""
+    from safetensors.numpy import load_file
 
-    features = load_file(plan.file)
+    features: dict[str, NDArray[Any]] = load_file(plan.file)
+    return features
+
+
+def bank_tensors(plan: TextPlan, fields: dict[str, list[str]]) -> dict[str, NDArray[Any]]:
+    """The text bank of some classes as tensors named ``field.part``.
+
+    Args:
+        plan: encoded texts.
+        fields: field -> the K classes' texts, in order.
+    """
+    features = read_text_features(plan)
     row = {text: i for i, text in enumerate(plan.texts)}
-    tensors = {
+    return {
         f"{name}.{part}": features[part][[row[t] for t in texts]]
         for name, texts in fields.items()
         for part in ("pooled", "tokens", "mask")
     }
-    write_bytes(path, save(tensors))
+
+
+def write_bank(plan: TextPlan, fields: dict[str, list[str]], path: Path) -> None:
+    """Write the text bank of some classes: field -> the K classes' texts, in order."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save(bank_tensors(plan, fields)))

@@ -14,7 +14,7 @@ from zsar_bench.datasets import ActionClass, read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.identity import digest
 
-HEAD = ("version", "dataset", "set", "author", "style")
+HEAD = ("version", "dataset", "set", "author", "style", "oracle")
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class ClassTexts:
         name: id of the set, or the file's name for a user's own.
         version: of the set; a change of frozen texts is a new version.
         fields: field -> class id -> text.
+        oracle: whether the texts were made from what the clips were made from. They bound what
+            texts could give and are never ranked with texts that somebody wrote.
     """
 
     name: str
     version: int
     fields: Mapping[str, Mapping[str, str]]
+    oracle: bool = False
 
     def digest(self, fields: Iterable[str]) -> str:
         """SHA-256 of the texts of these fields, in this order."""
@@ -100,4 +103,9 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
         "verb": {c.id: c.verb for c in classes},
         "noun": {c.id: c.noun for c in classes},
     }
-    return ClassTexts(name=set_id, version=int(data.get("version", 1)), fields={**own, **fields})
+    return ClassTexts(
+        name=set_id,
+        version=int(data.get("version", 1)),
+        fields={**own, **fields},
+        oracle=bool(data.get("oracle", False)),
+    )

@@ -76,11 +76,36 @@ def register_datasets(registry: Registry) -> None:
                 texts={"a": whole / "texts-a.toml", "b": whole / "texts-b.toml"},
                 clips=clips,
                 bodies=2,
+                assets=(whole / "samples.toml",),
                 fps=30.0,
                 how_to_get="Sign the authors' agreement at https://rose1.ntu.edu.sg/dataset/"
                 "actionRecognition/ and download the archives of 3D skeletons (.skeleton files).",
                 licence="For academic research after a signed agreement; no redistribution.",
                 citation="A. Shahroudy et al., NTU RGB+D, CVPR 2016; J. Liu et al., "
                 "NTU RGB+D 120, TPAMI 2020",
+            )
+        )
+    for name, real, made, clips in (
+        ("stand-in-ntu-60", "ntu-60", "Generator60", 2_400),
+        ("stand-in-ntu-120", "ntu-120", "Generator120", 6_540),
+        ("stand-in-pku-mmd", "pku-mmd", "GeneratorPKU", 3_366),
+    ):
+        classes = DATA / real / "classes.toml"
+        texts = DATA / (real if real == "pku-mmd" else "ntu-120")
+        registry.dataset(
+            DatasetSpec(
+                name=name,
+                target=f"zsar_datasets.stand_in.generator:{made}",
+                params="zsar_datasets.stand_in.generator:Params",
+                stand_in_for=real,
+                title=f"made-up skeletons that act the classes of {real} (motion grammar v1)",
+                classes=classes,
+                layout=texts / "layout.toml",
+                texts={"a": texts / "texts-a.toml", "b": texts / "texts-b.toml"},
+                clips=clips,
+                bodies=2,
+                fps=30.0,
+                how_to_get="It is made on this machine; nothing has to be had.",
+                licence="Apache-2.0, as zsar-bench: no recorded motion is in it.",
             )
         )

@@ -60,14 +60,21 @@ class Reader:
     setups, actions = 32, 120
 
     def identify(self, name: str) -> ClipName | None:
-        """Clip of a file such as ``.../S001C002P003R002A013.skeleton``: class A13, subject 3.
+        """Clip of a file such as ``.../S001C002P003R002A013.skeleton``: class A13, subject 3,
+        camera 2, setup 1.
 
         None for the samples that the authors tell everybody to leave out; see ``left_out``.
         """
         sample = self._sample(name)
         if sample is None or sample.name in ntu_lists.missing():
             return None
-        return ClipName(sample.name, f"A{sample.action}", str(sample.performer))
+        return ClipName(
+            sample.name,
+            f"A{sample.action}",
+            str(sample.performer),
+            camera=str(sample.camera),
+            setup=str(sample.setup),
+        )
 
     def left_out(self, name: str) -> str:
         """Why a file that is named like a clip is none; empty for all others."""
@@ -75,6 +82,15 @@ class Reader:
         if sample is None or sample.name not in ntu_lists.missing():
             return ""
         return "the authors of NTU RGB+D list its skeletons as missing or incomplete"
+
+    def aside(self, name: str) -> str:
+        """Why a whole clip of the other edition is none of this one; empty for all others."""
+        return ""
+
+    def coverage(self, ids: Sequence[str]) -> list[str]:
+        """Which setups these clips lack in whole or in part; empty if none."""
+        found = [sample for name in ids if (sample := ntu_lists.parse(name))]
+        return ntu_lists.lacking(ntu_lists.coverage(found, self.setups))
 
     def read(self, data: bytes) -> NDArray[np.float32]:
         """(T, 2, 25, 3) float32 in metres; zeros where the first or second person is not seen.
@@ -94,17 +110,31 @@ class Reader:
         return clip
 
     def _sample(self, name: str) -> ntu_lists.Sample | None:
-        *folders, base = name.split("/")
-        sample = ntu_lists.parse(base.removesuffix(".skeleton"))
-        if sample is None or not base.endswith(".skeleton") or "__MACOSX" in folders:
+        sample = _any_sample(name)
+        if sample is None or sample.setup > self.setups or sample.action > self.actions:
             return None
-        return sample if sample.setup <= self.setups and sample.action <= self.actions else None
+        return sample
 
 
 class Reader60(Reader):
     """Reads clips of NTU RGB+D (60); files that only NTU RGB+D 120 has are not clips."""
 
     setups, actions = 17, 60
+
+    def aside(self, name: str) -> str:
+        """Says so of files that NTU RGB+D 120 added, which often lie in the same folder."""
+        sample = _any_sample(name)
+        if sample is None or self._sample(name) is not None:
+            return ""
+        return "clips that only NTU RGB+D 120 has (data import ntu-120)"
+
+
+def _any_sample(name: str) -> ntu_lists.Sample | None:
+    """The sample of this file of NTU RGB+D 120, its first half included."""
+    *folders, base = name.split("/")
+    if not base.endswith(".skeleton") or "__MACOSX" in folders:
+        return None
+    return ntu_lists.parse(base.removesuffix(".skeleton"))
 
 
 # --- Who is a person -------------------------------------------------------------------------

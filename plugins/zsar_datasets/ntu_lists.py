@@ -96,6 +96,39 @@ def coverage(found: Iterable[Sample], setups: int = 32) -> dict[int, tuple[int, 
     return {setup: (here[setup], whole[setup]) for setup in whole}
 
 
+def lacking(coverage: Mapping[int, tuple[int, int]]) -> list[str]:
+    """What a download lacks, in a few lines; empty if it is whole.
+
+    Args:
+        coverage: as the function of that name returns it.
+    """
+    lines = []
+    absent = [setup for setup, (here, _) in coverage.items() if not here]
+    part = {setup: n for setup, n in coverage.items() if 0 < n[0] < n[1]}
+    if absent:
+        lines.append(f"Setups that are missing: {_ranges(absent)}.")
+    if part:
+        shown = [f"{setup} ({here} of {whole})" for setup, (here, whole) in part.items()]
+        lines.append(f"Setups that are incomplete: {', '.join(shown)}.")
+    whole = [s for s, (here, all_) in coverage.items() if here == all_]
+    if lines and whole:
+        lines.append(f"Setups that are whole: {_ranges(whole)}.")
+    if lines and len(coverage) > SETUPS_60 and whole[:SETUPS_60] == [*range(1, SETUPS_60 + 1)]:
+        lines.append("That is all of NTU RGB+D: its protocols need `data import ntu-60`.")
+    return lines
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """``"1 to 3, 7"`` from 1, 2, 3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     """(1, 2, 3, 7) from ``"1-3 7"``."""
     out: list[int] = []

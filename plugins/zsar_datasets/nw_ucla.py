@@ -29,11 +29,13 @@ class Reader:
     """Reader of NW-UCLA as ``zsar_bench.contracts.DatasetReader`` asks for it."""
 
     def identify(self, name: str) -> ClipName | None:
-        """Clip of a file such as ``all_sqe/a01_s01_e00_v01.json``."""
+        """Clip of a file such as ``all_sqe/a01_s01_e00_v01.json``; v is the camera."""
         match = NAME.fullmatch(name.rpartition("/")[2])
         if match is None or "__MACOSX" in name:
             return None
-        return ClipName(match[0].removesuffix(".json"), match[1], str(int(match[3])))
+        return ClipName(
+            match[0].removesuffix(".json"), match[1], str(int(match[3])), camera=str(int(match[5]))
+        )
 
     def read(self, data: bytes) -> NDArray[np.float32]:
         """(T, 1, 20, 3) float32 in metres.

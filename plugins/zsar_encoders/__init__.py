@@ -27,6 +27,18 @@ def register_skeleton_encoders(registry: Registry) -> None:
             seconds={"laptop": 45, "paper": 3000},
         )
     )
+    registry.skeleton_encoder(
+        SkeletonEncoderSpec(
+            name="shift-gcn",
+            target="zsar_encoders.shift_gcn:ShiftGCN",
+            params="zsar_encoders.shift_gcn:Params",
+            summary="shifts between joints and in time with pointwise convolutions",
+            paper="Cheng et al.: Skeleton-Based Action Recognition with Shift Graph "
+            "Convolutional Network, CVPR 2020",
+            fallback_rank=20,
+            seconds={"laptop": 50, "paper": 35000},
+        )
+    )
 
 
 @hookimpl
@@ -49,6 +61,29 @@ def register_text_encoders(registry: Registry) -> None:
             params="zsar_encoders.sentence_transformers:Params",
             summary="any sentence-transformers model, by its name on the hub or its folder",
             paper="Reimers & Gurevych: Sentence-BERT, EMNLP 2019",
+            fallback_rank=None,
+        )
+    )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="open-clip",
+            target="zsar_encoders.open_clip:OpenClip",
+            params="zsar_encoders.open_clip:Params",
+            summary="text tower of any CLIP-like open_clip model: a pretrained tag or a file",
+            paper="Radford et al.: Learning Transferable Visual Models From Natural Language "
+            "Supervision, ICML 2021; Cherti et al.: Reproducible scaling laws for contrastive "
+            "language-image learning, CVPR 2023",
+            fallback_rank=None,
+        )
+    )
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="tdsm-text",
+            target="zsar_encoders.open_clip:OpenClip",
+            params="zsar_encoders.open_clip:TDSMParams",
+            summary="TDSM's text tower: Stable Diffusion 2.1's ViT-H-14, 35 tokens (4 GB download)",
+            paper="Do & Kim: TDSM, ICCV 2025; Cherti et al.: Reproducible scaling laws for "
+            "contrastive language-image learning, CVPR 2023",
             fallback_rank=None,
         )
     )

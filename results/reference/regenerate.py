@@ -1,7 +1,8 @@
 """Make the reference runs that are missing, and write their tables to README.md.
 
-    python results/reference/regenerate.py            # runs what is missing, then the tables
-    python results/reference/regenerate.py --tables   # the tables only
+    python results/reference/regenerate.py             # runs what is missing, then the tables
+    python results/reference/regenerate.py ID...       # of these protocols only
+    python results/reference/regenerate.py --tables    # the tables only
 
 The data sets must be imported. Runs are skipped if they are there, so that the script can be
 stopped and started; delete ``runs/`` to make everything anew.
@@ -11,11 +12,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 METHODS = ("tdsm", "eszsl", "prototypes", "chance")
-PROTOCOLS = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9", "purls-utd-mhad-14-13")
+PROTOCOLS = (
+    "purls-utd-mhad-22-5",
+    "purls-utd-mhad-18-9",
+    "purls-utd-mhad-14-13",
+    "purls-nw-ucla-8-2",
+    "purls-nw-ucla-5-5",
+    "stand-in/synse-55-5",
+    "stand-in/synse-48-12",
+)
 TEXTS = ("a", "b")
 SEEDS = "0-4"
 
@@ -26,9 +36,9 @@ def zsar_bench(*words: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def make_runs() -> None:
+def make_runs(protocols: Sequence[str]) -> None:
     """Every method, protocol and text set, in the order in which shared work is reused."""
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         for texts in TEXTS:
             words = ["--protocol", protocol, "--texts", texts, "--seeds", SEEDS]
             zsar_bench("run", *METHODS, *words, "--results", str(HERE), "--json")
@@ -47,8 +57,9 @@ def page() -> str:
 
 def main() -> None:
     """Make the runs unless only the tables are wanted, then write README.md."""
-    if "--tables" not in sys.argv[1:]:
-        make_runs()
+    words = sys.argv[1:]
+    if "--tables" not in words:
+        make_runs(words or PROTOCOLS)
     (HERE / "README.md").write_text(page(), "utf-8")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,20 @@ from zsar_bench.cli.common import (
     error_console,
 )
 from zsar_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue import Catalogue
+
+
+def _folder(protocol: str, catalogue: Catalogue) -> str:
+    """Folder name of a protocol's runs; ``stand-in/`` before and ``[dial=...]`` behind it stay."""
+    from zsar_bench.protocol import STAND_IN, find_protocol
+
+    base, bracket, dials = protocol.removeprefix(STAND_IN).partition("[")
+    if not base:
+        return ""
+    before = STAND_IN if protocol.startswith(STAND_IN) else ""
+    return f"{before}{find_protocol(base, catalogue).id}{bracket}{dials}".replace("/", "+")
 
 
 def compare(
@@ -40,12 +54,10 @@ def compare(
     from zsar_bench.catalogue import load
     from zsar_bench.compare import compare as compare_records
     from zsar_bench.compare import find_records, load_records, read_published
-    from zsar_bench.protocol import find_protocol
 
     catalogue = load(plugin or ())
     entry = catalogue.find("reporters", "json" if json else format)
-    name = find_protocol(protocol, catalogue).id if protocol else "*"
-    folders = find_records(results.expanduser(), name)
+    folders = find_records(results.expanduser(), _folder(protocol, catalogue))
     if not folders:
         about = f" on '{protocol}'" if protocol else ""
         raise UserError(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +24,9 @@ from zsar_bench.cli.common import (
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from zsar_bench.catalogue import Catalogue, Entry
+    from zsar_bench.datasets import Dataset
+    from zsar_bench.importer import Event, Say
 
 app = typer.Typer(help="Import, list, verify and remove data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list datasets` says.")]
@@ -28,52 +35,94 @@ Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list da
 @app.command("import")
 def import_(
     name: Name,
-    path: Annotated[Path, typer.Argument(help="Zip archive or folder with the raw files.")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Zip archives or folders with the raw files; none for a generated data set.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace an earlier import.")] = False,
     skip_bad: Annotated[
         bool, typer.Option(help="Leave out unreadable files and list them, instead of refusing.")
     ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Parameter of a generated data set."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Read raw files into the prepared store."""
+    """Read raw files into the prepared store, or generate a stand-in.
+
+    Interrupted or killed, the same command continues.
+    """
     from zsar_bench.catalogue import load
-    from zsar_bench.datasets import data_folder, open_dataset, prepared, remove
-    from zsar_bench.environment import Machine
-    from zsar_bench.paths import fresh_folder
-    from zsar_bench.sandbox import run_job
+    from zsar_bench.datasets import open_dataset, prepared
+    from zsar_bench.environment import Machine, cores
+    from zsar_bench.importer import Work, ensure_generated, import_files, store_name
 
     catalogue = load(plugin or ())
     entry = catalogue.find("datasets", name)
-    if name in prepared() and not force:
-        _report(open_dataset(name).about, json, f"Already imported; {path} was not read.")
+    sources = tuple(paths or ())
+    params = _params(entry, sources, set_ or [])
+    store = store_name(entry, params) if entry.spec["stand_in_for"] else name
+    if sources and store in prepared() and not force:
+        remark = f"Already imported; {', '.join(map(str, sources))} was not read."
+        _report(open_dataset(store), json, remark, catalogue)
         return
-    if not path.expanduser().exists():
-        hint = " ".join(entry.spec["how_to_get"].split())
-        raise UserError(f"There is no file or folder {path}.", hint)
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
-    final = data_folder() / name
-    with _progress(f"import {name}", quiet or json) as progress, fresh_folder(final) as folder:
-        bar = progress.add_task(f"import {name}", total=None)
-        job = machine.job(
-            "import",
-            entry,
-            {},
-            spec=entry.spec,
-            source=str(path.expanduser().absolute()),
-            folder=str(folder),
-            skip_bad=skip_bad,
+    started = time.monotonic()
+    with _progress(f"import {store}", quiet or json) as (on_event, say):
+        if entry.spec["stand_in_for"]:
+            dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
+        else:
+            work = Work(
+                entry,
+                machine,
+                store,
+                sources=sources,
+                jobs=jobs or cores(),
+                skip_bad=skip_bad,
+                on_event=on_event,
+                say=say,
+            )
+            dataset = import_files(work, replace=force)
+    _report(dataset, json, "", catalogue, time.monotonic() - started)
+
+
+def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> dict[str, Any]:
+    """A generator's parameters; refuses files for it, and parameters or no files for a reader."""
+    from zsar_bench.settings import Assignment, resolve
+
+    spec, name = entry.spec, entry.name
+    if spec["stand_in_for"]:
+        if sources:
+            raise UserError(
+                f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
+            )
+        parsed = [Assignment.parse(text) for text in assignments]
+        mine = [replace(a, owner=a.owner or name) for a in parsed]
+        return resolve(entry, "paper", mine).values
+    how_to_get = " ".join(spec["how_to_get"].split())
+    if assignments:
+        raise UserError(f"'{name}' is read from files; it has no parameters to --set.")
+    if not sources:
+        raise UserError(
+            f"To import '{name}', give its raw files. {how_to_get}".strip(),
+            f"Then type: zsar-bench data import {name} PATH",
         )
-        run_job(job, folder, lambda e: progress.update(bar, completed=e["step"], total=e["total"]))
-        for scrap in folder.glob("import.*"):
-            scrap.unlink()
-        if force and name in prepared():
-            remove(name)
-    _report(open_dataset(name).about, json)
+    for path in sources:
+        if not path.expanduser().exists():
+            raise UserError(f"There is no file or folder {path}.", how_to_get)
+    return {}
 
 
-def _progress(title: str, quiet: bool) -> Progress:
+@contextmanager
+def _progress(title: str, quiet: bool) -> Iterator[tuple[Event, Say]]:
+    """Shows how far it is; sentences go above the bar."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -83,12 +132,30 @@ def _progress(title: str, quiet: bool) -> Progress:
     )
 
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=error_console(), disable=quiet, transient=True)
+    out = error_console()
+    hidden = quiet or not out.is_terminal
+    with Progress(*columns, console=out, disable=hidden, transient=True) as bars:
+        bar = bars.add_task(title, total=None)
+
+        def on_event(event: dict[str, Any]) -> None:
+            bars.update(bar, completed=event["step"], total=event["total"])
+
+        def say(message: str) -> None:
+            if not quiet:
+                out.print(message, markup=False, soft_wrap=True)
+
+        yield on_event, say
 
 
-def _report(about: dict[str, Any], json: bool, remark: str = "") -> None:
-    clips, skipped = about["clips"], about["skipped"]
-    count, expected = len(clips["id"]), about["expected_clips"]
+def _report(
+    dataset: Dataset,
+    json: bool,
+    remark: str,
+    catalogue: Catalogue,
+    seconds: float | None = None,
+) -> None:
+    clips, about = dataset.clips, dataset.about
+    count, expected = len(dataset), about["expected_clips"]
     facts = {
         "dataset": about["name"],
         "clips": count,
@@ -96,40 +163,90 @@ def _report(about: dict[str, Any], json: bool, remark: str = "") -> None:
         "classes": len(set(clips["class"])),
         "performers": len(set(clips["subject"])),
         "frames": sum(clips["frames"]),
-        "skipped": skipped,
+        "megabytes": round(dataset.size / 1e6, 1),
+        "skipped": about["skipped"],
+        "aside": about["aside"],
+        "coverage": about["coverage"],
     }
+    if seconds is not None:
+        facts["seconds"] = round(seconds, 1)
     if json:
         print_json(facts)
         return
     out = console()
     if remark:
         out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
+    took = "" if seconds is None else f", {seconds:.0f} s"
     out.print(
-        f"{'In the store' if remark else 'Imported'}: [bold]{about['name']}[/], {count} clips, "
-        f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames."
+        f"{'In the store' if remark else 'Imported'}: {about['name']}, {count} clips, "
+        f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames, "
+        f"{facts['megabytes']} MB{took}.",
+        markup=False,
+        soft_wrap=True,
     )
     if expected and count != expected:
         out.print(f"[yellow]The complete data set has {expected} clips.[/]")
-    for row in skipped:
-        out.print(f"left out: {row['file']}: {row['reason']}", markup=False)
+        for line in [*about["coverage"], *_usable(dataset, catalogue)]:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+    for line in _left_out(about):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _left_out(about: dict[str, Any]) -> Iterator[str]:
+    """Lines about what is not in the store, one a reason; ``--json`` has every file."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in about["skipped"]:
+        # Reasons that differ in numbers only, such as line numbers, are one.
+        groups.setdefault(re.sub(r"\d+", "#", row["reason"]), []).append(row)
+    for pattern, rows in sorted(groups.items(), key=lambda item: -len(item[1])):
+        same = len({row["reason"] for row in rows}) == 1
+        yield _line("left out", len(rows), rows[0]["reason"] if same else pattern, rows)
+    for reason, row in about["aside"].items():
+        yield _line("not read", row["count"], reason, [{"file": name} for name in row["first"]])
+
+
+def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str:
+    names = ", ".join(row["file"] for row in rows[:3]) + (", ..." if count > 3 else "")
+    return f"{what}: {count} file{'s' * (count != 1)}: {reason} ({names})"
+
+
+def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
+    """Which protocols have the clips they need in an incomplete data set."""
+    from zsar_bench.datasets import read_toml
+    from zsar_bench.protocol import find_protocol, protocol_files
+
+    ready, lacking = [], []
+    for name, path in protocol_files(catalogue).items():
+        if read_toml(path).get("dataset") != dataset.name:
+            continue
+        protocol = find_protocol(name, catalogue)
+        try:
+            protocol.rounds(dataset)
+        except UserError:
+            lacking.append(name)
+        else:
+            ready.append(name)
+    if ready:
+        yield f"Protocols it is enough for, on fewer clips: {', '.join(ready)}."
+    if lacking:
+        yield f"Protocols that lack clips of some class: {', '.join(lacking)}."
 
 
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the imported data sets."""
-    from zsar_bench.datasets import data_folder, open_dataset, prepared
+    from zsar_bench.datasets import data_folder, open_dataset, prepared, unfinished
 
     rows = []
     for name in prepared():
         dataset = open_dataset(name)
-        size = sum(p.stat().st_size for p in (dataset.folder / "shards").iterdir())
         rows.append(
             {
                 "name": name,
                 "clips": len(dataset),
                 "classes": len(set(dataset.clips["class"])),
                 "performers": len(set(dataset.clips["subject"])),
-                "megabytes": round(size / 1e6, 1),
+                "megabytes": round(dataset.size / 1e6, 1),
                 "digest": dataset.digest,
             }
         )
@@ -141,6 +258,13 @@ def list_(json: JsonOption = False) -> None:
         headings = ("data set", "clips", "classes", "performers", "MB", "digest")
         cells = [[*list(r.values())[:5], str(r["digest"])[:12]] for r in rows]
         print_table(f"Prepared data in {data_folder()}", headings, cells)
+    for name in [] if json else unfinished():
+        console().print(
+            f"Unfinished: {name}. Its import continues where it stopped; to drop it, type: "
+            f"zsar-bench data rm {name}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command("verify")
@@ -175,8 +299,12 @@ def verify(
 
 @app.command("rm")
 def rm(name: Name) -> None:
-    """Remove a data set from the prepared store (the raw files stay)."""
-    from zsar_bench.datasets import remove
+    """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
+    from zsar_bench.datasets import forget, prepared, remove, unfinished
 
-    remove(name)
+    half = name in unfinished()
+    if half:
+        forget(name)
+    if name in prepared() or not half:
+        remove(name)
     console().print(f"Removed {name}.", markup=False)

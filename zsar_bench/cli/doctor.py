@@ -76,28 +76,55 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
         say("plugins", "ok", ", ".join(row["name"] for row in catalogue.data["plugins"]))
     imported = prepared()
     for entry in catalogue.entries("datasets"):
-        if entry.name in imported:
-            say(f"data set {entry.name}", "ok", "imported")
-        else:
-            say(
-                f"data set {entry.name}",
-                "note",
-                f"not imported. {' '.join(entry.spec['how_to_get'].split())}",
-            )
+        checks.append(_dataset(entry, catalogue, entry.name in imported))
     return checks, _next(catalogue, imported, broken)
 
 
+def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:
+    """What can be said of one data set."""
+    from zsar_bench.protocol import stand_ins
+
+    real = entry.spec["stand_in_for"]
+    if real:
+        says = "made" if imported else "is made when it is needed"
+        return {
+            "what": f"stand-in {entry.name}",
+            "state": "ok",
+            "says": f"synthetic clips for the protocols of {real}; {says}",
+        }
+    what = f"data set {entry.name}"
+    if imported:
+        return {"what": what, "state": "ok", "says": "imported"}
+    how = " ".join(entry.spec["how_to_get"].split())
+    others = stand_ins(entry.name, catalogue)
+    until = " Until then its protocols run on synthetic clips, and say so." if others else ""
+    return {"what": what, "state": "note", "says": f"not imported. {how}{until}"}
+
+
 def _next(catalogue: Any, imported: list[str], broken: list[Any]) -> str:
-    from zsar_bench.protocol import load_protocol, protocol_files
+    """The command that leads furthest from here: real data before synthetic ones."""
+    from zsar_bench.protocol import load_protocol, protocol_files, stand_ins
 
     if broken:
         return "zsar-bench list plugins"
     protocols = [load_protocol(p, None, catalogue) for p in protocol_files(catalogue).values()]
+    methods = " ".join(catalogue.names("methods"))
     ready = [p for p in protocols if p.dataset in imported]
     if ready:
-        methods = " ".join(catalogue.names("methods"))
-        best = max(ready, key=lambda p: len(p.seen))
+        best = max(ready, key=lambda p: (len(p.seen), p.rule == "xsub"))
         return f"zsar-bench run {methods} --protocol {best.id}"
+    possible = [(e, p) for p in protocols for e in stand_ins(p.dataset, catalogue)]
+    if possible:  # the smallest first
+        _, quickest = min(
+            possible,
+            key=lambda ep: (
+                ep[0].spec["clips"],
+                len(ep[1].unseen),
+                ep[1].rule != "xsub",
+                ep[1].id,
+            ),
+        )
+        return f"zsar-bench run {methods} --protocol {quickest.id}"
     if protocols:
         return f"zsar-bench data import {protocols[0].dataset} PATH"
     return "zsar-bench list protocols"

@@ -38,6 +38,10 @@ def export(
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the encoder (repeatable)."),
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,
     force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
@@ -47,6 +51,8 @@ def export(
 ) -> None:
     """Train the encoder of a protocol, or take it from the cache, and write its features."""
     from zsar_bench.catalogue import load
+    from zsar_bench.cli.stand_in import announce, making
+    from zsar_bench.data_choice import choose_data
     from zsar_bench.feature_export import check_target
     from zsar_bench.feature_export import export as write
     from zsar_bench.plan import Request, plan_encoders
@@ -61,12 +67,17 @@ def export(
         results=out,
         seeds=(seed,),
         skeleton_encoder=skeleton_encoder,
+        data=data,
         profile=profile,
         device=device,
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
     )
-    whose, plans, choices = plan_encoders(request, catalogue)
+    choice = choose_data(protocol, data, catalogue)
+    if choice.synthetic and not (quiet or json):
+        announce(choice)
+    with making(choice, quiet or json) as on_event:
+        whose, plans, choices = plan_encoders(request, catalogue, on_event)
     _train(plans, quiet or json)
     about = write(whose, plans, layout, out)
     if json:

@@ -58,6 +58,31 @@ def run(
     selection: Annotated[
         str | None, typer.Option(metavar="RULE", help="Which checkpoint counts.")
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+    ] = "auto",
+    splits: Annotated[
+        int, typer.Option(min=0, help="Random class splits instead of the published one.")
+    ] = 0,
+    dial: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V,V", help="Turn a dial to each of these values (repeatable)."),
+    ] = None,
+    text_control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Texts that cannot help: shuffled-unseen, shuffled-all, random or shuffled-seen.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Draws of the text control; default 20 (200 for quick methods), or all shifts.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
@@ -75,6 +100,8 @@ def run(
 ) -> None:
     """Train and score methods on a protocol; the same command again continues or skips."""
     from zsar_bench.catalogue import load
+    from zsar_bench.cli.stand_in import announce, making, not_yet_made
+    from zsar_bench.data_choice import choose_data
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
@@ -92,12 +119,23 @@ def run(
         text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
         profile=profile,
         selection=selection,
+        data=data,
+        splits=splits,
+        dials=tuple(dial or ()),
+        text_control=text_control,
+        draws=draws,
         device=device,
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
     )
-    plans = plan_runs(request, catalogue)
+    choice = choose_data(protocol, "released" if features else data, catalogue)
+    if choice.synthetic and not (quiet or json):
+        announce(choice)
+    if dry_run and not_yet_made(choice):
+        return
+    with making(choice, quiet or json) as on_event:
+        plans = plan_runs(request, catalogue, on_event)
     jobs = jobs or default_jobs(threads, plans[0].machine.device)
     if dry_run:
         _show_plan(plans, jobs, force, json)
@@ -141,12 +179,15 @@ def execute(
         for plan in plans:
             shutil.rmtree(plan.folder, ignore_errors=True)
             shutil.rmtree(plan.part, ignore_errors=True)
+            shutil.rmtree(plan.fit_part, ignore_errors=True)
     todo = tasks(plans)
     entry = catalogue.find("executors", executor)
     if entry.plugin != "core":  # named by the user: only then may it enter this process
         for file in catalogue.plugin_files:
             import_file(file)
     runner = resolve(entry.spec["target"])(jobs)
+    if todo and not quiet:
+        _warn_of_time(todo, plans, jobs)
     with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
 
         def hear(task: Task, event: dict[str, Any]) -> None:
@@ -157,8 +198,27 @@ def execute(
     return list(display.failed)
 
 
+def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
+    """Time, memory and disk, before anything that takes over a minute."""
+    from zsar_bench.estimate import estimate, room
+    from zsar_bench.reporters.wording import seconds
+
+    wall, measured = estimate(todo, plans, jobs)
+    if wall < 60:
+        return
+    memory, disk = room(todo, plans, jobs)
+    basis = "as measured here before" if measured else "a first guess"
+    error_console().print(
+        f"This takes about {seconds(wall)} on {jobs} workers ({basis}), {memory / 1e9:.1f} GB of "
+        f"memory and {max(disk, 1e6) / 1e6:.0f} MB of disk. Stop it whenever you like: the same "
+        "command goes on.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None:
-    from zsar_bench.estimate import estimate
+    from zsar_bench.estimate import estimate, room
     from zsar_bench.plan import tasks
     from zsar_bench.reporters.wording import seconds
 
@@ -173,6 +233,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
             "protocol": p.protocol.id,
             "seeds": [p.encoder_seed, p.method_seed],
             "profile": p.params.profile,
+            **_draw(p),
             "run": p.run_id,
             "state": state,
         }
@@ -192,11 +253,20 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
         )
         return
     cells = [
-        [p.method.name, f"{p.encoder_seed}/{p.method_seed}", p.params.profile, p.run_id, state]
+        [
+            p.method.name,
+            f"{p.encoder_seed}/{p.method_seed}",
+            p.params.profile,
+            *([str(p.control.draw)] if p.control else []),
+            p.run_id,
+            state,
+        ]
         for p, state in zip(plans, states, strict=True)
     ]
-    headings = ("method", "seeds", "profile", "run", "state")
-    print_table(f"{plans[0].protocol.id}: {len(plans)} runs", headings, cells)
+    control = plans[0].control
+    headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
+    about = f", text control {control.kind}" if control else ""
+    print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
@@ -205,6 +275,8 @@ def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None
         "as measured here before" if measured else "as plugins declare it, not yet measured here"
     )
     console().print(f"Estimated time on {jobs} workers: {seconds(wall)} ({basis}).")
+    memory, disk = room(todo, plans, jobs)
+    console().print(f"Memory: {memory / 1e9:.1f} GB. Disk: {disk / 1e6:.0f} MB of new features.")
 
 
 def _show_choices(plans: list[RunPlan]) -> None:
@@ -249,10 +321,17 @@ def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> Non
         error_console().print(message, markup=False)
 
 
+def _draw(plan: RunPlan) -> dict[str, Any]:
+    """What a text control adds to a run's row in JSON."""
+    control = plan.control
+    return {"text_control": control.kind, "draw": control.draw} if control else {}
+
+
 def _run_row(plan: RunPlan) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
+        **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),
         "status": "done" if plan.done else "failed",

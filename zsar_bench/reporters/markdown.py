@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zsar_bench.reporters import blocks as unranked
 from zsar_bench.reporters import wording
 
 
@@ -18,7 +19,14 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
                 by_heading["micro"] = f"**{by_heading['micro']}**"
         blocks.append(f"### {_safe(wording.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
-        blocks.append("\n".join(f"{_safe(line)}  " for line in wording.caption(section)).rstrip())
+        blocks.append(_caption(wording.caption(section)))
+    for block in unranked.blocks(comparison):
+        rows = [list(row) for row in block.rows]
+        if block.best is not None:
+            micro = block.headings.index("micro")
+            rows[block.best][micro] = f"**{rows[block.best][micro]}**"
+        blocks += [f"### {_safe(block.title)}", _table(block.headings, rows)]
+        blocks.append(_caption(block.caption))
     if comparison["published"]:
         blocks.append("### Published, for reference only")
         rows = [wording.published_cells(row) for row in comparison["published"]]
@@ -35,6 +43,10 @@ def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
         for remark in row.get("remarks", ()):
             where.setdefault(remark, []).append(row["protocol"])
     return [wording.plain(f"{', '.join(p)}: {remark}") for remark, p in where.items()]
+
+
+def _caption(lines: Sequence[str]) -> str:
+    return "\n".join(f"{_safe(line)}  " for line in lines).rstrip()
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

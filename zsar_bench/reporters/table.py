@@ -10,11 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from zsar_bench.reporters import wording
+from zsar_bench.reporters.blocks import Block, blocks
 from zsar_bench.reporters.markdown import remarks
 
 #: Columns left out first where the terminal is narrow; none says what a row is about.
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
-RIGHT = ("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval")
+RIGHT = (
+    *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
+    *("draws", "own texts", "splits", "sd", "range"),  # beside the ranked tables
+)
 
 
 def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
@@ -32,6 +36,8 @@ def render(comparison: dict[str, Any], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for section in comparison["sections"]:
         parts += [_section(section, width), *_lines(wording.caption(section)), Text()]
+    for block in blocks(comparison):
+        parts += [_block(block), *_lines(block.caption), Text()]
     if comparison["published"]:
         parts += [_published(comparison["published"]), *_lines([wording.PUBLISHED_NOTE])]
         parts += _lines([f"- {r}" for r in remarks(comparison["published"])])
@@ -52,6 +58,16 @@ def _section(section: dict[str, Any], width: int) -> Table:
     for row, cells in zip(section["rows"], rows, strict=True):
         style = "bold" if row["best"] else ""
         table.add_row(*(Text(cells[h], style=style) for h in headings))
+    return table
+
+
+def _block(block: Block) -> Table:
+    table = Table(title=Text(block.title, style="bold"), title_justify="left")
+    for heading in block.headings:
+        table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
+    for number, row in enumerate(block.rows):
+        style = "bold" if number == block.best else ""
+        table.add_row(*(Text(cell, style=style) for cell in row))
     return table
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from zsar_bench.protocol import STAND_IN
+
 Json = dict[str, Any]
 
 HEADINGS = (
@@ -51,26 +53,31 @@ def seconds(value: float) -> str:
     return f"{minutes}:{int(value % 60):02d} min"
 
 
+def marked(protocol: str) -> str:
+    """A protocol's id, with a warning where its clips are synthetic."""
+    return f"{protocol} - SYNTHETIC" if protocol.startswith(STAND_IN) else protocol
+
+
 def title(section: Json) -> str:
     """Headline of a section."""
     extra = [] if section["setting"] == "inductive" else [section["setting"]]
+    if section["oracle"]:
+        extra.append("oracle texts, not ranked")
     if section["origin"] == "declared":
         extra.append("declared encoder, not ranked")
     if section["released"]:
         short = section["released"]["hash"][:12]
         extra.append(f"released features {short}, ranked among themselves")
-    return plain(" - ".join([section["protocol"], *extra]))
+    return plain(" - ".join([marked(section["protocol"]), *extra]))
 
 
 def cells(row: Json) -> dict[str, str]:
     """One row's cells by heading."""
-    low_high = row["interval"]
-    name = row["method"] + (f" ({row['variant']})" if row["variant"] else "")
     seeds = str(row["seeds"])
     if row["spread_excludes_encoder"]:
         seeds += " (spread excludes the encoder)"
     told = {
-        "method": name + (" †" if row["not_shown_to_differ"] else ""),
+        "method": row_name(row) + (" †" if row["not_shown_to_differ"] else ""),
         "profile": row["profile"],
         "encoder": row["encoder"],
         "texts": row["texts"],
@@ -81,7 +88,7 @@ def cells(row: Json) -> dict[str, str]:
         "macro": percent(row["macro"]),
         "sd enc": percent(row["sd_encoder"]),
         "sd meth": percent(row["sd_method"]),
-        "95 % interval": _interval(low_high),
+        "95 % interval": ends(row["interval"]),
         "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
         "n": str(row["clips"]),
         "rule": row["rule"],
@@ -91,8 +98,13 @@ def cells(row: Json) -> dict[str, str]:
     return {heading: plain(text) for heading, text in told.items()}
 
 
-def _interval(interval: Json | None) -> str:
-    """Its ends, drawn no further than an accuracy can go."""
+def row_name(row: Json) -> str:
+    """A row's method, and in what it differs from others of the same method."""
+    return str(row["method"]) + (f" ({row['variant']})" if row["variant"] else "")
+
+
+def ends(interval: Json | None) -> str:
+    """An interval's ends in per cent, drawn no further than an accuracy can go."""
     if interval is None:
         return "-"
     return f"{percent(max(0.0, interval['low']))} to {percent(min(1.0, interval['high']))}"
@@ -119,9 +131,16 @@ def caption(section: Json) -> list[str]:
         f"Reference lines: 1/K {percent(section['chance'])} %, "
         f"largest class {percent(section['largest_class'])} %."
     )
+    if section["synthetic"]:
+        lines.insert(
+            0,
+            f"Synthetic: clips made by zsar-bench in the place of {section['stand_in_for']}. "
+            "These numbers say nothing about that data set and are never compared with "
+            "published ones.",
+        )
     if section["released"]:
         lines += _released(section)
-    elif section["clips"] != section["expected_clips"]:
+    elif section["expected_clips"] not in (0, section["clips"]):
         lines.append(
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."

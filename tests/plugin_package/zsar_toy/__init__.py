@@ -85,7 +85,7 @@ def register_text_encoders(registry: Registry) -> None:
 
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    """Add ``toy-motion``."""
+    """Add ``toy-motion`` and ``toy-stand-in``."""
     folder = HERE / "data"
     registry.dataset(
         DatasetSpec(
@@ -100,6 +100,21 @@ def register_datasets(registry: Registry) -> None:
             fps=20.0,
             how_to_get="Make it: python -m zsar_toy.make FOLDER.",
             licence="None needed: it is synthetic.",
+        )
+    )
+    registry.dataset(
+        DatasetSpec(
+            name="toy-stand-in",
+            target="zsar_toy.stand_in:StandIn",
+            params="zsar_toy.stand_in:StandInParams",
+            stand_in_for="toy-motion",
+            title="a stand-in for Toy Motion",
+            classes=folder / "classes.toml",
+            layout=folder / "layout.toml",
+            texts={"a": folder / "texts-a.toml", "b": folder / "texts-b.toml"},
+            bodies=1,
+            fps=20.0,
+            assets=(HERE / "stand_in.toml",),
         )
     )
 

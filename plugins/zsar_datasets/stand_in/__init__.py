@@ -1,0 +1,16 @@
+"""The built-in stand-in: synthetic skeletons of the classes of NTU RGB+D 60/120 and PKU-MMD.
+
+``grammar.toml`` says how every class moves and ``GRAMMAR.md`` what its words mean; the modules
+here are the engine that follows them. A straight line, and the modules stand in that order:
+
+    grammar    a class's motion in words; words exchanged between classes; the oracle's vector
+    draws      random numbers that depend on nothing but a name
+    subjects   bodies, styles and habits of performers
+    script     one performance: words, subjects and draws become numbers a phase
+    curves     how things move between two places: minimum jerk, keys of a trajectory
+    signals    numbers a phase become numbers a frame: root, posture, feet
+    engine     frames: trunk, head, legs, arms and fingers of many clips at once
+    cameras    where a clip is seen from, and what a Kinect adds
+    samples    which clips there are
+    generator  all of it for a data set (``contracts.DatasetGenerator``)
+"""

@@ -1,0 +1,142 @@
+"""Random class splits of one protocol: one row a method over all of its splits.
+
+A protocol ``family/random:K@seed`` is its family with other unseen classes, K of them, drawn
+with the seed. Splits overlap, so their accuracies are far from independent: the only interval
+and the only test here are the corrected resampled t (``statistics.corrected_resampled_t``).
+
+The answer is plain JSON data, as that of ``zsar_bench.compare``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zsar_bench import statistics
+from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head, row_key
+from zsar_bench.record import Record
+
+Json = dict[str, Any]
+
+RANDOM = "/random:"
+LEVEL = 0.95
+
+
+def family(protocol: str) -> str:
+    """The id of the protocol that a random split is a split of; its own id for any other."""
+    return protocol.partition(RANDOM)[0]
+
+
+def split_sections(records: Sequence[Record]) -> list[Json]:
+    """Sections of random splits, at least two of which were run; best rows first.
+
+    Args:
+        records: finished runs of any protocols, none under a text control.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        if RANDOM in record.protocol.id:
+            groups.setdefault(_section_key(record), []).append(record)
+    published: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        if RANDOM not in record.protocol.id:
+            published.setdefault(_section_key(record), []).append(record)
+    return [
+        _section(group, published.get(key, []))
+        for key, group in sorted(groups.items())
+        if len({r.protocol.id for r in group}) > 1
+    ]
+
+
+def in_splits(record: Record, sections: Sequence[Json]) -> bool:
+    """Whether one of these sections holds the record's protocol."""
+    return any(record.protocol.id in section["splits"] for section in sections)
+
+
+def _section_key(r: Record) -> tuple[str, ...]:
+    """Only splits with as many unseen classes can be compared, the published one included.
+    The setting is the declared one: the measured one may differ between splits."""
+    p = r.protocol
+    classes = (f"{len(p.unseen):04}", f"{len(p.seen):04}")
+    dials = ",".join(f"{name}={value:g}" for name, value in sorted(p.dials.items()))
+    texts = "oracle" if r.texts.oracle else ""
+    how = (p.dataset, p.rule, r.method.declared_setting, r.encoder.origin)
+    return (family(p.id).partition("[")[0], dials, texts, *classes, *how)
+
+
+def _section(records: list[Record], published: list[Record]) -> Json:
+    first = records[0].protocol
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(row_key(record), []).append(record)
+    rows = [_row(g, [p for p in published if row_key(p) == key]) for key, g in groups.items()]
+    rows.sort(key=lambda row: (-row["micro"], row["method"]))
+    name_variants(rows)
+    _rank(rows, len(first.unseen), len(first.seen))
+    return {
+        "family": family(first.id),
+        "dials": first.dials,
+        "oracle": records[0].texts.oracle,
+        "splits": sorted({r.protocol.id for r in records}, key=_by_seed),
+        "dataset": first.dataset,
+        "setting": records[0].method.declared_setting,
+        "origin": records[0].encoder.origin,
+        "rule": first.rule,
+        "unseen": len(first.unseen),
+        "seen": len(first.seen),
+        "chance": records[0].metrics.chance,
+        "rows": rows,
+    }
+
+
+def _by_seed(protocol: str) -> tuple[int, str]:
+    seed = protocol.rpartition("@")[2]
+    return (int(seed) if seed.isdecimal() else 0, protocol)
+
+
+def _row(records: list[Record], published: list[Record]) -> Json:
+    first = records[0]
+    unseen, seen = len(first.protocol.unseen), len(first.protocol.seen)
+    by_split: dict[str, list[Record]] = {}
+    for record in records:
+        by_split.setdefault(record.protocol.id, []).append(record)
+    splits = dict(sorted(by_split.items(), key=lambda item: _by_seed(item[0])))
+    micro = {s: _mean(group, "micro") for s, group in splits.items()}
+    macro = [_mean(group, "macro") for group in splits.values()]
+    over_micro = statistics.corrected_resampled_t(list(micro.values()), unseen, seen)
+    over_macro = statistics.corrected_resampled_t(macro, unseen, seen)
+    own = _mean(published, "micro") if published else None
+    return {
+        **row_head(first),
+        "splits": len(splits),
+        "seeds": sorted({len(group) for group in splits.values()}),
+        "micro": float(np.mean(list(micro.values()))),
+        "macro": float(np.mean(macro)),
+        "sd": float(np.std(list(micro.values()), ddof=1)) if len(splits) > 1 else None,
+        "low": min(micro.values()),
+        "high": max(micro.values()),
+        "by_split": micro,
+        "interval": interval_json(over_micro.interval if over_micro else None),
+        "beats_chance": over_macro.interval.low > first.metrics.chance if over_macro else None,
+        "published": own,
+        "published_rank": None if own is None else 1 + sum(v > own for v in micro.values()),
+        "best": False,
+        "not_shown_to_differ": False,
+    }
+
+
+def _mean(records: list[Record], metric: str) -> float:
+    return float(over_seeds(records, [getattr(r.metrics, metric) for r in records]))
+
+
+def _rank(rows: list[Json], unseen: int, seen: int) -> None:
+    """Mark the best row and those not shown to differ from it on the splits both have."""
+    best, rest = rows[0], rows[1:]
+    best["best"] = True
+    for row in rest:
+        shared = best["by_split"].keys() & row["by_split"].keys()
+        differences = [row["by_split"][s] - best["by_split"][s] for s in sorted(shared)]
+        test = statistics.corrected_resampled_t(differences, unseen, seen) if shared else None
+        row["not_shown_to_differ"] = test is None or test.p >= 1 - LEVEL
