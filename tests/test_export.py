@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +14,14 @@ import pytest
 from conftest import Cli
 from safetensors.numpy import load_file
 
+from zsar_bench import catalogue
 from zsar_bench.datasets import open_dataset
 from zsar_bench.errors import UserError
+from zsar_bench.exported import check_export
 from zsar_bench.feature_export import check_target
+from zsar_bench.protocol import find_protocol
 from zsar_bench.record import read_predictions, read_record
+from zsar_bench.released import open_released
 
 SEEN, UNSEEN = ("c1", "c4", "c5", "c6"), ("c2", "c3")
 GROUPS = {"half-1": ("1", "3", "5", "7"), "half-2": ("2", "4", "6", "8")}  #: tested
@@ -119,7 +125,11 @@ def test_features_json_says_how_they_were_made(base: Any, toy_process: Path) -> 
     assert {**about, "folder": str(base.out / "folder")} == base.about  # what --json prints
     assert about["protocol"]["id"] == "toy-4-2"
     assert (about["protocol"]["seen"], about["protocol"]["unseen"]) == ([*SEEN], [*UNSEEN])
-    assert about["dataset"] == {"id": "toy-motion", "digest": open_dataset("toy-motion").digest}
+    assert about["dataset"] == {
+        "id": "toy-motion",
+        "digest": open_dataset("toy-motion").digest,
+        "synthetic": False,
+    }
     certified = read_record(base.runs["certified"])
     encoder = about["encoder"]
     assert (encoder["name"], encoder["seed"]) == ("toy-mean", 0)
@@ -219,6 +229,32 @@ def test_the_list_shows_encoders_and_released_sets(base: Any) -> None:
     assert "released: half-1" in table
 
 
+def test_an_export_is_held_to_its_word(base: Any, tmp_path: Path, toy_process: Path) -> None:
+    """Same classes, other clips: the labels of both protocols agree."""
+    found = find_protocol("toy-4-2", catalogue.load())
+    check_export(base.out / "folder", found)
+    groups = (("1", "2", "5", "6"), ("3", "4", "7", "8"))
+    other = replace(found, id="toy-others", groups=groups)
+    for path in (base.out / "folder", base.out / "folder" / "half-1"):
+        with pytest.raises(UserError, match=r"for the protocol 'toy-4-2', not for 'toy-others'"):
+            open_released(path, other)
+    alone = shutil.copytree(base.out / "folder" / "half-1", tmp_path / "half-1")
+    open_released(alone, other)  # nothing but the labels is left to judge by
+
+    copy = shutil.copytree(base.out / "folder", tmp_path / "copy")
+    about = json.loads((copy / "features.json").read_bytes())
+    about["dataset"]["synthetic"] = True
+    (copy / "features.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="holds features of synthetic clips"):
+        open_released(copy / "half-2", found)
+    for name in ("protocol", "dataset", "rounds"):
+        (copy / "features.json").write_text(json.dumps({**about, name: ["x"]}))
+        with pytest.raises(UserError, match=r"features\.json is damaged"):
+            check_export(copy, found)
+    (copy / "features.json").write_text('{"format": "somebody else\'s"}')
+    open_released(copy, found)
+
+
 # --- Refusals ------------------------------------------------------------------------------------
 
 
@@ -258,9 +294,20 @@ def test_requests_that_cannot_be_are_refused(name: str, cli: Cli, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_data_set_it_is_said_how_to_get_it(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*EXPORT, "--out", "there", home=tmp_path / "nothing", check=2)
+def test_without_the_data_set_the_export_is_of_synthetic_clips_or_refused(
+    cli: Cli, tmp_path: Path
+) -> None:
+    home = tmp_path / "nothing"
+    done = cli(*EXPORT, "--data", "real", "--out", "there", home=home, check=2)
     assert "zsar-bench data import toy-motion PATH" in " ".join(done.stderr.split())
+    assert not (tmp_path / "there").exists()
+    about = json.loads(cli(*EXPORT, "--out", "there", "--json", home=home).stdout)
+    assert about["protocol"]["id"] == "stand-in/toy-4-2"
+    assert about["dataset"]["synthetic"] is True
+    assert "on synthetic clips" in (tmp_path / "there" / "README.txt").read_text()
+    for path in ("there", "there/half-1"):
+        back = cli(*RUN, "prototypes", "--features", path, home=home, check=2)
+        assert "holds features of synthetic clips" in " ".join(back.stderr.split())
 
 
 def test_seed_and_parameters_make_other_features(cli: Cli, base: Any, tmp_path: Path) -> None:

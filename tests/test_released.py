@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import tomllib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli, environment
+from conftest import SHARED_DATA, Cli, environment
 from safetensors.numpy import load_file
 
 from zsar_bench import catalogue
@@ -306,6 +307,48 @@ def test_the_same_folder_fits_one_protocol_only(tmp_path: Path) -> None:
     swapped = protocol(id="other", seen=("c1", "c2", "c5", "c6"), unseen=("c3", "c4"))
     with pytest.raises(UserError, match="unseen in the protocol 'other'"):
         open_released(folder, swapped)
+
+
+PUBLISHED = {
+    # The split that SynSE's paper and every later repository use, with whose lists it is found.
+    "55/5": ("MSF-GZSSAR", [10, 11, 19, 26, 56], None),
+    "48/12": ("MSF-GZSSAR", [3, 5, 9, 12, 15, 40, 42, 47, 51, 56, 58, 59], None),
+    # An early commit lists another 48/12 split, which was never published.
+    "old 48/12": (
+        "synse-zsl",
+        [3, 5, 9, 12, 15, 40, 42, 47, 51, 56, 58, 59],
+        r"lists other classes .* labels 3 \(A4\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_label_lists(name: str, tmp_path: Path) -> None:
+    """A folder with the lists of all splits, as repositories keep them beside features."""
+    archive = SHARED_DATA / "zsar_splits_semantics" / "zsar_splits_semantics.zip"
+    if not archive.is_file():
+        pytest.skip("the published lists are not here")
+    source, unseen, refused = PUBLISHED[name]
+    seen = [n for n in range(60) if n not in unseen]
+    values = {
+        "train": np.zeros((len(seen), 2), dtype=np.float32),
+        "train_label": np.array(seen),
+        "ztest": np.zeros((len(unseen), 2), dtype=np.float32),
+        "z_label": np.array(unseen),
+    }
+    folder = write(tmp_path, values)
+    with zipfile.ZipFile(archive) as lists:
+        for entry in lists.namelist():
+            if entry.startswith(f"{source}/label_splits/") and entry.endswith(".npy"):
+                (folder / "label_splits" / Path(entry).name).write_bytes(lists.read(entry))
+    classes = tuple(ActionClass(f"A{n}", f"class {n}", "", "") for n in range(1, 61))
+    ids = {"seen": tuple(f"A{n + 1}" for n in seen), "unseen": tuple(f"A{n + 1}" for n in unseen)}
+    wanted = protocol(classes=classes, **ids)
+    if refused is None:
+        assert open_released(folder, wanted).counts == {"train": len(seen), "ztest": len(unseen)}
+    else:
+        with pytest.raises(UserError, match=refused):
+            open_released(folder, wanted)
 
 
 @pytest.mark.parametrize("what", ["nothing", "file", "empty", "npz"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.environment import environment
 from zsar_bench.errors import UserError
+from zsar_bench.exported import FORMAT, read_export
 from zsar_bench.feature_folder import FILES, SPLITS, FeatureFolder, Part
 from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import fresh_folder, make_folder, read_json, write_bytes, write_json
@@ -40,7 +41,6 @@ README_FILES = {
         "rs* are the labels of the unseen and of the seen classes.",
     ),
 }
-FORMAT = "zsar-bench features 1"  #: marks a folder as an export, which may be replaced
 
 
 def check_target(out: Path, layout: str, force: bool) -> None:
@@ -53,8 +53,7 @@ def check_target(out: Path, layout: str, force: bool) -> None:
         raise UserError(f"Unknown layout '{layout}'.", f"Known: {', '.join(LAYOUTS)}.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    found = read_json(out / "features.json") if (out / "features.json").is_file() else None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not out.is_dir() or read_export(out) is None:
         raise UserError(
             f"{out} exists and is no exported feature folder: it is not replaced.",
             "Choose another place: --out DIR",
@@ -197,7 +196,11 @@ def _about(
             "seen": list(protocol.seen),
             "unseen": list(protocol.unseen),
         },
-        "dataset": {"id": protocol.dataset, "digest": first.dataset.digest},
+        "dataset": {
+            "id": protocol.dataset,
+            "digest": first.dataset.digest,
+            "synthetic": protocol.synthetic,
+        },
         "encoder": {
             "name": first.entry.name,
             "plugin": first.entry.plugin,

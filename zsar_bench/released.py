@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue import Entry
 from zsar_bench.errors import UserError
+from zsar_bench.exported import check_export
 from zsar_bench.feature_folder import FeatureFolder, read_folder, round_folders
 from zsar_bench.identity import digest, key
 from zsar_bench.protocol import Protocol, Round
@@ -102,6 +103,7 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
         UserError: naming the file, if they cannot be used with this protocol.
     """
     path = path.expanduser().absolute()
+    check_export(path, protocol)
     found = ReleasedSet(
         path, protocol, tuple(read_folder(one, protocol) for one in round_folders(path, protocol))
     )
