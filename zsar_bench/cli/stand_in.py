@@ -25,7 +25,8 @@ def announce(choice: DataChoice) -> None:
     if choice.reason == "named":
         rows.add_row("asked for", Text("synthetic clips"))
     else:
-        rows.add_row("missing", Text(f"the data set {real}: {choice.reason}"))
+        title = choice.missing.spec["title"] if choice.missing else "the data set"
+        rows.add_row("missing", Text(f"{title} ({real}) is not imported on this machine"))
     rows.add_row("instead", Text(f"{spec['title']}, as protocol {choice.protocol.id}"))
     rows.add_row(
         "worth",
