@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 api = 1
 
 DATA = Path(__file__).parent / "data"
+GRAMMAR = Path(__file__).parent / "stand_in" / "grammar.toml"
 
 
 @hookimpl
@@ -98,6 +99,7 @@ def register_datasets(registry: Registry) -> None:
                 target=f"zsar_datasets.stand_in.generator:{made}",
                 params="zsar_datasets.stand_in.generator:Params",
                 stand_in_for=real,
+                assets=(GRAMMAR, whole / "samples.toml"),
                 title=f"made-up skeletons that act the classes of {real} (motion grammar v1)",
                 classes=classes,
                 layout=texts / "layout.toml",
