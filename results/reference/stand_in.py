@@ -25,6 +25,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -72,35 +73,24 @@ def supervised() -> Json:
 # --- 2. Random splits ----------------------------------------------------------------------------
 
 
-def rows_by_method(comparison: Json) -> dict[str, list[Json]]:
-    """Method -> its rows, in the order of the sections."""
-    found = defaultdict(list)
-    for section in comparison["sections"]:
-        for row in section["rows"]:
-            found[row["method"]].append(row | {"protocol": section["protocol"]})
-    return dict(found)
-
-
 def splits(texts: str, *words: str) -> Json:
     """Every method on the published split and on random ones: micro accuracies."""
-    from zsar_bench.statistics import corrected_resampled_t
-
-    common = ("--texts", texts, *words)
-    published = run(*METHODS, "--protocol", PROTOCOL, *common)
-    drawn = run(*METHODS, "--protocol", PROTOCOL, "--splits", str(SPLITS), *common)
-    out = {}
-    for method, rows in rows_by_method(drawn).items():
-        values = [row["micro"] for row in rows]
-        test = corrected_resampled_t(values, 5, 55)
-        assert test is not None
-        out[method] = {
-            "published": rows_by_method(published)[method][0]["micro"],
-            "values": values,
-            "mean": sum(values) / len(values),
-            "low": test.interval.low,
-            "high": test.interval.high,
+    common = ("--protocol", PROTOCOL, "--texts", texts, *words)
+    published = run(*METHODS, *common)["sections"][0]
+    drawn = run(*METHODS, "--splits", str(SPLITS), *common)["splits"][0]
+    own = {row["method"]: row["micro"] for row in published["rows"]}
+    return {
+        row["method"]: {
+            "published": own[row["method"]],
+            "values": list(row["by_split"].values()),
+            "mean": row["micro"],
+            "macro": row["macro"],
+            "low": row["interval"]["low"],
+            "high": row["interval"]["high"],
+            "beats_chance": row["beats_chance"],
         }
-    return out
+        for row in drawn["rows"]
+    }
 
 
 # --- 3. Controls ---------------------------------------------------------------------------------
@@ -109,14 +99,15 @@ def splits(texts: str, *words: str) -> Json:
 def controls() -> list[Json]:
     """Every control of every method on the protocol with twelve candidates."""
     found: list[Json] = []
-    for kind, methods, draws in (
-        ("shuffled-unseen", METHODS, None),
-        ("shuffled-all", METHODS, 20),
-        ("random", METHODS, 20),
-    ):
+    for kind, draws in (("shuffled-unseen", 0), ("shuffled-all", 20), ("random", 20)):
         words = ["--protocol", WIDER, "--text-control", kind]
         words += ["--draws", str(draws)] if draws else []
-        found += [{"kind": kind} | c for c in run(*methods, *words)["controls"]]
+        (section,) = run(*METHODS, *words)["controls"]
+        names = ("method", "draws", "macro", "interval", "plain", "verdict", "reason")
+        found += [
+            {"kind": kind, "chance": section["chance"]} | {n: row[n] for n in names}
+            for row in section["rows"]
+        ]
     return found
 
 
@@ -199,9 +190,8 @@ def dials() -> list[Json]:
 PARTS = {
     "supervised": supervised,
     "splits": lambda: splits("a"),
-    "splits_b": lambda: splits("b"),
-    "controls": controls,
     "oracle": lambda: splits("oracle", "--text-encoder", "grammar"),
+    "controls": controls,
     "confusions": confusions,
     "dials": dials,
 }
@@ -212,6 +202,93 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def page(figures: Json) -> str:
+    """STAND-IN.md: what is written by hand in STAND-IN-HEAD.md, its tables filled in."""
+    text = (HERE / "STAND-IN-HEAD.md").read_text("utf-8")
+    for name, draw in TABLES.items():
+        text = text.replace(f"<!-- {name} -->", draw(figures[name]))
+    return text
+
+
+def _supervised(figures: Json) -> str:
+    rows = [
+        [name, str(f["classes"]), str(f["clips"]), percent(f["encoder"]), percent(f["nearest"])]
+        for name, f in figures.items()
+    ]
+    return table(("stand-in for", "classes", "clips", "st-gcn", "nearest neighbour"), rows)
+
+
+def _splits(figures: Json) -> str:
+    rows = []
+    for method, f in figures.items():
+        below = sum(v < f["published"] for v in f["values"])
+        rows.append(
+            [
+                method,
+                percent(f["mean"]),
+                f"{percent(max(0.0, f['low']))} to {percent(min(1.0, f['high']))}",
+                f"{percent(min(f['values']))} to {percent(max(f['values']))}",
+                f"{percent(f['published'])} ({below} of {len(f['values'])} below)",
+            ]
+        )
+    headings = ("method", "mean", "95 % interval", "range", "published split")
+    return table(headings, rows)
+
+
+def _controls(figures: list[Json]) -> str:
+    rows = []
+    for f in figures:
+        ends = f["interval"]
+        rows.append(
+            [
+                f["kind"],
+                f["method"],
+                str(f["draws"]),
+                "-" if f["plain"] is None else percent(f["plain"]),
+                percent(f["macro"]),
+                f"{percent(ends['low'])} to {percent(ends['high'])}" if ends else "-",
+                percent(f["chance"]),
+                f["verdict"],
+            ]
+        )
+    headings = ("control", "method", "draws", "own texts", "macro", "95 % interval", "1/K", "")
+    return table(headings, rows)
+
+
+def _confusions(figures: Json) -> str:
+    rows = [
+        [method, f"{f['rho']:.2f}", f"{f['p']:.1g}", str(f["pairs"])]
+        for method, f in figures.items()
+    ]
+    return table(("method", "Spearman's rho", "p", "pairs of classes"), rows)
+
+
+def _dials(figures: list[Json]) -> str:
+    blocks = []
+    for dial in dict.fromkeys(curve["dial"] for curve in figures):
+        curves = [c for c in figures if c["dial"] == dial]
+        values = [p["value"] for p in curves[0]["points"]]
+        rows = [[c["row"], *(percent(p["micro"]) for p in c["points"])] for c in curves]
+        blocks.append(table((dial, *(f"{v:g}" for v in values)), rows))
+    return "\n\n".join(blocks)
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "supervised": _supervised,
+    "splits": _splits,
+    "oracle": _splits,
+    "controls": _controls,
+    "confusions": _confusions,
+    "dials": _dials,
+}
+
+
 def main() -> None:
     """Measure the parts named on the command line (all, if none is), then write the page."""
     figures: Json = json.loads(FIGURES.read_bytes()) if FIGURES.is_file() else {}
@@ -220,6 +297,8 @@ def main() -> None:
         if "--page" not in words and (not words or name in words):
             figures[name] = measure()
             FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", "utf-8")
+    if figures.keys() >= TABLES.keys():
+        PAGE.write_text(page(figures), "utf-8")
 
 
 if __name__ == "__main__":
