@@ -98,6 +98,13 @@ def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
     """Train what is not in the cache, round after round."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from zsar_bench.reporters.wording import seconds
+
+    todo = [plan for plan in plans if not plan.ready(())]
+    guess = sum(plan.cost[2] for plan in todo)
+    if guess >= 60 and not quiet:
+        text = f"Training takes about {seconds(guess)} (a first guess); stop it whenever you like."
+        error_console().print(text, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     shown = Progress(*columns, console=error_console(), disable=quiet, transient=True)
     with shown as progress:

@@ -73,7 +73,7 @@ def _protocols(catalogue: Catalogue) -> Rows:
                 "dataset": p.dataset,
                 "seen": len(p.seen),
                 "unseen": len(p.unseen),
-                "test clips": p.test_clips,
+                "test clips": p.test_clips or "-",
                 "rule": p.rule,
                 "family": p.family,
             }
@@ -150,7 +150,7 @@ def show(
 ) -> None:
     """Show one thing: parameters with types, defaults and meaning; classes and counts."""
     from zsar_bench.catalogue import load
-    from zsar_bench.protocol import find_protocol, protocol_files
+    from zsar_bench.protocol import find_protocol, protocol_files, stand_ins
     from zsar_bench.registry import KINDS
 
     catalogue = load(plugin or ())
@@ -166,7 +166,7 @@ def show(
             raise
         known = [*names, *protocol_files(catalogue)]
         raise unknown("name", name, known, "zsar-bench list") from None
-    _show_protocol(protocol, json)
+    _show_protocol(protocol, stand_ins(protocol.dataset, catalogue), json)
 
 
 def parameters(entry: Entry) -> Rows:
@@ -233,8 +233,9 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
         out.print(Padding(Text(r["meaning"]), (0, 0, 0, 6)))
 
 
-def _show_protocol(protocol: Any, json: bool) -> None:
+def _show_protocol(protocol: Any, others: list[Entry], json: bool) -> None:
     from zsar_bench.datasets import open_dataset, prepared
+    from zsar_bench.protocol import DIVISIONS
 
     counts: dict[str, int] = {}
     rounds = []
@@ -267,6 +268,7 @@ def _show_protocol(protocol: Any, json: bool) -> None:
         "family": protocol.family,
         "rule": protocol.rule,
         "groups": [list(g) for g in protocol.groups],
+        "train": list(protocol.train),
         "seen": len(protocol.seen),
         "unseen": len(protocol.unseen),
         "test_clips": protocol.test_clips,
@@ -294,8 +296,14 @@ def _show_protocol(protocol: Any, json: bool) -> None:
     ):
         text = " ".join(str(facts[key]).split())
         out.print(f"  {key.replace('_', ' ')}: {text}", markup=False)
-    groups = "; ".join(", ".join(g) for g in protocol.groups)
-    out.print(f"  groups of performers: {groups}", markup=False)
+    if protocol.groups:
+        groups = "; ".join(", ".join(g) for g in protocol.groups)
+        out.print(f"  groups of performers: {groups}", markup=False)
+    else:
+        column = f"{DIVISIONS[protocol.rule]}s".replace("subject", "performer")
+        out.print(f"  {column} that train: {', '.join(protocol.train)}", markup=False)
+    if others and not counts:
+        out.print(f"  until it is imported: synthetic clips of {others[0].name}", markup=False)
     cells = [
         [c["id"], c["name"], c["part"], c["clips"] if counts else "not imported"] for c in classes
     ]
