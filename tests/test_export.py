@@ -19,7 +19,7 @@ from zsar_bench.datasets import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.exported import check_export
 from zsar_bench.feature_export import check_target
-from zsar_bench.protocol import find_protocol
+from zsar_bench.lookup import find_protocol
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.released import open_released
 

@@ -13,7 +13,8 @@ from zsar_datasets import ntu_lists
 
 from zsar_bench.catalogue import load
 from zsar_bench.datasets import Dataset
-from zsar_bench.protocol import Protocol, find_protocol
+from zsar_bench.lookup import find_protocol
+from zsar_bench.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

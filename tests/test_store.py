@@ -31,8 +31,8 @@ from zsar_bench.cli import main
 from zsar_bench.datasets import COLUMNS, Dataset, open_dataset, prepared, remove
 from zsar_bench.errors import UserError
 from zsar_bench.import_job import ShardMaker, from_files, list_files
+from zsar_bench.lookup import find_protocol
 from zsar_bench.paths import fresh_folder
-from zsar_bench.protocol import find_protocol
 
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "utd_mhad" / "utd_mhad_skeleton.zip"
 

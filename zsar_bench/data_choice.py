@@ -17,16 +17,8 @@ from zsar_bench.datasets import Dataset, open_dataset, prepared
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.importer import ensure_generated
-from zsar_bench.protocol import (
-    STAND_IN,
-    Protocol,
-    dataset_entry,
-    find_protocol,
-    on_stand_in,
-    random_split,
-    stand_ins,
-    with_dials,
-)
+from zsar_bench.lookup import find_protocol, on_stand_in, random_split, with_dials
+from zsar_bench.protocol import STAND_IN, Protocol, dataset_entry, stand_ins
 
 Event = Callable[[dict[str, Any]], None]
 

@@ -1,17 +1,14 @@
 """Protocols: which classes are seen and unseen, and which clips train and test. Data, not code.
 
-A protocol's name may say more than its file: ``stand-in/NAME`` (on synthetic clips),
-``NAME/random:5@3`` (same data and rule, five unseen classes drawn with seed 3) and
-``NAME[seen=30]`` (a dial turned; see ``variants``).
+How protocols are found by name, and what a name may say beyond its file, is ``lookup``'s.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, Dataset, read_classes, read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.registry import NAME
+from zsar_bench.shuffling import hash_order
 
 CROSS_FIT = "performer-cross-fit"
 #: Rules that divide clips once, and the column that they divide by: some of its values train,
@@ -28,7 +26,6 @@ STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins w
 REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
 OPTIONAL = ("confidence", "notes", "aliases")
 SAMPLES = ("rule", "groups", "train", "test_clips")
-_RANDOM = re.compile(r"random:([1-9]\d{0,3})@(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class Protocol:
         rows = list(enumerate(zip(clips["class"], clips[column], strict=True)))
         learn = [n for n, (c, v) in rows if c in seen and v in train]
         share = dict(self.dials).get("encoder", 1.0)
-        performers = _by_hash({clips["subject"][n] for n in learn}, "encoder")
+        performers = hash_order({clips["subject"][n] for n in learn}, "encoder")
         few = {*performers[: max(1, round(share * len(performers)))]}
         return Round(
             name=name,
@@ -286,133 +283,3 @@ def stand_ins(dataset: str, catalogue: Catalogue) -> list[Entry]:
     """The synthetic data sets that stand in for this one."""
     entries = catalogue.entries("datasets")
     return [e for e in entries if e.spec.get("stand_in_for", "") == dataset]
-
-
-def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
-    """Protocol id or alias -> file. An id is its file's name.
-
-    Raises:
-        UserError: if two files claim one id.
-    """
-    files: dict[str, Path] = {}
-    for folder in catalogue.protocol_folders:
-        for path in sorted(folder.glob("*.toml")):
-            if path.stem in files:
-                raise UserError(
-                    f"Two files define the protocol '{path.stem}': {files[path.stem]}, {path}."
-                )
-            files[path.stem] = path
-    return files
-
-
-def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
-    """The protocol of this id or alias, or in this TOML file.
-
-    ``NAME/random:5@3`` is NAME with five unseen classes drawn with seed 3. A leading
-    ``stand-in/`` is the caller's business.
-
-    Raises:
-        UserError: for an unknown name (suggests the nearest) or a faulty file.
-    """
-    base, _, words = name.rpartition("/random:")
-    if base:
-        return random_split(find_protocol(base, catalogue), f"random:{words}")
-    if name.endswith(".toml") and Path(name).is_file():
-        return load_protocol(Path(name), None, catalogue)
-    files = protocol_files(catalogue)
-    if name not in files:
-        for path in files.values():
-            aliases = read_toml(path).get("aliases", ())
-            if isinstance(aliases, list) and name in aliases:
-                return load_protocol(path, None, catalogue)
-        raise unknown("protocol", name, files, "zsar-bench list protocols")
-    protocol = load_protocol(files[name], None, catalogue)
-    if protocol.id != name:
-        raise UserError(f"{files[name]}: its id '{protocol.id}' is not its file's name.")
-    return protocol
-
-
-# --- Variants of a protocol ----------------------------------------------------------------------
-
-
-def _by_hash(names: Iterable[str], purpose: str) -> list[str]:
-    """Names in an order that has nothing to do with their own: a draw that nests."""
-    return sorted(names, key=lambda n: hashlib.sha256(f"{purpose}/{n}".encode()).digest())
-
-
-def random_split(base: Protocol, words: str) -> Protocol:
-    """The same data and sample rule with other unseen classes.
-
-    Args:
-        base: the protocol to start from.
-        words: ``random:<unseen>@<seed>``.
-
-    Raises:
-        UserError: for other words, or a number of classes that leaves none seen.
-    """
-    match = _RANDOM.fullmatch(words)
-    classes = [c.id for c in base.classes]
-    if match is None or not int(match[1]) < len(classes):
-        raise UserError(
-            f"'{words}' is not random:UNSEEN@SEED with fewer than {len(classes)} unseen classes.",
-            f"For example: {base.id}/random:{len(base.unseen)}@0",
-        )
-    unseen = {*_by_hash(classes, words)[: int(match[1])]}
-    return replace(
-        base,
-        id=f"{base.id}/{words}",
-        title=f"{base.title}, {match[1]} unseen classes drawn with seed {match[2]}",
-        aliases=(),
-        seen=tuple(c for c in classes if c not in unseen),
-        unseen=tuple(c for c in classes if c in unseen),
-        test_clips=0,
-        family_of=base.id,
-    )
-
-
-def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
-    """The same protocol on a synthetic data set of this name."""
-    return replace(
-        protocol,
-        id=STAND_IN + protocol.id,
-        title=f"{protocol.title}, on synthetic clips",
-        dataset=dataset,
-        aliases=(),
-        test_clips=0,
-        stand_in_for=protocol.dataset,
-        family_of=STAND_IN + protocol.family_of if protocol.family_of else "",
-    )
-
-
-def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
-    """The protocol with dials turned; without any it is the protocol itself.
-
-    ``seen=30`` keeps 30 seen classes, ``encoder=0.5`` trains the encoder on half of the training
-    performers. Both nest: what a smaller value keeps, a larger one keeps too. Any other dial is
-    a parameter of the data set's generator, which the caller sees to.
-
-    Raises:
-        UserError: for a value out of range.
-    """
-    if not dials:
-        return protocol
-    seen = protocol.seen
-    if "seen" in dials:
-        count = dials["seen"]
-        if not count.is_integer() or not 2 <= count <= len(seen):
-            raise UserError(
-                f"The dial seen={count:g} must be a whole number from 2 to {len(seen)}."
-            )
-        kept = {*_by_hash(seen, "seen")[: int(count)]}
-        seen = tuple(c for c in seen if c in kept)
-    if not 0 < dials.get("encoder", 1.0) <= 1:
-        raise UserError(f"The dial encoder={dials['encoder']:g} must be above 0 and at most 1.")
-    words = ",".join(f"{name}={value:g}" for name, value in sorted(dials.items()))
-    return replace(
-        protocol,
-        id=f"{protocol.id}[{words}]",
-        title=f"{protocol.title}, {words}",
-        aliases=(),
-        seen=seen,
-        dials=tuple(sorted(dials.items())),
-    )

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 def _folder(protocol: str, catalogue: Catalogue) -> str:
     """Folder name of a protocol's runs; ``stand-in/`` before and ``[dial=...]`` behind it stay."""
-    from zsar_bench.protocol import STAND_IN, find_protocol
+    from zsar_bench.lookup import find_protocol
+    from zsar_bench.protocol import STAND_IN
 
     base, bracket, dials = protocol.removeprefix(STAND_IN).partition("[")
     if not base:

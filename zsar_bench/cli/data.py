@@ -214,7 +214,7 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
 def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
     """Which protocols have the clips they need in an incomplete data set."""
     from zsar_bench.datasets import read_toml
-    from zsar_bench.protocol import find_protocol, protocol_files
+    from zsar_bench.lookup import find_protocol, protocol_files
 
     ready, lacking = [], []
     for name, path in protocol_files(catalogue).items():

@@ -103,7 +103,8 @@ def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:
 
 def _next(catalogue: Any, imported: list[str], broken: list[Any]) -> str:
     """The command that leads furthest from here: real data before synthetic ones."""
-    from zsar_bench.protocol import load_protocol, protocol_files, stand_ins
+    from zsar_bench.lookup import protocol_files
+    from zsar_bench.protocol import load_protocol, stand_ins
 
     if broken:
         return "zsar-bench list plugins"

@@ -62,7 +62,8 @@ def _datasets(catalogue: Catalogue) -> Rows:
 
 
 def _protocols(catalogue: Catalogue) -> Rows:
-    from zsar_bench.protocol import load_protocol, protocol_files
+    from zsar_bench.lookup import protocol_files
+    from zsar_bench.protocol import load_protocol
 
     rows = []
     for path in protocol_files(catalogue).values():
@@ -150,7 +151,8 @@ def show(
 ) -> None:
     """Show one thing: parameters with types, defaults and meaning; classes and counts."""
     from zsar_bench.catalogue import load
-    from zsar_bench.protocol import find_protocol, protocol_files, stand_ins
+    from zsar_bench.lookup import find_protocol, protocol_files
+    from zsar_bench.protocol import stand_ins
     from zsar_bench.registry import KINDS
 
     catalogue = load(plugin or ())
