@@ -132,7 +132,7 @@ def run(
     choice = choose_data(protocol, "released" if features else data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
-    if dry_run and not_yet_made(choice):
+    if dry_run and not_yet_made(choice, dial or ()):
         return
     with making(choice, quiet or json) as on_event:
         plans = plan_runs(request, catalogue, on_event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,19 +46,26 @@ def announce(choice: DataChoice) -> None:
     error_console().print(Panel(rows, title=title, border_style="yellow", expand=False))
 
 
-def not_yet_made(choice: DataChoice) -> bool:
-    """Whether a dry run must stop because its clips have not been made; says so."""
+def not_yet_made(choice: DataChoice, dials: Iterable[str]) -> bool:
+    """Whether a dry run must stop because clips have not been made; says so."""
+    from zsar_bench.data_choice import parse_dials, variants
     from zsar_bench.datasets import prepared
+    from zsar_bench.importer import store_name
 
-    if not choice.synthetic or choice.entry.name in prepared():
+    if not choice.synthetic:
         return False
-    console().print(
-        f"The clips of {choice.entry.name} have to be made first, which writes to the store. "
-        f"Type: zsar-bench data import {choice.entry.name}",
-        markup=False,
-        soft_wrap=True,
-    )
-    return True
+    there = prepared()
+    for _, params in variants(choice, 0, parse_dials(dials, choice)):
+        if store_name(choice.entry, params) not in there:
+            words = "".join(f" --set {name}={value:g}" for name, value in params.items())
+            console().print(
+                "Clips have to be made first, which writes to the store. Type: "
+                f"zsar-bench data import {choice.entry.name}{words}",
+                markup=False,
+                soft_wrap=True,
+            )
+            return True
+    return False
 
 
 @contextmanager
