@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zsar_datasets.stand_in.cues import OPPOSITE
 from zsar_datasets.stand_in.curves import keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.grammar import grammar
 from zsar_datasets.stand_in.limbs import OUT, Around, Limbs, clamped, middle, partner
-from zsar_datasets.stand_in.script import OPPOSITE, Script
+from zsar_datasets.stand_in.script import Script
 from zsar_datasets.stand_in.signals import columns, signals
 from zsar_datasets.stand_in.vectors import Axes, across, cross, dot
 
@@ -157,7 +158,8 @@ class _Stage:
         head = chest.twisted(-turn).pitched(nod).tipped(roll)
 
         x, lift, z = s.root[f]
-        height = bone["ankle_height"] + s.height[f] + lift + bone["hip_drop"]
+        ankle = bone["ankle_height"] + s.heel[f]
+        height = ankle + s.height[f] + lift + bone["hip_drop"]
         base = np.stack([x, height, z]) - s.back[f] * ahead
         mid = base + bone["lower_spine"] * spine.up
         top = mid + bone["upper_spine"] * chest.up

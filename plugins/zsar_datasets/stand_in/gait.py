@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zsar_datasets.stand_in.cues import PATHS, PHASES
 from zsar_datasets.stand_in.curves import smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.script import PATHS, PHASES, Script
+from zsar_datasets.stand_in.script import Script
 
 FADE = 0.4  # seconds in which a stagger begins and ends
 _BEHIND, _ABOVE = 0.35, 0.30  # of G: where the other ankle is while hopping

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zsar_datasets.stand_in.cues import FRAMES, MEETING, PARTNER_PAIRS
 from zsar_datasets.stand_in.curves import Keys, keys_at, smooth
 from zsar_datasets.stand_in.draws import Array
 from zsar_datasets.stand_in.gait import Bools
 from zsar_datasets.stand_in.grammar import grammar
-from zsar_datasets.stand_in.script import FRAMES, MEETING, PARTNER_PAIRS, Script
+from zsar_datasets.stand_in.script import Script
 from zsar_datasets.stand_in.signals import Signals, columns
 from zsar_datasets.stand_in.vectors import Axes, across, cross, direction, dot, length
 
@@ -69,7 +70,7 @@ class Limbs:
     """The two hands or the two feet of a batch, frame after frame.
 
     Attributes:
-        now: cues of the current phase, ``script.Limb``'s fields as (k, N, B, 2).
+        now: cues of the current phase, ``cues.Limb``'s fields as (k, N, B, 2).
         roll: (N, B, 2) degrees by which hands are turned about the forearm.
     """
 
