@@ -157,7 +157,7 @@ def test_second_body_only_where_the_motion_has_one_and_face_to_face() -> None:
             assert ahead[1] @ between < 0, name
 
 
-@pytest.mark.parametrize("name", ["A1", "A8", "A16", "A26", "A33", "A43", "A60", "A79", "A117"])
+@pytest.mark.parametrize("name", ["A1", "A8", "A26", "A43", "A60", "A79", "A117"])
 def test_left_handed_people_do_the_mirrored_motion(name: str) -> None:
     right = tuple(dataclasses.replace(person, left=False) for person in PEOPLE)
     left = tuple(dataclasses.replace(person, left=True) for person in PEOPLE)
@@ -395,7 +395,7 @@ def random_motion(draw: random.Random) -> Motion:
 
 def test_every_combination_of_words_is_defined() -> None:
     draw = random.Random(1)
-    scripts = [perform(random_motion(draw), PEOPLE, "any", i) for i in range(150)]
+    scripts = [perform(random_motion(draw), PEOPLE, "any", i) for i in range(60)]
     scripts += [perform(m, PEOPLE, "mixed", name) for name, m in motions(0.0).items()]
     for script, world in zip(scripts, skeletons(scripts), strict=True):
         check_body(script, world, jump=1.0)  # such as kicks overhead in bursts
@@ -590,9 +590,18 @@ def data_digest(clips: Sequence[NDArray[np.float32]]) -> str:
 
 #: SHA-256 of one clip of each class (the first id) and of the whole set.
 DIGESTS: dict[type[Generator], tuple[str, str]] = {
-    Generator60: ("?", "?"),
-    Generator120: ("?", "?"),
-    GeneratorPKU: ("?", "?"),
+    Generator60: (
+        "6d28958c365d518a8d235dd2f42ac089bf65c4afd1888b9a0d61d29dc3b8aa4f",
+        "b74cfc8b6f8700f451947ffb293130c37e4865e20468538c01fd73d54c7ed2fc",
+    ),
+    Generator120: (
+        "1f4d00ce26a9125d51c93c5f1f604c3e5acba1641ab2670d84bf382898c1b624",
+        "5cdd061d8f9c027f70661a2c3107cb100e56520684729e9fccb4305881216310",
+    ),
+    GeneratorPKU: (
+        "7ddee1eba0853e563bb47a266d9adce4bdbf66ff2881ecd516894d3bea2136b4",
+        "a3a682f71c19a48748ca06ff19c42b73c24d04021d2bc2e8ec6295547f7cc9c8",
+    ),
 }
 
 

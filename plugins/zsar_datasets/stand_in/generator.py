@@ -88,7 +88,7 @@ def _recorded(world: Array, script: Script, sample: Sample) -> NDArray[np.float3
     """The performance as its camera's Kinect has it, cut at both ends."""
     draws = Draws("cut", grammar()["version"], sample.performance)
     first, last = (int(cut * len(world)) for cut in draws.uniform(0.0, _CUT, (2,)))
-    setup = sample.clip.setup or sample.subject.split("/")[0]
+    setup = sample.clip.setup or sample.subject  # PKU-MMD: cameras stand anew for everybody
     lined_up = script.bodies == 2 and not script.place[0]
     camera = stand(sample.clip.camera, setup, lined_up, world, sample.performance)
     seen = camera.view(world[first : len(world) - last])
