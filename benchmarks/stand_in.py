@@ -135,15 +135,22 @@ def _clips(d: Data, rows: NDArray[np.int64], bodies: int) -> Clips:
 
 
 def supervised(
-    d: Data, bodies: int = 2, seed: int = 0, tell: Callable[[str], None] = print
+    d: Data, bodies: int = 2, max_steps: int = 0, tell: Callable[[str], None] = print
 ) -> tuple[float, NDArray[np.int64]]:
-    """Accuracy of ``st-gcn`` in its laptop profile, and the confusions (classes, classes)."""
-    encoder = st_gcn.STGCN(st_gcn.Params())
+    """Accuracy of ``st-gcn`` in its laptop profile, and the confusions (classes, classes).
+
+    Args:
+        d: the clips.
+        bodies: how many of two the encoder sees.
+        max_steps: where training ends; 0: after all its epochs.
+        tell: hears how far it is.
+    """
+    encoder = st_gcn.STGCN(st_gcn.Params(max_steps=max_steps))
     classes = int(d.labels.max()) + 1
     train, test = np.flatnonzero(d.train), np.flatnonzero(~d.train)
     subjects = torch.tensor([int(d.names[i].subject) for i in train])
     view = EncoderTrain(_clips(d, train, bodies), torch.tensor(d.labels[train]), subjects, classes)
-    encoder.fit(view, _Run(seed, tell))
+    encoder.fit(view, _Run(0, tell))
     logits = encoder.encode(_clips(d, test, bodies)).logits
     assert logits is not None
     answers = logits.argmax(1).numpy()
