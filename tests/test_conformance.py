@@ -521,7 +521,8 @@ def test_the_texts_of_a_data_set_are_complete_and_written_twice(name):
     own = fields - {"name", "verb", "noun"}
     for one in read.values():
         one.check_fields(own)  # none is empty
-    texts_of = [[t for f in own for t in one.fields[f].values()] for one in read.values()]
+    written = [one for one in read.values() if not one.oracle]  # an oracle repeats itself
+    texts_of = [[t for f in own for t in one.fields[f].values()] for one in written]
     together = [text.casefold() for texts in texts_of for text in texts]
     assert len(set(together)) == len(together), "no text stands in two places"
 
@@ -570,7 +571,9 @@ def test_a_data_set_says_where_it_is_from(name):
 
 
 def protocol(path: Path) -> Any:
-    spec = SPECS["datasets"][read_toml(path)["dataset"]]
+    name = read_toml(path)["dataset"]
+    others = (s for s in SPECS["datasets"].values() if s.stand_in_for == name)
+    spec = SPECS["datasets"].get(name) or next(others)  # which cannot be read yet
     return load_protocol(path, read_classes(spec.classes), None)
 
 
@@ -590,6 +593,8 @@ def test_a_protocol_is_whole(path):
 @pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
 def test_a_protocol_tests_as_many_clips_as_it_says(path):
     p = protocol(path)
+    if not p.test_clips:
+        pytest.skip("nobody has counted them")
     spec = SPECS["datasets"][p.dataset]
     archives = sorted((SHARED_DATA / p.dataset.replace("-", "_")).glob("*.zip"))
     if not archives:

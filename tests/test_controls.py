@@ -484,11 +484,15 @@ def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(ba
 def test_shifts_share_one_fit_and_leave_nothing(base: Any) -> None:
     left = [p.name for p in (base.folder / "results" / "runs").rglob(".*")]
     assert left == []
-    first, *others = (read_record(p.folder) for p in base.shifted)
-    assert first.seconds.fit > 0.5  # a worker was started and fitted
-    assert all(r.seconds.fit < 0.2 for r in others)
-    for plan in base.drawn[SHUFFLED_ALL]:
-        assert read_record(plan.folder).seconds.fit > 0.5
+    fitted = [plan for plan in base.shifted if "fit" in stages(plan)]
+    assert len(fitted) == 1, "the others found its state"
+    assert all("fit" in stages(plan) for plan in base.drawn[SHUFFLED_ALL])
+
+
+def stages(plan: RunPlan) -> set[str]:
+    """What a run's own workers reported."""
+    lines = (plan.folder / "events.jsonl").read_text("utf-8").splitlines()
+    return {json.loads(line)["stage"] for line in lines}
 
 
 def test_the_record_names_control_and_draw(base: Any) -> None:

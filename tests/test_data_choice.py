@@ -224,8 +224,8 @@ def test_a_curve_in_one_command(cli) -> None:
 def test_random_splits_in_one_command(cli) -> None:
     cli.run("toy-ridge", "--splits", "3")
     said = json.loads(cli("compare", "--protocol", "toy-4-2", "--json").stdout)
-    names = [s["protocol"] for s in said["sections"]]
-    assert names == [f"toy-4-2/random:2@{n}" for n in range(3)]
-    assert {s["family_of"] for s in said["sections"]} == {"toy-4-2"}
+    (together,) = said["splits"]
+    assert together["splits"] == [f"toy-4-2/random:2@{n}" for n in range(3)]
+    assert (together["family"], together["rows"][0]["splits"]) == ("toy-4-2", 3)
     alone = json.loads(cli("compare", "--protocol", "toy-4-2/random:2@1", "--json").stdout)
     assert [s["protocol"] for s in alone["sections"]] == ["toy-4-2/random:2@1"]
