@@ -22,6 +22,7 @@ CROSS_FIT = "performer-cross-fit"
 #: Rules that divide clips once, and the column that they divide by: some of its values train,
 #: all others test.
 DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
+SHOWN = 8  #: classes named in an error
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
 REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
 OPTIONAL = ("confidence", "notes", "aliases")
@@ -150,7 +151,9 @@ class Protocol:
     def _check_round(self, one: Round, class_of: list[str]) -> None:
         missing = set(self.seen) - {class_of[n] for n in one.encoder_train}
         if missing or not one.test_unseen:
-            lack = f"training clips of {', '.join(sorted(missing))}" if missing else "test clips"
+            some = [c for c in self.seen if c in missing][:SHOWN]
+            more = f" and {len(missing) - SHOWN} more classes" if len(missing) > SHOWN else ""
+            lack = f"training clips of {', '.join(some)}{more}" if missing else "test clips"
             raise UserError(
                 f"Protocol '{self.id}', {one.name}: the imported data has no {lack}.",
                 f"Import the complete data set: zsar-bench data import {self.dataset} PATH --force",
