@@ -38,9 +38,11 @@ def main() -> None:
         )
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(Text(f"$ zsar-bench {' '.join(COMMAND)}", style="bold green"))
+    warned = False
     for line in done.stdout.rstrip().splitlines():
-        style = "yellow" if line[:1] in "╭│╰" else "bold" if line[:1] in "┏┃┡└" else ""
+        style = "yellow" if line[:1] in ("╭", "│", "╰") and not warned else ""
         console.print(Text(line, style=style), soft_wrap=True)
+        warned = warned or line.startswith("╰")
     picture = console.export_svg(title="zsar-bench")
     # Without the web font that Rich would have a viewer download; any monospaced one will do.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)

@@ -213,7 +213,6 @@ def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
         f"memory and {max(disk, 1e6) / 1e6:.0f} MB of disk. Stop it whenever you like: the same "
         "command goes on.",
         markup=False,
-        soft_wrap=True,
     )
 
 
