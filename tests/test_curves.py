@@ -101,3 +101,20 @@ def test_curves_of_one_dial_are_one_table() -> None:
 def test_base_of_a_protocol() -> None:
     assert base_of("stand-in/p/random:5@3[encoder=0.5,seen=10]") == "stand-in/p/random:5@3"
     assert base_of("p") == "p"
+
+
+def test_random_splits_make_curves_of_their_own() -> None:
+    def split(value: float, count: int, micro: float) -> Any:
+        one = section({"seen": value}, {"m": micro})
+        del one["protocol"]
+        one["rows"][0] |= {"splits": count, "seeds": [1]}
+        return one | {"family": "p"}
+
+    own = [section({"seen": 10.0}, {"m": 0.9}), section({"seen": 20.0}, {"m": 0.8})]
+    found = curves(own, [split(10.0, 8, 0.4), split(20.0, 8, 0.5), split(30.0, 3, 0.6)])
+    assert [(c["splits"], [p["micro"] for p in c["points"]]) for c in found] == [
+        (0, [0.9, 0.8]),
+        (8, [0.4, 0.5]),
+    ]
+    titles = [b.title for b in blocks({"curves": found})]
+    assert titles == ["p: by seen", "p: by seen, mean of 8 random class splits"]

@@ -86,7 +86,7 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
     return {
         "sections": sections,
         "splits": splits,
-        "curves": curves(sections),
+        "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
         "published": [row for row in published if row["protocol"] in ids],
     }

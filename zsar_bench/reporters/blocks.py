@@ -145,12 +145,13 @@ def _control(section: Json) -> Block:
 
 def _curves(curves: Iterable[Json]) -> list[Block]:
     """Curves that share protocol and dial, a row a method and a column a value of the dial."""
-    groups: dict[tuple[str, str, str], list[Json]] = {}
+    groups: dict[tuple[str, str, str, int], list[Json]] = {}
     for curve in curves:
         others = ", ".join(f"{k}={v:g}" for k, v in curve["others"].items())
-        groups.setdefault((curve["protocol"], curve["dial"], others), []).append(curve)
+        key = (curve["protocol"], curve["dial"], others, curve["splits"])
+        groups.setdefault(key, []).append(curve)
     found = []
-    for (protocol, dial, others), members in groups.items():
+    for (protocol, dial, others, splits), members in groups.items():
         values = sorted({p["value"] for c in members for p in c["points"]})
         rows = []
         for curve in members:
@@ -158,6 +159,7 @@ def _curves(curves: Iterable[Json]) -> list[Block]:
             cells = {f"{v:g}": at.get(v, "-") for v in values}
             rows.append({"method": curve["row"], "texts": curve["texts"], **cells})
         turned = f"{dial} ({others})" if others else dial
+        turned += f", mean of {splits} random class splits" if splits else ""
         caption = ["Micro top-1 in per cent for each value of the dial; intervals: --json."]
         found.append(_block(f"{marked(protocol)}: by {turned}", rows, caption))
     return found
