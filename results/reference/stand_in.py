@@ -43,9 +43,9 @@ PROTOCOL = "stand-in/synse-55-5"
 WIDER = "stand-in/synse-48-12"  #: twelve candidates: a draw of a control spreads less
 #: What is turned, and over how many random splits: one split's curve is mostly luck.
 DIALS = (
-    ("alignment=0,0.5,1", 8),
-    ("seen=10,30,55", 4),
-    ("encoder=0.05,0.25,1", 4),
+    ("alignment=0,1", 8),
+    ("seen=10,55", 4),
+    ("encoder=0.05,1", 4),
 )
 
 Json = dict[str, Any]
