@@ -34,7 +34,7 @@ class Params(BaseParams):
     alignment: float = science(
         1.0,
         "share of the motions' words that stay where the meaning of the class put them; the others "
-        "are exchanged between classes, so that at 0 a motion says nothing about its class's name",
+        "change classes; at 0 only the numbers of persons, phases and moves still tell a class",
         ge=0,
         le=1,
     )
