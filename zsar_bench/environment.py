@@ -67,8 +67,18 @@ def cores() -> int:
 
 @functools.cache
 def source_state() -> tuple[str, bool | None]:
-    """Git commit of the tree this package lies in, and whether it has uncommitted changes."""
-    root = Path(__file__).resolve().parent.parent
+    """Git commit of the tree this package lies in, and whether its code was changed since."""
+    return git_state(Path(__file__).resolve().parent.parent)
+
+
+def git_state(root: Path) -> tuple[str, bool | None]:
+    """Commit of a source tree, and whether it has uncommitted changes.
+
+    ``results`` does not count: making runs writes there, and is not a change of code.
+
+    Returns:
+        ``("", None)`` if it is no git tree or git is not there.
+    """
     if not (root / ".git").exists():
         return "", None
 
@@ -78,8 +88,9 @@ def source_state() -> tuple[str, bool | None]:
         )
         return done.stdout.strip()
 
+    status = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "HEAD"), bool(git(*status))
     except (OSError, subprocess.SubprocessError):
         return "", None
 

@@ -162,7 +162,7 @@ class Environment(_Part):
 
     zsar_bench: Annotated[str, _doc("version")]
     commit: Annotated[str, _doc("git commit of the source tree, empty if installed")]
-    dirty: Annotated[bool | None, _doc("whether that tree had uncommitted changes")]
+    dirty: Annotated[bool | None, _doc("whether that tree had uncommitted changes, results apart")]
     python: Annotated[str, _doc("version")]
     torch: Annotated[str, _doc("version")]
     platform: Annotated[str, _doc("operating system and processor")]
