@@ -18,7 +18,7 @@ from zsar_bench import statistics
 from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
-from zsar_bench.protocol import STAND_IN
+from zsar_bench.protocol import RANDOM, STAND_IN, folder_name
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
 
@@ -37,15 +37,14 @@ def find_records(results: Path, protocol: str = "") -> list[Path]:
             splits and dials of both; empty: all.
     """
     found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
-    names = (protocol, STAND_IN.replace("/", "+") + protocol)
+    if not protocol:
+        return found
+    names = (protocol, folder_name(STAND_IN) + protocol)
+    behind = tuple(name + more for name in names for more in ("[", folder_name(RANDOM)))
     return [
         folder
         for folder in found
-        if not protocol
-        or any(
-            (name := folder.parent.parent.name) == n or name.startswith((f"{n}[", f"{n}+random:"))
-            for n in names
-        )
+        if (name := folder.parent.parent.name) in names or name.startswith(behind)
     ]
 
 

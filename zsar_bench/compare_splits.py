@@ -16,11 +16,12 @@ import numpy as np
 
 from zsar_bench import statistics
 from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head, row_key
+from zsar_bench.curves import base_of
+from zsar_bench.protocol import RANDOM
 from zsar_bench.record import Record
 
 Json = dict[str, Any]
 
-RANDOM = "/random:"
 LEVEL = 0.95
 
 
@@ -36,13 +37,10 @@ def split_sections(records: Sequence[Record]) -> list[Json]:
         records: finished runs of any protocols, none under a text control.
     """
     groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        if RANDOM in record.protocol.id:
-            groups.setdefault(_section_key(record), []).append(record)
     published: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        if RANDOM not in record.protocol.id:
-            published.setdefault(_section_key(record), []).append(record)
+        part = groups if RANDOM in record.protocol.id else published
+        part.setdefault(_section_key(record), []).append(record)
     return [
         _section(group, published.get(key, []))
         for key, group in sorted(groups.items())
@@ -63,7 +61,7 @@ def _section_key(r: Record) -> tuple[str, ...]:
     dials = ",".join(f"{name}={value:g}" for name, value in sorted(p.dials.items()))
     texts = "oracle" if r.texts.oracle else ""
     how = (p.dataset, p.rule, r.method.declared_setting, r.encoder.origin)
-    return (family(p.id).partition("[")[0], dials, texts, *classes, *how)
+    return (base_of(family(p.id)), dials, texts, *classes, *how)
 
 
 def _section(records: list[Record], published: list[Record]) -> Json:

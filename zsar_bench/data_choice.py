@@ -60,13 +60,13 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
     """
     named = name.startswith(STAND_IN)
     protocol = find_protocol(name.removeprefix(STAND_IN), catalogue)
+    entry = dataset_entry(protocol.dataset, catalogue)
     if wanted == "released":
         if named:
             raise UserError(
                 f"'{name}' is a protocol on synthetic clips; released features are of real ones.",
                 f"Type: --protocol {protocol.id}",
             )
-        entry = dataset_entry(protocol.dataset, catalogue)
         return DataChoice(protocol, entry, "features that somebody has released")
     if wanted not in WANTED:
         raise unknown("kind of data", wanted, WANTED)
@@ -75,7 +75,7 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
             f"'{name}' is a protocol on synthetic clips; --data real excludes them.",
             f"For the real clips: --protocol {protocol.id} --data real",
         )
-    real = catalogue.find("datasets", protocol.dataset) if _readable(protocol, catalogue) else None
+    real = entry if entry.name == protocol.dataset else None
     imported = real is not None and real.name in prepared()
     if not named and wanted != "stand-in" and (wanted == "real" or imported):
         return _real(protocol, real, "named" if wanted == "real" else "imported")
@@ -90,10 +90,6 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
         return _real(protocol, real, "there is no stand-in")
     reason = "named" if named or wanted == "stand-in" else f"{protocol.dataset} is not imported"
     return DataChoice(on_stand_in(protocol, others[0].name), others[0], reason, real)
-
-
-def _readable(protocol: Protocol, catalogue: Catalogue) -> bool:
-    return dataset_entry(protocol.dataset, catalogue).name == protocol.dataset
 
 
 def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:

@@ -107,8 +107,7 @@ def _index(plan: EncoderPlan) -> dict[str, list[int]]:
 def _part(plan: EncoderPlan, protocol: Protocol, index: list[int]) -> Part:
     import numpy as np
 
-    place = {c.id: n for n, c in enumerate(protocol.classes)}
-    labels = [place[plan.dataset.clips["class"][i]] for i in index]
+    labels = [protocol.place[plan.dataset.clips["class"][i]] for i in index]
     return Part(plan.read(index, ())["pooled"], np.array(labels, dtype=np.int64))
 
 
@@ -116,9 +115,8 @@ def _splits(protocol: Protocol) -> dict[str, NDArray[np.int64]]:
     """File name of a label list -> labels: ``ru5`` are the 5 unseen ones, ``rs55`` the seen."""
     import numpy as np
 
-    place = {c.id: n for n, c in enumerate(protocol.classes)}
     return {
-        f"{prefix}{len(ids)}": np.array([place[i] for i in ids], dtype=np.int64)
+        f"{prefix}{len(ids)}": np.array([protocol.place[i] for i in ids], dtype=np.int64)
         for prefix, ids in (("ru", protocol.unseen), ("rs", protocol.seen))
     }
 

@@ -293,8 +293,7 @@ def _check_lists(folder: Path, protocol: Protocol) -> None:
 
 def _places(ids: Iterable[str], protocol: Protocol) -> set[int]:
     """Labels of official class ids."""
-    place = {c.id: n for n, c in enumerate(protocol.classes)}
-    return {place[i] for i in ids}
+    return {protocol.place[i] for i in ids}
 
 
 def _told(labels: Iterable[int], protocol: Protocol) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.protocol import STAND_IN, Protocol, load_protocol
+from zsar_bench.protocol import RANDOM, STAND_IN, Protocol, load_protocol
 from zsar_bench.shuffling import hash_order
 
 _RANDOM = re.compile(r"random:([1-9]\d{0,3})@(\d{1,9})")
@@ -46,7 +46,7 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     Raises:
         UserError: for an unknown name (suggests the nearest) or a faulty file.
     """
-    base, _, words = name.rpartition("/random:")
+    base, _, words = name.rpartition(RANDOM)
     if base:
         return random_split(find_protocol(base, catalogue), f"random:{words}")
     if name.endswith(".toml") and Path(name).is_file():

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ CROSS_FIT = "performer-cross-fit"
 DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
 SHOWN = 8  #: classes named in an error
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
+RANDOM = "/random:"  #: what stands in the id of a random split, behind its family's id
 REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
 OPTIONAL = ("confidence", "notes", "aliases")
 SAMPLES = ("rule", "groups", "train", "test_clips")
@@ -46,11 +48,7 @@ class Round:
     train: list[int]
     test_unseen: list[int]
     test_seen: list[int]
-    encoder_train: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if not self.encoder_train:
-            object.__setattr__(self, "encoder_train", self.train)
+    encoder_train: list[int]
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,12 @@ class Protocol:
     @property
     def folder(self) -> str:
         """Its id as the name of a folder."""
-        return self.id.replace("/", "+")
+        return folder_name(self.id)
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Official class id -> its place among all classes, from 0."""
+        return {c.id: n for n, c in enumerate(self.classes)}
 
     def rounds(self, dataset: Dataset) -> list[Round]:
         """Clip indices of every round.
@@ -158,6 +161,11 @@ class Protocol:
                 f"Protocol '{self.id}', {one.name}: the imported data has no {lack}.",
                 f"Import the complete data set: zsar-bench data import {self.dataset} PATH --force",
             )
+
+
+def folder_name(protocol: str) -> str:
+    """A protocol's id, or a part of one, as the name of a folder."""
+    return protocol.replace("/", "+")
 
 
 def load_protocol(

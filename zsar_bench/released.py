@@ -108,8 +108,7 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
         path, protocol, tuple(read_folder(one, protocol) for one in round_folders(path, protocol))
     )
     tested = {int(n) for folder in found.folders for n in folder.parts["ztest"].labels}
-    place = {c.id: n for n, c in enumerate(protocol.classes)}
-    lacking = [c for c in protocol.unseen if place[c] not in tested]
+    lacking = [c for c in protocol.unseen if protocol.place[c] not in tested]
     if lacking:
         raise UserError(
             f"{path}: ztest.npy has no clips of {', '.join(lacking)}, "
@@ -204,6 +203,7 @@ class ReleasedPlan:
             index["train"],
             index["ztest"],  # so the unseen clips of gtest are not needed
             [i for i in index.get("gtest", ()) if classes[i] in seen],
+            index["train"],
         )
 
     def ready(self, wants: Iterable[str]) -> bool:
@@ -229,7 +229,7 @@ class ReleasedPlan:
     def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
         """The shards of ``train``, class by class. All clips count as one performer's."""
         labels = self.files.parts["train"].labels.tolist()
-        place = {c.id: n for n, c in enumerate(self.whole.protocol.classes)}
+        place = self.whole.protocol.place
         return [
             {
                 "features": [

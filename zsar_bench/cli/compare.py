@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 def _folder(protocol: str, catalogue: Catalogue) -> str:
     """Folder name of a protocol's runs; ``stand-in/`` before and ``[dial=...]`` behind it stay."""
     from zsar_bench.lookup import find_protocol
-    from zsar_bench.protocol import STAND_IN
+    from zsar_bench.protocol import STAND_IN, folder_name
 
     base, bracket, dials = protocol.removeprefix(STAND_IN).partition("[")
     if not base:
         return ""
     before = STAND_IN if protocol.startswith(STAND_IN) else ""
-    return f"{before}{find_protocol(base, catalogue).id}{bracket}{dials}".replace("/", "+")
+    return folder_name(f"{before}{find_protocol(base, catalogue).id}{bracket}{dials}")
 
 
 def compare(
