@@ -90,7 +90,7 @@ def _section(records: list[Record], published: list[Record]) -> Json:
 
 
 def _by_seed(protocol: str) -> tuple[int, str]:
-    seed = protocol.rpartition("@")[2]
+    seed = base_of(protocol).rpartition("@")[2]
     return (int(seed) if seed.isdecimal() else 0, protocol)
 
 
