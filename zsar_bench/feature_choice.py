@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zsar_bench.catalogue import Catalogue, Entry
@@ -96,6 +97,7 @@ def trained(
     """
     rounds = protocol.rounds(dataset)
 
+    @cache  # a plan's key is a digest of all clips' ids: one a seed, not one a run
     def of_seed(seed: int) -> tuple[EncoderPlan, ...]:
         return tuple(
             EncoderPlan(encoder.entry, encoder.settings, dataset, one, protocol.seen, seed, machine)

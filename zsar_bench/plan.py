@@ -9,13 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.controls import plan_controls
 from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
-from zsar_bench.datasets import read_classes
+from zsar_bench.datasets import Dataset, read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
@@ -58,6 +59,11 @@ class Request:
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
     features: Path | None = None
+
+    @property
+    def wanted_data(self) -> str:
+        """What is asked of ``choose_data``: released features need no clips."""
+        return "released" if self.features else self.data
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,7 @@ def plan_runs(
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
-    wanted = "released" if request.features else request.data
-    choice = choose_data(request.protocol, wanted, catalogue)
+    choice = choose_data(request.protocol, request.wanted_data, catalogue)
     dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
     controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
@@ -182,14 +187,18 @@ def plan_runs(
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     data_choice = ("data", choice.entry.name, choice.reason)
     metrics = tuple(e for e in catalogue.entries("metrics") if e.plugin != "core")
+
+    @cache  # variants differ in classes or dials; most share their clips
+    def opened(*params: tuple[str, float]) -> Dataset:
+        return open_data(choice, dict(params), machine, on_event)
+
     features: Features[Any]
     plans = []
     for protocol, generator in variants(choice, request.splits, dials):
         if encoder is None:
             features = released(request, protocol, methods)
         else:
-            dataset = open_data(choice, generator, machine, on_event)
-            features = trained(encoder, protocol, dataset, machine)
+            features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
         common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
         for method, settings in zip(methods, params, strict=True):

@@ -129,7 +129,7 @@ def run(
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
     )
-    choice = choose_data(protocol, "released" if features else data, catalogue)
+    choice = choose_data(protocol, request.wanted_data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
     if dry_run and not_yet_made(choice, dial or ()):
