@@ -203,6 +203,8 @@ def test_a_dry_run_makes_nothing(cli, empty_home: Path) -> None:
     words = ("run", "toy-ridge", "--protocol", "toy-4-2", *ENCODERS, "--dry-run")
     done = cli(*words, home=empty_home)
     assert "zsar-bench data import toy-stand-in" in done.stdout
+    answer = json.loads(cli(*words, "--json", home=empty_home).stdout)
+    assert answer == {"runs": [], "tasks": [], "first": "zsar-bench data import toy-stand-in"}
     assert not (empty_home / "data").exists()
     cli("data", "import", "toy-stand-in", "--quiet", home=empty_home)
     assert "Estimated time" in cli(*words, home=empty_home).stdout

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from zsar_bench.importer import Event, Say
 
 PluginOption = Annotated[
     list[Path] | None,
@@ -36,6 +39,48 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str, quiet: bool, at_once: bool = True) -> Iterator[tuple[Event, Say]]:
+    """A bar on a terminal; sentences go above it.
+
+    Args:
+        title: in front of the bar.
+        quiet: show neither.
+        at_once: show the bar before there is an event; else there may be nothing to do.
+
+    Yields:
+        What hears ``{"step", "total"}``, and what says a sentence.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    out = error_console()
+    hidden = quiet or not out.is_terminal
+    bars = Progress(*columns, console=out, disable=hidden, transient=True)
+    bar = bars.add_task(title, total=None)
+    if at_once:
+        bars.start()
+
+    def on_event(event: dict[str, Any]) -> None:
+        bars.start()  # once; again does nothing
+        bars.update(bar, completed=event["step"], total=event["total"])
+
+    def say(message: str) -> None:
+        if not quiet:
+            out.print(message, markup=False, soft_wrap=True)
+
+    try:
+        yield on_event, say
+    finally:
+        bars.stop()
 
 
 def print_json(value: Any) -> None:

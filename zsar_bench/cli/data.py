@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,13 +19,13 @@ from zsar_bench.cli.common import (
     error_console,
     print_json,
     print_table,
+    progress_bar,
 )
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
     from zsar_bench.datasets import Dataset
-    from zsar_bench.importer import Event, Say
 
 app = typer.Typer(help="Import, list, verify and remove data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list datasets` says.")]
@@ -75,7 +74,7 @@ def import_(
         return
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     started = time.monotonic()
-    with _progress(f"import {store}", quiet or json) as (on_event, say):
+    with progress_bar(f"import {store}", quiet or json) as (on_event, say):
         if entry.spec["stand_in_for"]:
             dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
         else:
@@ -118,33 +117,6 @@ def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> 
         if not path.expanduser().exists():
             raise UserError(f"There is no file or folder {path}.", how_to_get)
     return {}
-
-
-@contextmanager
-def _progress(title: str, quiet: bool) -> Iterator[tuple[Event, Say]]:
-    """Shows how far it is; sentences go above the bar."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    out = error_console()
-    hidden = quiet or not out.is_terminal
-    with Progress(*columns, console=out, disable=hidden, transient=True) as bars:
-        bar = bars.add_task(title, total=None)
-
-        def on_event(event: dict[str, Any]) -> None:
-            bars.update(bar, completed=event["step"], total=event["total"])
-
-        def say(message: str) -> None:
-            if not quiet:
-                out.print(message, markup=False, soft_wrap=True)
-
-        yield on_event, say
 
 
 def _report(

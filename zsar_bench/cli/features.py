@@ -76,7 +76,7 @@ def export(
     choice = choose_data(protocol, data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
-    with making(choice, quiet or json) as on_event:
+    with making(choice, quiet or json) as (on_event, _):
         whose, plans, choices = plan_encoders(request, catalogue, on_event)
     _train(plans, quiet or json)
     about = write(whose, plans, layout, out)

@@ -100,11 +100,13 @@ def run(
 ) -> None:
     """Train and score methods on a protocol; the same command again continues or skips."""
     from zsar_bench.catalogue import load
-    from zsar_bench.cli.stand_in import announce, making, not_yet_made
+    from zsar_bench.cli.stand_in import announce, command_to_make, making
     from zsar_bench.data_choice import choose_data
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
+    if dry_run and force:
+        raise UserError("--dry-run and --force exclude each other.")
     catalogue = load(plugin or ())
     request = Request(
         methods=tuple(methods),
@@ -132,13 +134,15 @@ def run(
     choice = choose_data(protocol, request.wanted_data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
-    if dry_run and not_yet_made(choice, dial or ()):
+    command = command_to_make(choice, dial or ()) if dry_run else ""
+    if command:
+        _show_missing(command, json)
         return
-    with making(choice, quiet or json) as on_event:
+    with making(choice, quiet or json) as (on_event, _):
         plans = plan_runs(request, catalogue, on_event)
     jobs = jobs or default_jobs(threads, plans[0].machine.device)
     if dry_run:
-        _show_plan(plans, jobs, force, json)
+        _show_plan(plans, jobs, json)
         return
     failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
     _show_results(plans, catalogue, json)
@@ -216,13 +220,23 @@ def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
     )
 
 
-def _show_plan(plans: list[RunPlan], jobs: int, force: bool, json: bool) -> None:
+def _show_missing(command: str, json: bool) -> None:
+    """Clips are not there: nothing can be planned without writing to the store."""
+    if json:
+        print_json({"runs": [], "tasks": [], "first": command})
+        return
+    console().print(
+        f"Clips have to be made first, which writes to the store. Type: {command}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     from zsar_bench.estimate import estimate, room
     from zsar_bench.plan import tasks
     from zsar_bench.reporters.wording import seconds
 
-    if force:
-        raise UserError("--dry-run and --force exclude each other.")
     todo = tasks(plans)
     wall, measured = estimate(todo, plans, jobs)
     states = [_state(p) for p in plans]

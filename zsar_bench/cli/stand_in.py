@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
-from zsar_bench.cli.common import console, error_console
+from zsar_bench.cli.common import error_console, progress_bar
 
 if TYPE_CHECKING:
     from zsar_bench.data_choice import DataChoice
+    from zsar_bench.importer import Event, Say
 
 
 def announce(choice: DataChoice) -> None:
@@ -46,53 +47,22 @@ def announce(choice: DataChoice) -> None:
     error_console().print(Panel(rows, title=title, border_style="yellow", expand=False))
 
 
-def not_yet_made(choice: DataChoice, dials: Iterable[str]) -> bool:
-    """Whether a dry run must stop because clips have not been made; says so."""
+def command_to_make(choice: DataChoice, dials: Iterable[str]) -> str:
+    """What to type for clips that have not been made yet; nothing where all are there."""
     from zsar_bench.data_choice import parse_dials, variants
     from zsar_bench.datasets import prepared
     from zsar_bench.importer import store_name
 
     if not choice.synthetic:
-        return False
+        return ""
     there = prepared()
     for _, params in variants(choice, 0, parse_dials(dials, choice)):
         if store_name(choice.entry, params) not in there:
             words = "".join(f" --set {name}={value:g}" for name, value in params.items())
-            console().print(
-                "Clips have to be made first, which writes to the store. Type: "
-                f"zsar-bench data import {choice.entry.name}{words}",
-                markup=False,
-                soft_wrap=True,
-            )
-            return True
-    return False
+            return f"zsar-bench data import {choice.entry.name}{words}"
+    return ""
 
 
-@contextmanager
-def making(choice: DataChoice, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A progress bar for clips that are being made; appears with the first event."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    text = TextColumn(f"making the clips of {choice.entry.name}")
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=error_console(), disable=quiet, transient=True)
-    task = progress.add_task("make", total=None)
-    started = False
-
-    def hear(event: dict[str, Any]) -> None:
-        nonlocal started
-        if not started:
-            progress.start()
-            started = True
-        progress.update(task, completed=event["step"], total=event["total"])
-
-    try:
-        yield hear
-    finally:
-        progress.stop()
+def making(choice: DataChoice, quiet: bool) -> AbstractContextManager[tuple[Event, Say]]:
+    """Progress of clips that are being made."""
+    return progress_bar(f"making the clips of {choice.entry.name}", quiet, at_once=False)
