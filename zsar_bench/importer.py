@@ -35,6 +35,7 @@ from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal, by_shard, shard_key
 from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_json
 from zsar_bench.sandbox import run_job
+from zsar_bench.settings import defaults, one_spelling, science_only
 
 SHOWN = 5  #: bad files named in an error
 
@@ -103,12 +104,7 @@ def import_files(work: Work, replace: bool = False) -> Dataset:
         UserError: if the sources hold no clip of the data set.
         DataError: for files that cannot be read, with names and reasons. What was read is kept.
     """
-    with locked(work.beside, lambda: work.say(f"{work.store} is being imported; waiting.")):
-        if replace or work.store not in prepared():
-            _make(work)
-        else:  # somebody else was quicker
-            _discard_if_empty(work.beside)
-    return open_dataset(work.store)
+    return _once(work, lambda: not replace and work.store in prepared(), "imported")
 
 
 def ensure_generated(
@@ -147,12 +143,17 @@ def ensure_generated(
     )
     if not replace and _current(work):
         return open_dataset(store)
-    with locked(work.beside, lambda: say(f"{store} is being made; waiting.")):
-        if replace or not _current(work):
-            _make(work)
-        else:
+    return _once(work, lambda: not replace and _current(work), "made")
+
+
+def _once(work: Work, there: Callable[[], bool], verb: str) -> Dataset:
+    """Make the data set under its lock, unless somebody else was quicker."""
+    with locked(work.beside, lambda: work.say(f"{work.store} is being {verb}; waiting.")):
+        if there():
             _discard_if_empty(work.beside)
-    return open_dataset(store)
+        else:
+            _make(work)
+    return open_dataset(work.store)
 
 
 def store_name(entry: Entry, params: Mapping[str, Any]) -> str:
@@ -174,31 +175,20 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _defaults(entry: Entry) -> dict[str, Any]:
-    fields: dict[str, Any] = entry.schema.get("properties", {})
-    return {name: field.get("default") for name, field in fields.items()}
-
-
 def _values(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters; 1 and 1.0 of a number are one value, and must be one name."""
+    """All parameters."""
     fields: dict[str, Any] = entry.schema.get("properties", {})
-    values = _defaults(entry)
+    values = defaults(entry)
     for name, value in params.items():
         if name not in fields:
             raise unknown(f"parameter of {entry.name}:", name, fields)
-        whole = fields[name].get("type") == "number" and type(value) is int
-        values[name] = float(value) if whole else value
+        values[name] = one_spelling(value, fields[name])
     return values
 
 
-def _science(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
-    fields = entry.schema.get("properties", {})
-    return {n: v for n, v in params.items() if fields[n].get("kind", "science") == "science"}
-
-
 def _changed(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
-    defaults, values = _defaults(entry), _values(entry, params)
-    return {n: v for n, v in _science(entry, values).items() if v != defaults[n]}
+    plain, science = defaults(entry), science_only(entry, _values(entry, params))
+    return {n: v for n, v in science.items() if v != plain[n]}
 
 
 def _current(work: Work) -> bool:
@@ -216,7 +206,7 @@ def _origin(work: Work) -> dict[str, Any]:
         return {}
     return {
         "stand_in_for": work.entry.spec["stand_in_for"],
-        "params": _science(work.entry, work.params),
+        "params": science_only(work.entry, work.params),
         "code": work.entry.digest,
     }
 
@@ -242,7 +232,7 @@ def _make(work: Work) -> None:
         clips = [Listed(*row) for row in listing["clips"]]
         groups = by_shard(clips)
         code, spec = work.entry.digest, work.entry.spec
-        science = _science(work.entry, work.params)
+        science = science_only(work.entry, work.params)
         keys = {s: shard_key(group, code, science, spec) for s, group in groups.items()}
         journal = Journal(work.beside, keys)
         _say_what_is_kept(work, journal)

@@ -69,9 +69,9 @@ def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Se
     """
     fields: dict[str, Any] = entry.schema.get("properties", {})
     profile = profile if profile in entry.profiles else "paper"
-    defaults = {name: field.get("default") for name, field in fields.items()}
-    published = defaults | entry.profiles.get("paper", {})
-    base = defaults | entry.profiles.get(profile, {})
+    plain = defaults(entry)
+    published = plain | entry.profiles.get("paper", {})
+    base = plain | entry.profiles.get(profile, {})
     values = dict(base)
     for a in assignments:
         if a.owner == entry.name or (not a.owner and entry.kind == "methods"):
@@ -79,15 +79,41 @@ def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Se
                 raise _unknown_key(entry, a.key, fields)
             values[a.key] = _value(entry, a, fields[a.key])
     _check(entry, values)
-    kinds = {name: field.get("kind", "science") for name, field in fields.items()}
-    science = {n: v for n, v in values.items() if kinds[n] == "science"}
+    science = science_only(entry, values)
     changed = [f"{n}={v}" for n, v in science.items() if v != base[n]]
     return Settings(
         profile=f"{profile} ({', '.join(changed)})" if changed else profile,
         science=science,
-        runtime={n: v for n, v in values.items() if kinds[n] == "runtime"},
+        runtime={n: v for n, v in values.items() if n not in science},
         published=all(v == published[n] for n, v in science.items()),
     )
+
+
+def defaults(entry: Entry) -> dict[str, Any]:
+    """Every parameter's default."""
+    fields: dict[str, Any] = entry.schema.get("properties", {})
+    return {name: field.get("default") for name, field in fields.items()}
+
+
+def science_only(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of these parameters that are part of an identity."""
+    fields = entry.schema.get("properties", {})
+    return {n: v for n, v in values.items() if fields[n].get("kind", "science") == "science"}
+
+
+def one_spelling(value: Any, field: Mapping[str, Any]) -> Any:
+    """1 and 1.0 are the same setting, and so must be the same in an identity.
+
+    Args:
+        value: of the parameter.
+        field: its schema.
+    """
+    kind = field.get("type")
+    if kind == "number" and type(value) is int:
+        return float(value)
+    if kind == "integer" and type(value) is float and value.is_integer():
+        return int(value)
+    return value
 
 
 def check_owners(assignments: Iterable[Assignment], entries: Iterable[Entry]) -> None:
@@ -116,17 +142,8 @@ def _value(entry: Entry, a: Assignment, field: Mapping[str, Any]) -> Any:
         with contextlib.suppress(ValueError):
             value = read(text)
             json.dumps(value, allow_nan=False)  # NaN and infinity are not values of anything
-            return _one_spelling(value, field.get("type"))
+            return one_spelling(value, field)
     return a.text
-
-
-def _one_spelling(value: Any, kind: Any) -> Any:
-    """1 and 1.0 are the same setting, and so must be the same in a run's identity."""
-    if kind == "number" and type(value) is int:
-        return float(value)
-    if kind == "integer" and type(value) is float and value.is_integer():
-        return int(value)
-    return value
 
 
 def _check(entry: Entry, values: Mapping[str, Any]) -> None:
