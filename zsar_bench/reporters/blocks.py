@@ -9,7 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zsar_bench.reporters.wording import ends, marked, percent, plain, row_name
+from zsar_bench.reporters.wording import (
+    about,
+    all_rows,
+    beats_chance,
+    ends,
+    interval_name,
+    marked,
+    percent,
+    plain,
+    ranked_name,
+    row_name,
+    shared,
+    unusual_setting,
+)
 
 Json = dict[str, Any]
 
@@ -45,35 +58,20 @@ def blocks(comparison: Json) -> list[Block]:
 
 def _block(title: str, rows: list[dict[str, str]], caption: Iterable[str]) -> Block:
     """A block of rows of equal headings; what all rows share moves into the caption."""
-    told = [h for h in ABOUT if h in rows[0]]
-    common = {h: rows[0][h] for h in told if all(r[h] == rows[0][h] for r in rows)}
+    common = shared(rows, [h for h in ABOUT if h in rows[0]])
     headings = [h for h in rows[0] if h not in common]
-    lines = [f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}."] if common else []
     return Block(
         title=plain(title),
         headings=headings,
         rows=[[plain(r[h]) for h in headings] for r in rows],
-        caption=[plain(line) for line in (*lines, *caption)],
+        caption=[plain(line) for line in (*all_rows(common), *caption)],
     )
-
-
-def about(row: Json) -> dict[str, str]:
-    """Cells of what a row is about."""
-    return {
-        "profile": row["profile"],
-        "encoder": row["encoder"],
-        "texts": row["texts"],
-        "fields": "+".join(row["text_fields"]),
-        "text encoder": row["text_encoder"],
-        "rule": row["rule"],
-        "on": f"{row['device']} {row['precision']}",
-    }
 
 
 def _splits(section: Json) -> Block:
     rows = [
         {
-            "method": row_name(row) + (" †" if row["not_shown_to_differ"] else ""),
+            "method": ranked_name(row),
             **about(row),
             "splits": str(row["splits"]),
             "seeds": " to ".join(str(n) for n in sorted({row["seeds"][0], row["seeds"][-1]})),
@@ -81,13 +79,13 @@ def _splits(section: Json) -> Block:
             "macro": percent(row["macro"]),
             "sd": percent(row["sd"]),
             "95 % interval": ends(row["interval"]),
-            "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
+            "> chance": beats_chance(row),
             "range": f"{percent(row['low'])} to {percent(row['high'])}",
             "published split": _published_split(row),
         }
         for row in section["rows"]
     ]
-    named = next((r["interval"]["name"] for r in section["rows"] if r["interval"]), None)
+    named = interval_name(section["rows"])
     caption = [
         f"Random splits into {section['seen']} seen and {section['unseen']} unseen classes, "
         f"{section['rule']}; micro, sd and range over splits, seeds averaged inside each; "
@@ -98,12 +96,11 @@ def _splits(section: Json) -> Block:
     ]
     if any(r["not_shown_to_differ"] for r in section["rows"]):
         caption.append("† not shown to differ from the best row by the same t on shared splits.")
-    setting = "" if section["setting"] == "inductive" else f" - {section['setting']}"
     dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
-    setting += f" - {dials}" if dials else ""
-    setting += " - oracle texts" if section["oracle"] else ""
-    count = f"{len(section['splits'])} random class splits"
-    title = f"{marked(section['family'])}{setting} - {count}"
+    parts = [marked(section["family"]), *unusual_setting(section)]
+    parts += [dials] if dials else []
+    parts += ["oracle texts"] if section["oracle"] else []
+    title = " - ".join([*parts, f"{len(section['splits'])} random class splits"])
     best = next(n for n, r in enumerate(section["rows"]) if r["best"])
     return replace(_block(title, rows, caption), best=best)
 
@@ -130,16 +127,15 @@ def _control(section: Json) -> Block:
         }
         for row in section["rows"]
     ]
-    named = next((r["interval"]["name"] for r in section["rows"] if r["interval"]), None)
+    named = interval_name(section["rows"])
     caption = [
         CONTROLS[section["control"]],
         f"{section['clips']} clips of {section['unseen']} unseen classes; macro accuracy, "
         f"averaged over draws; 1/K is {percent(section['chance'])} %.",
         *([f"Interval: {named}."] if named else []),
     ]
-    setting = "" if section["setting"] == "inductive" else f" - {section['setting']}"
-    protocol = marked(section["protocol"])
-    title = f"{protocol}{setting} - text control {section['control']}; not ranked"
+    parts = [marked(section["protocol"]), *unusual_setting(section)]
+    title = " - ".join([*parts, f"text control {section['control']}; not ranked"])
     return _block(title, rows, caption)
 
 

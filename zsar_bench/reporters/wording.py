@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zsar_bench.protocol import STAND_IN
@@ -58,9 +59,14 @@ def marked(protocol: str) -> str:
     return f"{protocol} - SYNTHETIC" if protocol.startswith(STAND_IN) else protocol
 
 
+def unusual_setting(section: Json) -> list[str]:
+    """The setting, where it is not the inductive one that needs no word."""
+    return [] if section["setting"] == "inductive" else [section["setting"]]
+
+
 def title(section: Json) -> str:
     """Headline of a section."""
-    extra = [] if section["setting"] == "inductive" else [section["setting"]]
+    extra = unusual_setting(section)
     if section["oracle"]:
         extra.append("oracle texts, not ranked")
     if section["origin"] == "declared":
@@ -77,25 +83,57 @@ def cells(row: Json) -> dict[str, str]:
     if row["spread_excludes_encoder"]:
         seeds += " (spread excludes the encoder)"
     told = {
-        "method": row_name(row) + (" †" if row["not_shown_to_differ"] else ""),
-        "profile": row["profile"],
-        "encoder": row["encoder"],
-        "texts": row["texts"],
-        "fields": "+".join(row["text_fields"]),
-        "text encoder": row["text_encoder"],
+        "method": ranked_name(row),
+        **about(row),
         "seeds": seeds,
         "micro": percent(row["micro"]),
         "macro": percent(row["macro"]),
         "sd enc": percent(row["sd_encoder"]),
         "sd meth": percent(row["sd_method"]),
         "95 % interval": ends(row["interval"]),
-        "> chance": {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]],
+        "> chance": beats_chance(row),
         "n": str(row["clips"]),
-        "rule": row["rule"],
-        "on": f"{row['device']} {row['precision']}",
         "time": seconds(row["seconds"]),
     }
     return {heading: plain(text) for heading, text in told.items()}
+
+
+def about(row: Json) -> dict[str, str]:
+    """Cells of what a row is about."""
+    return {
+        "profile": row["profile"],
+        "encoder": row["encoder"],
+        "texts": row["texts"],
+        "fields": "+".join(row["text_fields"]),
+        "text encoder": row["text_encoder"],
+        "rule": row["rule"],
+        "on": f"{row['device']} {row['precision']}",
+    }
+
+
+def ranked_name(row: Json) -> str:
+    """A row's name, with a dagger where it is not shown to differ from the best."""
+    return row_name(row) + (" †" if row["not_shown_to_differ"] else "")
+
+
+def beats_chance(row: Json) -> str:
+    """Whether a row is better than chance, in words."""
+    return {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]]
+
+
+def interval_name(rows: Iterable[Json]) -> str | None:
+    """The name of these rows' intervals; None where none has one."""
+    return next((str(r["interval"]["name"]) for r in rows if r["interval"]), None)
+
+
+def shared(rows: Sequence[Mapping[str, str]], headings: Iterable[str]) -> dict[str, str]:
+    """Of these headings' cells those that are the same in all rows."""
+    return {h: rows[0][h] for h in headings if all(r[h] == rows[0][h] for r in rows)}
+
+
+def all_rows(common: Mapping[str, str]) -> list[str]:
+    """A line that says what all rows share, if they share anything."""
+    return [f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}."] if common else []
 
 
 def row_name(row: Json) -> str:
@@ -113,7 +151,7 @@ def ends(interval: Json | None) -> str:
 def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
     """The headings worth a column, every row's cells, and what all rows have in common."""
     rows = [cells(row) for row in section["rows"]]
-    common = {h: rows[0][h] for h in ABOUT if all(r[h] == rows[0][h] for r in rows)}
+    common = shared(rows, ABOUT)
     empty = [h for h in ("sd enc", "sd meth") if all(r[h] == "-" for r in rows)]
     return [h for h in HEADINGS if h not in common and h not in empty], rows, common
 
@@ -121,10 +159,7 @@ def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]
 def caption(section: Json) -> list[str]:
     """What the numbers of a section mean, in sentences."""
     rows = section["rows"]
-    common = grid(section)[2]
-    lines = []
-    if common:
-        lines.append(f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}.")
+    lines = all_rows(grid(section)[2])
     lines.append(
         f"{section['clips']} clips of {section['unseen']} unseen classes "
         f"({section['seen']} seen), {_who(section)}. "
@@ -145,7 +180,7 @@ def caption(section: Json) -> list[str]:
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."
         )
-    named = next((r["interval"]["name"] for r in rows if r["interval"]), None)
+    named = interval_name(rows)
     if named:
         lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
     elif section["performers"]:
