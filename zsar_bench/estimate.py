@@ -89,22 +89,21 @@ def room(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, flo
     Memory is that of ``jobs`` workers that each hold the largest training part: its frames as
     stored and padded to the longest clip. Disk is that of features not in the cache yet.
     """
+    todo = {run for task in tasks for run in task.runs}
+    encoders: dict[str, EncoderPlan] = {}
+    with_tokens = set()
+    for plan in plans:
+        for encoder in plan.encoders if plan.run_id in todo else ():
+            if isinstance(encoder, EncoderPlan) and not encoder.ready(plan.wants):
+                encoders[encoder.key] = encoder
+                with_tokens |= {encoder.key} if "tokens" in plan.wants else set()
     training, disk = 0.0, 0.0
-    seen = set()
-    by_run = {plan.run_id: plan for plan in plans}
-    for task in tasks:
-        if not task.id.startswith("encoder:"):
-            continue
-        plan = by_run[task.runs[0]]
-        for encoder in plan.encoders:
-            if encoder.key in seen or not isinstance(encoder, EncoderPlan):
-                continue
-            seen.add(encoder.key)
-            about, part = encoder.dataset, encoder.round
-            frames = [about.clips["frames"][i] for i in part.encoder_train]
-            frame = 12 * len(about.layout["joints"]) * about.bodies
-            training = max(training, frame * (sum(frames) + len(frames) * max(frames)))
-            count = len(part.train) + len(part.test_unseen) + len(part.test_seen)
-            tokens = 3 * len(about.layout["joints"]) if "tokens" in plan.wants else 0
-            disk += count * (CLIP_BYTES + tokens * TOKEN_BYTES)
+    for key, encoder in encoders.items():
+        about, part = encoder.dataset, encoder.round
+        joints = len(about.layout["joints"])
+        frames = [about.clips["frames"][i] for i in part.encoder_train]
+        padded = len(frames) * max(frames)
+        training = max(training, 12 * joints * about.bodies * (sum(frames) + padded))
+        count = len(part.train) + len(part.test_unseen) + len(part.test_seen)
+        disk += count * (CLIP_BYTES + (3 * joints * TOKEN_BYTES if key in with_tokens else 0))
     return jobs * (WORKER_BYTES + training), disk
