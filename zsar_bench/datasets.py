@@ -141,8 +141,8 @@ class Dataset:
         return [digests[i] for i in index]
 
     def _stream(self, index: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Clips with their indices, shard by shard: a map holds a file open, and NTU RGB+D 120
-        has more shards than a process may hold files."""
+        """Clips with their indices, shard by shard: a map holds a file open, and a large data
+        set has more shards than a process may hold files."""
         import numpy as np
 
         shards: dict[str, list[int]] = {}

@@ -168,9 +168,13 @@ def confused(folder: Path) -> dict[tuple[str, str], float]:
     for i, j in combinations(range(len(names)), 2):
         there = float((guess[labels == i] == j).mean())
         back = float((guess[labels == j] == i).mean())
-        pair = (names[i], names[j]) if names[i] < names[j] else (names[j], names[i])
-        out[pair] = (there + back) / 2
+        out[ordered(names[i], names[j])] = (there + back) / 2
     return out
+
+
+def ordered(one: str, two: str) -> tuple[str, str]:
+    """A pair of classes, whichever comes first."""
+    return (min(one, two), max(one, two))
 
 
 def text_cosines() -> dict[tuple[str, str], float]:
@@ -189,8 +193,7 @@ def text_cosines() -> dict[tuple[str, str], float]:
     said = said / np.linalg.norm(said, axis=1, keepdims=True)
     found = {}
     for i, j in combinations(range(len(ids)), 2):
-        pair = (ids[i], ids[j]) if ids[i] < ids[j] else (ids[j], ids[i])
-        found[pair] = float(said[i] @ said[j])
+        found[ordered(ids[i], ids[j])] = float(said[i] @ said[j])
     return found
 
 
@@ -321,8 +324,8 @@ def main() -> None:
         if "--page" not in words and (not words or name in words):
             figures[name] = measure()
             FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", "utf-8")
-    if figures.keys() >= TABLES.keys():
-        PAGE.write_text(page(figures), "utf-8")
+    if figures.keys() >= TABLES.keys():  # as stored: rows stand in one order, measured or read
+        PAGE.write_text(page(json.loads(FIGURES.read_bytes())), "utf-8")
 
 
 if __name__ == "__main__":
