@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,8 @@ from zsar_bench.runner import RunPlan
 
 @pytest.fixture
 def two(copy_home: Path, toy_process: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
-    """Two methods on one encoder a round; the second wants tokens too."""
+    """Two methods on one encoder a round; the second wants tokens too; no features are kept yet."""
+    shutil.rmtree(copy_home / "encoders", ignore_errors=True)  # other tests' runs in that store
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(copy_home))
     plan_without_workers(monkeypatch)
     found = plans(Path("toy-4-2"), Path("results"), "toy-ridge", "witness", profile="paper")
