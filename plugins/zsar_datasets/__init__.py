@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,75 +18,41 @@ DATA = Path(__file__).parent / "data"
 GRAMMAR = Path(__file__).parent / "stand_in" / "grammar.toml"
 
 
+HEAD = ("title", "clips", "min_frames", "bodies", "fps", "how_to_get", "licence", "citation")
+
+
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    """Add ``utd-mhad``, ``nw-ucla``, ``ntu-60`` and ``ntu-120``."""
-    folder = DATA / "utd-mhad"
-    registry.dataset(
-        DatasetSpec(
-            name="utd-mhad",
-            target="zsar_datasets.utd_mhad:Reader",
-            title="UTD-MHAD",
-            classes=folder / "classes.toml",
-            layout=folder / "layout.toml",
-            texts={"a": folder / "texts-a.toml", "b": folder / "texts-b.toml"},
-            clips=861,
-            bodies=1,
-            fps=30.0,
-            how_to_get="Download the skeleton archive (861 .mat files, about 15 MB) from the "
-            "authors' page, https://personal.utdallas.edu/~kehtar/UTD-MHAD.html.",
-            licence="Offered by its authors as a public research data set; no licence text "
-            "was found. Cite the paper; do not redistribute the files.",
-            citation='C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD: A multimodal dataset for '
-            "human action recognition utilizing a depth camera and a wearable inertial "
-            'sensor", ICIP 2015',
-        )
+    """Add every folder of ``data/`` that has a ``dataset.toml``, and the stand-ins."""
+    for file in sorted(DATA.glob("*/dataset.toml")):
+        registry.dataset(_described(file))
+    _register_stand_ins(registry)
+
+
+def _described(file: Path) -> DatasetSpec:
+    """The data set of a folder: ``dataset.toml``, ``classes.toml``, ``layout.toml`` and
+    ``texts-<set>.toml``; the last two may be those of the folder that it ``shares``."""
+    about = tomllib.loads(file.read_text("utf-8"))
+    folder = file.parent
+    shared = DATA / about["shares"] if "shares" in about else folder
+    return DatasetSpec(
+        name=folder.name,
+        target=f"zsar_datasets.{about['reader']}",
+        classes=folder / "classes.toml",
+        layout=shared / "layout.toml",
+        texts={path.stem.removeprefix("texts-"): path for path in _own_texts(shared)},
+        assets=tuple(folder / name for name in about.get("assets", ())),
+        **{name: about[name] for name in HEAD if name in about},
     )
-    folder = DATA / "nw-ucla"
-    registry.dataset(
-        DatasetSpec(
-            name="nw-ucla",
-            target="zsar_datasets.nw_ucla:Reader",
-            title="NW-UCLA",
-            classes=folder / "classes.toml",
-            layout=folder / "layout.toml",
-            texts={"a": folder / "texts-a.toml", "b": folder / "texts-b.toml"},
-            clips=1482,
-            min_frames=2,  # two of the 1,484 files hold a single frame: no motion
-            bodies=1,
-            fps=30.0,
-            how_to_get="Get the archive of skeletons as JSON (all_sqe, 1,484 files, about 15 MB) "
-            "that CTR-GCN's repository links for NW-UCLA.",
-            licence="An academic data set; no licence text was found. Cite the paper; do not "
-            "redistribute the files.",
-            citation='J. Wang, X. Nie, Y. Xia, Y. Wu, S.-C. Zhu, "Cross-view action modeling, '
-            'learning and recognition", CVPR 2014',
-        )
-    )
+
+
+def _own_texts(folder: Path) -> list[Path]:
+    """The class texts that somebody wrote, of the sets ``a``, ``b`` and so on."""
+    return sorted(folder.glob("texts-?.toml"))
+
+
+def _register_stand_ins(registry: Registry) -> None:
     whole = DATA / "ntu-120"
-    for name, reader, title, clips in (
-        ("ntu-60", "Reader60", "NTU RGB+D", 56_578),
-        ("ntu-120", "Reader", "NTU RGB+D 120", 113_945),
-    ):
-        registry.dataset(
-            DatasetSpec(
-                name=name,
-                target=f"zsar_datasets.ntu:{reader}",
-                title=title,
-                classes=DATA / name / "classes.toml",
-                layout=whole / "layout.toml",
-                texts={"a": whole / "texts-a.toml", "b": whole / "texts-b.toml"},
-                clips=clips,
-                bodies=2,
-                assets=(whole / "samples.toml",),
-                fps=30.0,
-                how_to_get="Sign the authors' agreement at https://rose1.ntu.edu.sg/dataset/"
-                "actionRecognition/ and download the archives of 3D skeletons (.skeleton files).",
-                licence="For academic research after a signed agreement; no redistribution.",
-                citation="A. Shahroudy et al., NTU RGB+D, CVPR 2016; J. Liu et al., "
-                "NTU RGB+D 120, TPAMI 2020",
-            )
-        )
     for name, real, made, clips in (
         ("stand-in-ntu-60", "ntu-60", "Generator60", 2_400),
         ("stand-in-ntu-120", "ntu-120", "Generator120", 6_540),
