@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Setting = Literal["inductive", "class-transductive", "transductive"]
 
@@ -103,6 +103,9 @@ class DatasetSpec:
             for a data set with raw files.
         params: class derived from ``params.Params``; generators only, and they must have one.
         assets: files other than Python that the target reads; part of its code's digest.
+        samples: how clips are divided where no published protocol says it, as the table
+            ``samples`` of a protocol file; for the protocols ``<name>/folds:K`` and
+            ``<name>/random:U@S``. Empty: there are none.
     """
 
     name: str
@@ -121,6 +124,7 @@ class DatasetSpec:
     stand_in_for: str = ""
     params: str = ""
     assets: tuple[Path, ...] = ()
+    samples: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
