@@ -42,6 +42,7 @@ def _described(file: Path) -> DatasetSpec:
         layout=shared / "layout.toml",
         texts={path.stem.removeprefix("texts-"): path for path in _own_texts(shared)},
         assets=tuple(folder / name for name in about.get("assets", ())),
+        parts=tuple(about.get("parts", ())),
         **{name: about[name] for name in (*FACTS, "samples") if name in about},
     )
 
