@@ -279,7 +279,8 @@ def parts_of(sheets: dict[str, Table]) -> dict[str, str]:
     )
     linked += f'<Relationship Id="s" Type="{_OFFICE}/sharedStrings" Target="sharedStrings.xml"/>'
     return {
-        "xl/workbook.xml": f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>{named}</sheets></workbook>',
+        "xl/workbook.xml": f'<workbook {_MAIN} xmlns:r="{_OFFICE}">'
+        f"<sheets>{named}</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f"<Relationships {_PACKAGE}>{linked}</Relationships>",
         "xl/sharedStrings.xml": f"<sst {_MAIN}>{items}</sst>",
         **parts,
@@ -382,18 +383,18 @@ def test_columns_are_found_by_their_heads() -> None:
         (changed('r="2"', 'r="2e9"', "xl/worksheets/sheet1.xml"), "no number"),
         (changed('r="A2"', 'r="2A"', "xl/worksheets/sheet1.xml"), "no place of a cell"),
         (changed("rId1", "rId9", "xl/workbook.xml"), "list of sheets is not complete"),
-        (changed("bowing", "bow_xD800_ing"), "row 3: the character U+D800"),
         (changed("bowing", "bow" + "i" * 40_000), "longer than 32767 characters"),
         (b"PK" + b"\0" * LARGEST_FILE, "larger than 8 MiB"),
     ],
 )
 def test_what_is_no_workbook_is_refused(data: bytes, what: str) -> None:
-    try:
-        file = parse_text_file("b.xlsx", data, CLASSES)
-    except UserError as error:
-        assert what in error.what
-    else:
-        assert what in file.faults["name"]
+    assert what in refusal("b.xlsx", data).what
+
+
+def test_half_a_character_spoils_its_column_only() -> None:
+    file = parse_text_file("b.xlsx", changed("bowing", "bow_xD800_ing"), CLASSES)
+    assert "row 3: the character U+D800" in file.faults["name"]
+    assert list(file.fields) == FIELDS[1:]
 
 
 def test_a_bomb_is_not_unpacked() -> None:
@@ -523,3 +524,277 @@ def test_a_workbook_with_a_damaged_part_is_refused_or_still_whole(data, part: st
     parts: dict[str, str | bytes] = {**parts_of({"S": table(OTHER_WORDS)})}
     parts[part] = data.draw(damaged(str(parts[part]).encode()))
     only_refusals("b.xlsx", zipped(parts, zipfile.ZIP_STORED))
+
+
+# --- Sources: several files, a folder, names -------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Files of two data sets, as such folders come: of 6 and of 10 classes."""
+    (tmp_path / "sem").mkdir()
+    for name, data in {
+        "lb_6.csv": by_index(OTHER_WORDS),
+        "md_6.csv": by_index(MOVES, "idx,dcp"),
+        "md_10.csv": by_index([*(f"long {m}" for m in MOVES), *LONGER], "idx,dcp"),
+        "ad_10.csv": by_index([*(f"long {m}" for m in MOVES), *LONGER]),
+        "notes.txt": b"neither",
+        "feats.npy": b"\x93NUMPY",
+    }.items():
+        (tmp_path / "sem" / name).write_bytes(data)
+    return tmp_path / "sem"
+
+
+def short(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def longer_set(folder: Path) -> dict[str, str]:
+    """A text set of ten classes, the first six of which are ours."""
+    path = folder.parent / "texts-a.toml"
+    path.write_text("".join(f'[A{i}]\nmotion = "m{i}"\n' for i in range(1, 11)))
+    return {"a": str(path)}
+
+
+def test_one_file_has_its_name_and_digest(folder) -> None:
+    texts = read_texts(str(folder / "md_6.csv"), {}, CLASSES)
+    assert texts.name == f"md_6.csv@{short(folder / 'md_6.csv')}"
+    assert (texts.version, texts.oracle, texts.about) == (1, False, "motion by index")
+    assert texts_of(texts, "name") == NAMES
+    assert bare_name(texts.name) == "md_6.csv"
+
+
+def test_two_files_of_one_name_are_two_sources(folder) -> None:
+    first = read_texts(str(folder / "md_6.csv"), {}, CLASSES)
+    (folder / "md_6.csv").write_bytes(by_index(reversed(MOVES), "idx,dcp"))
+    second = read_texts(str(folder / "md_6.csv"), {}, CLASSES)
+    assert first.name != second.name
+    assert bare_name(first.name) == bare_name(second.name)
+    assert first.digest(["motion"]) != second.digest(["motion"])
+
+
+def test_a_files_own_names_take_the_place_of_the_data_sets(folder) -> None:
+    assert texts_of(read_texts(str(folder / "lb_6.csv"), {}, CLASSES), "name") == OTHER_WORDS
+
+
+def test_files_go_together(folder) -> None:
+    both = f"{folder / 'lb_6.csv'}, {folder / 'md_6.csv'}"
+    texts = read_texts(both, {}, CLASSES)
+    assert (texts_of(texts, "name"), texts_of(texts, "motion")) == (OTHER_WORDS, MOVES)
+    digests = [short(folder / name) for name in ("lb_6.csv", "md_6.csv")]
+    assert texts.name == f"lb_6.csv@{digests[0]}+md_6.csv@{digests[1]}"
+    assert bare_name(texts.name) == "lb_6.csv+md_6.csv"
+
+
+def test_a_folder_gives_the_files_of_the_right_length(folder) -> None:
+    texts = read_texts(str(folder), {}, CLASSES)
+    assert bare_name(texts.name) == "lb_6.csv+md_6.csv"
+    assert texts_of(texts, "motion") == MOVES
+
+
+def test_a_folder_gives_longer_lists_for_what_is_missing(folder) -> None:
+    texts = read_texts(str(folder), longer_set(folder), CLASSES)
+    assert bare_name(texts.name) == "ad_10.csv+lb_6.csv+md_6.csv"
+    assert texts_of(texts, "motion") == MOVES
+    assert texts_of(texts, "description") == [f"long {m}" for m in MOVES]
+    assert "description by index, first 6 of 10" in texts.about
+
+
+def test_a_field_said_by_the_user_is_part_of_the_name(folder) -> None:
+    texts = read_texts(f"description={folder / 'md_6.csv'}", {}, CLASSES)
+    assert texts_of(texts, "description") == MOVES
+    assert "motion" not in texts.fields
+    assert bare_name(texts.name) == "description=md_6.csv"
+
+
+def test_a_sheet_said_by_the_user_is_part_of_the_name(folder) -> None:
+    path = folder / "b.xlsx"
+    path.write_bytes(book(One=table(NAMES), Two=table(OTHER_WORDS)))
+    texts = read_texts(f"{path}:Two", {}, CLASSES)
+    assert texts.name == f"b.xlsx:Two@{short(path)}"
+    assert texts_of(texts, "name") == OTHER_WORDS
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "hint"),
+    [
+        ("{0}/md_6.csv,{0}/md_6.csv", "hold the text field 'motion'", "--texts {0}/md_6.csv"),
+        ("a,{0}/md_6.csv", "'a' stands for whole texts", "--texts names.csv,motions.csv"),
+        ("{0}/md_6.csv,mine.toml", "'mine.toml' stands for whole texts", ""),
+        ("{0}/md_6.csv,", "has a gap", ""),
+        ("nowhere.csv", "no file nowhere.csv", ""),
+        ("{0}/notes.txt", "notes.txt says which text field", "description={0}/notes.txt"),
+        ("{0}/feats.npy", ".toml, .csv, .txt and .xlsx", ""),
+        ("{0}/..", "no text files in", "--texts names.csv,motions.csv"),
+        ("moton", "Unknown text set 'moton'", "Known: a"),
+    ],
+)
+def test_sources_that_cannot_be_are_refused(folder, source, what, hint) -> None:
+    with pytest.raises(UserError) as error:
+        read_texts(source.format(folder), longer_set(folder), CLASSES)
+    assert what in error.value.what
+    assert hint.format(folder) in error.value.hint
+
+
+def test_two_lists_of_one_length_and_field_in_a_folder_clash(folder) -> None:
+    (folder / "x_label.txt").write_bytes(by_line(NAMES))
+    with pytest.raises(UserError, match=r"lb_6.csv and .*x_label.txt hold the text field 'name'"):
+        read_texts(str(folder), {}, CLASSES)
+
+
+def test_a_field_that_is_not_there_says_what_to_type(folder) -> None:
+    texts = read_texts(str(folder / "md_6.csv"), {}, CLASSES)
+    with pytest.raises(UserError) as error:
+        texts.check_fields(["motion", "description"])
+    assert "md_6.csv" in error.value.what
+    assert "It has: name, motion." in error.value.hint
+    assert error.value.hint.endswith("Type: --text-fields motion")
+    nameless = read_texts(str(folder / "md_6.csv"), {}, NAMELESS)
+    with pytest.raises(UserError, match="'name' is empty for 0, 1") as error:
+        nameless.check_fields(["name"])
+    assert error.value.hint.endswith("Type: --text-fields motion")
+
+
+# --- The command line ------------------------------------------------------------------------
+
+TOY = Path(__file__).parent / "plugin_package" / "zsar_toy" / "data" / "classes.toml"
+RUN = ("run", "toy-ridge", "--protocol", "toy-4-2", *TOY_ENCODERS)
+
+
+def test_a_dry_run_plans_with_a_file(cli, tmp_path) -> None:
+    path = tmp_path / "md_6.csv"
+    path.write_bytes(by_index(MOVES, "idx,dcp"))
+    words = (*RUN, "--text-fields", "motion", "--dry-run", "--json")
+    plan = json.loads(cli(*words, "--texts", path).stdout)
+    assert ["class texts", f"md_6.csv@{short(path)}", "named: motion by index"] in plan["choices"]
+    ours = json.loads(cli(*words).stdout)
+    assert plan["runs"][0]["run"] != ours["runs"][0]["run"]
+    said = cli(*RUN, "--texts", path, "--dry-run", check=2)
+    assert said.stdout == ""
+    assert said.stderr.rstrip().endswith("Type: --text-fields motion")
+
+
+def test_a_run_keeps_the_files_name_and_is_found_by_it(cli, tmp_path) -> None:
+    names = [c.name for c in read_classes(TOY)]
+    (tmp_path / "lb_6.csv").write_bytes(by_index(names))
+    (tmp_path / "md_6.csv").write_bytes(by_index(MOVES, "idx,dcp"))
+    words = ("--text-fields", "motion,name", "--set", "steps=3")
+    done = cli.run("toy-ridge", "--texts", "lb_6.csv,md_6.csv", *words, "--json")
+    folder = Path(json.loads(done.stdout)["runs"][0]["folder"])
+    texts = json.loads((folder / "run.json").read_text())["texts"]
+    digests = [short(tmp_path / name) for name in ("lb_6.csv", "md_6.csv")]
+    assert texts["source"] == f"lb_6.csv@{digests[0]}+md_6.csv@{digests[1]}"
+    assert texts["fields"] == ["motion", "name"]
+    found = cli("compare", "--texts", "lb_6.csv+md_6.csv", "--json")
+    (section,) = json.loads(found.stdout)["sections"]
+    assert [row["texts"] for row in section["rows"]] == [texts["source"]]
+    cli("compare", "--texts", "md_6.csv", check=2)
+
+
+# --- The real files --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def semantics() -> zipfile.ZipFile:
+    return zipfile.ZipFile(ARCHIVE)
+
+
+def real_classes(name: str, count: int) -> list[ActionClass]:
+    """A data set's own classes, or as many ids where it is not one of ours."""
+    path = DATA / name / "classes.toml"
+    return read_classes(path) if path.is_file() else NAMELESS_400[:count]
+
+
+NAMELESS_400 = [ActionClass(str(i), "", "", "") for i in range(400)]
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "dataset", "count", "field", "said"),
+    [
+        ("MSF-GZSSAR/sem_info/lb_60.csv", "ntu-60", 60, "name", ""),
+        ("MSF-GZSSAR/sem_info/ad_60.csv", "ntu-60", 60, "description", ""),
+        ("MSF-GZSSAR/sem_info/md_60.csv", "ntu-60", 60, "motion", ""),
+        ("MSF-GZSSAR/sem_info/lb_120.csv", "ntu-120", 120, "name", ""),
+        ("MSF-GZSSAR/sem_info/ad_120.csv", "ntu-120", 120, "description", ""),
+        ("MSF-GZSSAR/sem_info/md_120.csv", "ntu-120", 120, "motion", ""),
+        ("SA-DVAE/class_lists/ntu60.csv", "ntu-60", 60, "motion", "motion"),
+        ("SA-DVAE/class_lists/ntu120.csv", "ntu-120", 120, "motion", "motion"),
+        ("SA-DVAE/class_lists/pku51.csv", "pku-mmd", 51, "name", ""),
+        ("SA-DVAE/class_lists/ntu60_llm.txt", "ntu-60", 60, "description", ""),
+        ("SA-DVAE/class_lists/ntu120_llm.txt", "ntu-120", 120, "description", ""),
+        ("Flora/semantics/pku51.csv", "pku-mmd", 51, "motion", "motion"),
+        ("Flora/semantics/pku51_llm.txt", "pku-mmd", 51, "description", ""),
+        ("PGFA/descriptions/ntu60_des.txt", "ntu-60", 60, "description", ""),
+        ("PGFA/descriptions/ntu120_des.txt", "ntu-120", 120, "description", ""),
+        ("PGFA/descriptions/pku_des.txt", "pku-mmd", 51, "description", ""),
+        ("PGFA/descriptions/ntu_labelmap.txt", "ntu-120", 120, "name", ""),
+        ("PGFA/descriptions/pku_labelmap.txt", "pku-mmd", 51, "name", ""),
+        ("PGFA/descriptions/pku_ska_gpt4.txt", "pku-mmd", 51, "motion", "motion"),
+        ("STAR/text/ntu120_label.txt", "ntu-120", 120, "name", ""),
+    ],
+)
+def test_the_real_lists(semantics, name, dataset, count, field, said) -> None:
+    data = semantics.read(name)
+    file = parse_text_file(name, data, real_classes(dataset, count), field=said)
+    lines = data.decode().split("\n")
+    if name.endswith(".csv"):  # no real one has quotes
+        lines = [line.partition(",")[2] for line in lines[1 : count + 1]]
+    assert [*file.fields] == [field]
+    assert texts_of(file, field) == [line.strip() for line in lines]
+    assert (len(lines), file.rows, file.faults) == (count, count, {})
+
+
+@real
+@pytest.mark.parametrize("name", ["SA-DVAE/class_lists/ntu60.csv", "Flora/semantics/pku51.csv"])
+def test_real_motions_in_a_column_of_labels_are_not_taken_for_names(semantics, name) -> None:
+    dataset = "ntu-60" if "60" in name else "pku-mmd"
+    with pytest.raises(DataError, match="class names in official order"):
+        parse_text_file(name, semantics.read(name), real_classes(dataset, 60))
+
+
+@real
+def test_a_real_list_of_120_gives_its_first_60(semantics) -> None:
+    name = "MSF-GZSSAR/sem_info/lb_120.csv"
+    data, classes = semantics.read(name), real_classes("ntu-60", 60)
+    file = parse_text_file(name, data, classes, longer=[120])
+    assert file.rows == 120
+    assert file.fields["name"]["A1"] == data.decode().split("\n")[1].partition(",")[2]
+    assert list(file.fields["name"]) == [f"A{i}" for i in range(1, 61)]
+
+
+@real
+@pytest.mark.parametrize(
+    ("dataset", "sheet", "count", "faults"),
+    [
+        ("kinetics-400", "Kinetic-skeletons", 400, set()),
+        ("ntu-120", "NTU-RGB+D", 120, set()),
+        ("nw-ucla", "NW-UCLA", 10, set()),
+        ("utd-mhad", "UTD-MHAD", 27, set()),
+        ("uwa3d", "UWA3DII", 30, {"name"}),  # two of its classes are called the same
+    ],
+)
+def test_the_real_workbook(semantics, dataset, sheet, count, faults) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    data = semantics.read("PURLS/supplements/gpt3_desc.xlsx")
+    file = parse_text_file("gpt3_desc.xlsx", data, real_classes(dataset, count))
+    assert (file.sheet, file.rows, set(file.faults)) == (sheet, count, faults)
+    assert {*file.fields, *file.faults} == set(FIELDS)
+    rows = openpyxl.load_workbook(io.BytesIO(data))[sheet].iter_rows(min_row=2, values_only=True)
+    columns = list(zip(*rows, strict=True))
+    for field, column in zip(FIELDS, columns, strict=True):
+        if field not in faults:
+            assert texts_of(file, field) == [text.strip() for text in column]
+
+
+@real
+@pytest.mark.parametrize(("dataset", "count"), [("ntu-60", 60), ("ntu-120", 120)])
+def test_the_real_folder(semantics, tmp_path, dataset, count) -> None:
+    names = [n for n in semantics.namelist() if n.startswith("MSF-GZSSAR/sem_info/")]
+    semantics.extractall(tmp_path, names)
+    sets = {"a": str(DATA / "ntu-120" / "texts-a.toml")}
+    where = tmp_path / "MSF-GZSSAR" / "sem_info"
+    texts = read_texts(str(where), sets, real_classes(dataset, count))
+    assert bare_name(texts.name) == f"ad_{count}.csv+lb_{count}.csv+md_{count}.csv"
+    for field in ("name", "description", "motion"):
+        assert len(set(texts_of(texts, field))) == count

@@ -12,6 +12,7 @@ from zsar_bench.errors import DataError
 LONGEST_TEXT = 4000  #: characters; the longest that were met have 900
 AGREEING = 0.8  #: share of names that must share a word; other orders reach 0.4, other texts 0.5
 
+FILLERS = {"the", "and", "for", "with", "from"}  #: words that say nothing of a class
 #: Control characters, halves of a pair, and the sign that a program could not read a letter.
 _UNREADABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\ufffd-\uffff]")
 
@@ -119,4 +120,5 @@ def cleaned(text: str, where: str) -> str:
 
 def words_of(text: str) -> set[str]:
     """Beginnings of the longer words: drink and drinking are one."""
-    return {word[:4] for word in re.findall(r"\w+", text.lower()) if len(word) > 2}
+    words = re.findall(r"\w+", text.lower())
+    return {word[:4] for word in words if len(word) > 2 and word not in FILLERS}

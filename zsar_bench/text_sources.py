@@ -141,9 +141,9 @@ def _of_folder(
     held = {name for _, file in exact for name in _held(file)}
     chosen = exact + [f for f in found if f not in exact and not held & _held(f[1])]
     if not chosen:
+        what = f"None of the text files in {folder} has the {len(classes)} classes of this data set"
         raise UserError(
-            f"None of the {len(paths)} text files in {folder} has the {len(classes)} classes of "
-            "this data set.",
+            f"{what if paths else f'There are no text files in {folder}'}.",
             "Name files: --texts names.csv,motions.csv",
         )
     return sorted(chosen, key=lambda f: f[0].path)
