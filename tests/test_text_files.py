@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -384,6 +385,14 @@ def test_columns_are_found_by_their_heads() -> None:
         (changed('r="A2"', 'r="2A"', "xl/worksheets/sheet1.xml"), "no place of a cell"),
         (changed("rId1", "rId9", "xl/workbook.xml"), "list of sheets is not complete"),
         (changed("bowing", "bow" + "i" * 40_000), "longer than 32767 characters"),
+        (
+            changed(
+                "</sheetData>",
+                "<row><c><v>1</v></c></row>" * 50_001 + "</sheetData>",
+                "xl/worksheets/sheet1.xml",
+            ),
+            "more than 50000 rows",
+        ),
         (b"PK" + b"\0" * LARGEST_FILE, "larger than 8 MiB"),
     ],
 )
@@ -398,10 +407,21 @@ def test_half_a_character_spoils_its_column_only() -> None:
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    sheet = parts_of({"S": table(NAMES)}) | {"xl/sharedStrings.xml": b" " * (UNPACKED + 1)}
-    data = zipped(sheet)
-    assert len(data) < 100_000
-    with pytest.raises(DataError, match="unpacks to more than 16 MiB"):
+    data = zipped(parts_of({"S": table(NAMES)}) | {"xl/sharedStrings.xml": b" " * (8 * UNPACKED)})
+    assert len(data) < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="unpacks to more than 16 MiB"):
+            parse_text_file("b.xlsx", data, CLASSES)
+        assert tracemalloc.get_traced_memory()[1] < 3 * UNPACKED
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["nonsense", "utf-7", "punycode", "rot13"])
+def test_an_encoding_that_no_workbook_has_is_refused(encoding: str) -> None:
+    data = changed("<sst", f'<?xml version="1.0" encoding="{encoding}"?><sst')
+    with pytest.raises(DataError, match=r"damaged: xl/sharedStrings.xml"):
         parse_text_file("b.xlsx", data, CLASSES)
 
 
@@ -598,6 +618,14 @@ def test_a_folder_gives_longer_lists_for_what_is_missing(folder) -> None:
     assert texts_of(texts, "motion") == MOVES
     assert texts_of(texts, "description") == [f"long {m}" for m in MOVES]
     assert "description by index, first 6 of 10" in texts.about
+
+
+def test_a_longer_list_of_other_classes_is_not_taken(folder) -> None:
+    sets = longer_set(folder)
+    Path(sets["a"]).write_text(Path(sets["a"]).read_text().replace("[A2]", "[A0]"))
+    assert bare_name(read_texts(str(folder), sets, CLASSES).name) == "lb_6.csv+md_6.csv"
+    with pytest.raises(UserError, match=r"ad_10.csv has 10 lines; this data set needs 6"):
+        read_texts(str(folder / "ad_10.csv"), sets, CLASSES)
 
 
 def test_a_field_said_by_the_user_is_part_of_the_name(folder) -> None:

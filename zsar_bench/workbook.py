@@ -21,6 +21,7 @@ from zsar_bench.errors import DataError
 LARGEST_FILE = 8 << 20  #: bytes of a workbook
 UNPACKED = 16 << 20  #: bytes of all parts that are read together
 SHEETS = 100
+ROWS = 50_000  #: of a sheet, with something in them
 LONGEST = 32_767  #: characters of a cell, as in the format
 COLUMNS = 64  #: cells further right are not read
 
@@ -147,6 +148,8 @@ class Workbook:
             if tag == "c" and cell is not None:
                 value = self._value(cell, strings)
                 if value and cell.column <= COLUMNS:
+                    if len(rows) > ROWS:
+                        raise DataError(f"{self.name}: a sheet has more than {ROWS} rows.")
                     rows.setdefault(cell.row, {})[cell.column] = value
                 cell = None
 
