@@ -316,11 +316,14 @@ def _class_texts(request: Request, spec: dict[str, Any]) -> tuple[ClassTexts, tu
     sets = spec["texts"]
     if not sets and request.texts is None:
         raise UserError(
-            f"The data set '{spec['name']}' has no class texts.", "Give --texts FILE.toml"
+            f"The data set '{spec['name']}' has no class texts.",
+            "Give --texts FILE (.toml, .csv, .txt, .xlsx) or a folder of them.",
         )
     name = request.texts or min(sets)
     reason = "named" if request.texts else "first of the data set's text sets"
     texts = read_texts(name, sets, read_classes(Path(spec["classes"])))
+    if texts.about:
+        reason = f"{reason}: {texts.about}"
     return texts, ("class texts", texts.name, reason)
 
 
