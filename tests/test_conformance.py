@@ -22,7 +22,7 @@ from zsar_bench.errors import DataError
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.outcome import tolerance
 from zsar_bench.plugins import resolve
-from zsar_bench.protocol import load_protocol
+from zsar_bench.protocol_file import load_protocol
 from zsar_bench.registry import KINDS, Registry
 from zsar_bench.tensors import layout_from_json
 from zsar_bench.texts import read_texts

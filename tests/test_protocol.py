@@ -14,7 +14,8 @@ from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import ActionClass, Dataset
 from zsar_bench.errors import UserError
 from zsar_bench.lookup import find_protocol, on_stand_in, random_split, with_dials
-from zsar_bench.protocol import Protocol, load_protocol
+from zsar_bench.protocol import Protocol
+from zsar_bench.protocol_file import load_protocol
 
 CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
 FIELDS: dict[str, Any] = {

@@ -10,18 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.protocol import RANDOM, STAND_IN, Protocol, load_protocol
+from zsar_bench.protocol import RANDOM, STAND_IN, Protocol, ProtocolGroup
+from zsar_bench.protocol_file import ClassLists, group_of, is_group, load_protocol, protocol_of
 from zsar_bench.shuffling import hash_order
 
 _RANDOM = re.compile(r"random:([1-9]\d{0,3})@(\d{1,9})")
 
 
 def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
-    """Protocol id or alias -> file. An id is its file's name.
+    """Id of a protocol or a group -> file. An id is its file's name.
 
     Raises:
         UserError: if two files claim one id.
@@ -44,24 +46,98 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     ``stand-in/`` is the caller's business.
 
     Raises:
-        UserError: for an unknown name (suggests the nearest) or a faulty file.
+        UserError: for an unknown name (suggests the nearest), a faulty file, or a name that is
+            of a ``ProtocolGroup``.
     """
     base, _, words = name.rpartition(RANDOM)
     if base:
         return random_split(find_protocol(base, catalogue), f"random:{words}")
     if name.endswith(".toml") and Path(name).is_file():
         return load_protocol(Path(name), None, catalogue)
+    path, data = _find_file(name, catalogue)
+    if is_group(data):
+        group = _checked(group_of(data, path, protocol_files(catalogue)), path)
+        raise UserError(
+            f"'{name}' is the average of several protocols: {', '.join(group.of)}.",
+            "Name one of them.",
+        )
+    lists = ClassLists(catalogue)
+    return _checked(protocol_of(data, path, lists.of(data.get("dataset"))), path)
+
+
+def find_group(name: str, catalogue: Catalogue) -> ProtocolGroup | None:
+    """The group of this id or alias; None if the name is a protocol's, or is not a plain one.
+
+    Raises:
+        UserError: for an unknown name (suggests the nearest) or a faulty file.
+    """
+    if RANDOM in name or name.endswith(".toml"):
+        return None
+    path, data = _find_file(name, catalogue)
+    if not is_group(data):
+        return None
+    return _checked(group_of(data, path, protocol_files(catalogue)), path)
+
+
+def find_id(name: str, catalogue: Catalogue) -> str:
+    """The id of a protocol or a group, from its id or alias.
+
+    Raises:
+        UserError: for an unknown name (suggests the nearest).
+    """
+    return _find_file(name, catalogue)[0].stem
+
+
+def load_all(catalogue: Catalogue) -> tuple[list[Protocol], list[ProtocolGroup]]:
+    """All protocols and groups, in the order of their files; every file is read once.
+
+    Raises:
+        UserError: for a faulty file.
+    """
     files = protocol_files(catalogue)
-    if name not in files:
-        for path in files.values():
-            aliases = read_toml(path).get("aliases", ())
-            if isinstance(aliases, list) and name in aliases:
-                return load_protocol(path, None, catalogue)
-        raise unknown("protocol", name, files, "zsar-bench list protocols")
-    protocol = load_protocol(files[name], None, catalogue)
-    if protocol.id != name:
-        raise UserError(f"{files[name]}: its id '{protocol.id}' is not its file's name.")
-    return protocol
+    lists = ClassLists(catalogue)
+    protocols, groups = [], []
+    for path in files.values():
+        data = read_toml(path)
+        if is_group(data):
+            groups.append(_checked(group_of(data, path, files), path))
+        else:
+            classes = lists.of(data.get("dataset"))
+            protocols.append(_checked(protocol_of(data, path, classes), path))
+    return protocols, groups
+
+
+def _find_file(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]]:
+    """File and content of a protocol or group, by id or alias.
+
+    Files that so much as mention an alias are parsed before the others: it may be spelt with
+    escapes, but nobody does that.
+    """
+    files = protocol_files(catalogue)
+    if name in files:
+        return files[name], read_toml(files[name])
+    for path in sorted(files.values(), key=lambda path: not _mentions(path, name)):
+        data = read_toml(path)
+        aliases = data.get("aliases", ())
+        if isinstance(aliases, list) and name in aliases:
+            return path, data
+    raise unknown("protocol", name, files, "zsar-bench list protocols")
+
+
+def _mentions(path: Path, name: str) -> bool:
+    try:
+        return name.encode() in path.read_bytes()
+    except OSError:  # read_toml will say so
+        return False
+
+
+Named = TypeVar("Named", Protocol, ProtocolGroup)
+
+
+def _checked(one: Named, path: Path) -> Named:
+    if one.id != path.stem:
+        raise UserError(f"{path}: its id '{one.id}' is not its file's name.")
+    return one
 
 
 # --- Variants of a protocol ----------------------------------------------------------------------
@@ -92,13 +168,26 @@ def random_split(base: Protocol, words: str) -> Protocol:
         aliases=(),
         seen=tuple(c for c in classes if c not in unseen),
         unseen=tuple(c for c in classes if c in unseen),
+        pseudo_unseen=(),
         test_clips=0,
         family_of=base.id,
     )
 
 
 def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
-    """The same protocol on a synthetic data set of this name."""
+    """The same protocol on a synthetic data set of this name.
+
+    Where a division needs a column that only the real data set has, the protocol says who trains
+    instead.
+    """
+    if protocol.stand_in_train:
+        protocol = replace(
+            protocol,
+            train=protocol.stand_in_train,
+            column=protocol.stand_in_column,
+            stand_in_train=(),
+            stand_in_column="",
+        )
     return replace(
         protocol,
         id=STAND_IN + protocol.id,
@@ -141,5 +230,6 @@ def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
         title=f"{protocol.title}, {words}",
         aliases=(),
         seen=seen,
+        pseudo_unseen=protocol.pseudo_unseen if seen == protocol.seen else (),
         dials=tuple(sorted(dials.items())),
     )

@@ -54,7 +54,8 @@ def compare(
     """Compare stored runs: one section a protocol, best first, with what can be told."""
     from zsar_bench.catalogue import load
     from zsar_bench.compare import compare as compare_records
-    from zsar_bench.compare import find_records, load_records, read_published
+    from zsar_bench.compare import find_records, load_records
+    from zsar_bench.published import read_published
 
     catalogue = load(plugin or ())
     entry = catalogue.find("reporters", "json" if json else format)

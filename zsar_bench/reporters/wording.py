@@ -226,8 +226,9 @@ def _released(section: Json) -> list[str]:
 
 def published_cells(row: Json) -> list[str]:
     """Cells of one published row: method, protocol, value, features, texts, source."""
+    variant = f", {row['variant']}" if row.get("variant") else ""
     told = [
-        f"{row['method']} ({row['venue']} {row['year']})",
+        f"{row['method']} ({row['venue']} {row['year']}){variant}",
         row["protocol"],
         f"{row['value']:.2f}",
         row["skeleton_encoder"],
