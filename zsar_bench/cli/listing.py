@@ -138,17 +138,10 @@ LISTS: dict[str, Callable[[Any], Rows]] = {
     "plugins": _plugins,
 }
 WIDE = ("paper", "how to get", "average of", "aliases", "row")  #: only in JSON
+#: Headings left out first where the terminal is narrow.
 EXPENDABLE = (
-    "printed by",
-    "variant",
-    "hp",
-    "inputs",
-    "package",
-    "plugin",
-    "texts",
-    "family",
-    "profiles",
-    "setting",
+    *("printed by", "variant", "hp", "inputs", "package", "plugin", "texts", "family", "rule"),
+    *("profiles", "setting"),
 )
 
 
