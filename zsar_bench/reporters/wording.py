@@ -240,6 +240,6 @@ def published_cells(row: Json) -> list[str]:
 
 PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")
 PUBLISHED_NOTE = (
-    "Printed by their authors, not measured here; other features, texts and training clips, "
-    "so not ranked with the rows above."
+    "Printed in papers, not measured here; other features, texts and training clips, so not "
+    "ranked with the rows above. All of them: zsar-bench list published."
 )
