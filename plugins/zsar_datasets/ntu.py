@@ -4,7 +4,8 @@ A. Shahroudy, J. Liu, T.-T. Ng, G. Wang, "NTU RGB+D: A large scale dataset for 3
 analysis", CVPR 2016; J. Liu et al., "NTU RGB+D 120: A large-scale benchmark for 3D human activity
 understanding", TPAMI 2020.
 
-A file such as ``S001C002P003R002A013.skeleton`` (``ntu_skeleton``) is one clip.
+A file such as ``S001C002P003R002A013.skeleton`` (``ntu_skeleton``) is one clip. Two packed forms
+that the field passes around are read too (``ntu_npz``, ``ntu_pyskl``).
 
 Which bodies are people (``choose_bodies``) follows the field's preprocessing, written anew from
 what it does: P. Zhang et al., "Semantics-guided neural networks for efficient skeleton-based human
@@ -27,9 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zsar_bench.contracts import ClipName
+from zsar_bench.contracts import ClipName, Container, RawSource
 from zsar_bench.errors import DataError
-from zsar_datasets import ntu_lists
+from zsar_datasets import ntu_lists, ntu_npz, ntu_pyskl
 from zsar_datasets.ntu_skeleton import JOINTS, Body, parse
 
 if TYPE_CHECKING:
@@ -53,8 +54,12 @@ class Reader:
 
         None for the samples that the authors tell everybody to leave out; see ``left_out``.
         """
-        sample = self._sample(name)
-        if sample is None or sample.name in ntu_lists.missing():
+        sample = _any_sample(name)
+        return None if sample is None else self.clip_of(sample)
+
+    def clip_of(self, sample: ntu_lists.Sample) -> ClipName | None:
+        """The clip of a sample of either edition; None if it is none of this one's."""
+        if not self._has(sample) or sample.name in ntu_lists.missing():
             return None
         return ClipName(
             sample.name,
@@ -63,6 +68,19 @@ class Reader:
             camera=str(sample.camera),
             setup=str(sample.setup),
         )
+
+    def holds(self, name: str) -> bool:
+        """Whether this is a file with many clips: ``NTU60_CS.npz``, ``ntu60_3danno.pkl``, ..."""
+        return ntu_npz.holds(name) or ntu_pyskl.holds(name)
+
+    def open(self, name: str, source: RawSource) -> Container:
+        """The clips of such a file that are of this edition; those of the other are passed over.
+
+        Raises:
+            DataError: if it is no such file, or names cannot be told.
+        """
+        form = ntu_npz if ntu_npz.holds(name) else ntu_pyskl
+        return form.open_file(name, source, self.clip_of)
 
     def left_out(self, name: str) -> str:
         """Why a file that is named like a clip is none; empty for all others."""
@@ -99,9 +117,10 @@ class Reader:
 
     def _sample(self, name: str) -> ntu_lists.Sample | None:
         sample = _any_sample(name)
-        if sample is None or sample.setup > self.setups or sample.action > self.actions:
-            return None
-        return sample
+        return sample if sample is not None and self._has(sample) else None
+
+    def _has(self, sample: ntu_lists.Sample) -> bool:
+        return sample.setup <= self.setups and sample.action <= self.actions
 
 
 class Reader60(Reader):
