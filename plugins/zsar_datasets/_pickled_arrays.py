@@ -100,8 +100,8 @@ class Array:
         data = self._data
         try:
             values = data if isinstance(data, bytes) else data.read(file)
-            order = "F" if self._order == "F" else "C"
-            return np.frombuffer(values, self.dtype).reshape(self.shape, order=order)
+            flat: NDArray[Any] = np.frombuffer(values, self.dtype)
+            return flat.reshape(self.shape, order="F" if self._order == "F" else "C")
         except OSError as error:
             raise DataError(error.strerror or str(error)) from None
         except ValueError:  # the text is none, or gives too many or too few bytes

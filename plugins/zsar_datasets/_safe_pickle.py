@@ -152,6 +152,9 @@ class _Machine:
 
     # --- Arguments in the file ---
 
+    def leave_out(self, count: int) -> None:
+        self.source.take(count)
+
     def number(self, form: struct.Struct) -> Any:
         return form.unpack(self.source.take(form.size))[0]
 
@@ -259,8 +262,8 @@ _INT, _DOUBLE = struct.Struct("<i"), struct.Struct(">d")
 
 
 _STEPS: dict[bytes, Callable[[_Machine], None]] = {
-    pickle.PROTO: lambda m: m.source.take(1) and None,
-    pickle.FRAME: lambda m: m.source.take(8) and None,  # a hint for buffers
+    pickle.PROTO: lambda m: m.leave_out(1),
+    pickle.FRAME: lambda m: m.leave_out(8),  # a hint for buffers
     pickle.MARK: _Machine.mark,
     # the memo
     pickle.PUT: lambda m: m.remember(m.whole()),

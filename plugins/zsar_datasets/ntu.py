@@ -79,8 +79,9 @@ class Reader:
         Raises:
             DataError: if it is no such file, or names cannot be told.
         """
-        form = ntu_npz if ntu_npz.holds(name) else ntu_pyskl
-        return form.open_file(name, source, self.clip_of)
+        if ntu_npz.holds(name):
+            return ntu_npz.open_file(name, source, self.clip_of)
+        return ntu_pyskl.open_file(name, source, self.clip_of)
 
     def left_out(self, name: str) -> str:
         """Why a file that is named like a clip is none; empty for all others."""

@@ -211,9 +211,9 @@ def _members(file: BinaryIO) -> tuple[dict[str, zipfile.ZipInfo], dict[str, _Lab
 def _check_packing(member: zipfile.ZipInfo) -> None:
     if member.flag_bits & 1:
         raise DataError("it is encrypted", "Unpack it with its password and pack it again.")
-    packings = {zipfile.ZIP_STORED} | (
-        {zipfile.ZIP_DEFLATED} if member.filename[0] == "y" else set()
-    )
+    packings = [zipfile.ZIP_STORED]
+    if member.filename.startswith("y"):
+        packings.append(zipfile.ZIP_DEFLATED)
     if member.compress_type not in packings:
         # To fetch one row out of a deflated member is to unpack all that stands before it.
         raise DataError(
