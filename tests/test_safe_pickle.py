@@ -68,6 +68,19 @@ def test_honest_pickles_are_read(protocol: int) -> None:
         np.testing.assert_array_equal(again, array)
 
 
+def test_names_of_older_and_newer_numpy_are_the_same() -> None:
+    """numpy 2 calls ``numpy.core`` ``numpy._core``, and this may be either."""
+    data = pickle.dumps([np.arange(3), np.float32(2)], 2)
+    for core in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
+        other = data.replace(b"numpy._core.multiarray", core).replace(
+            b"numpy.core.multiarray", core
+        )
+        assert core in other
+        array, number = read(other)
+        assert array.read(io.BytesIO(other)).tolist() == [0, 1, 2]
+        assert number == 2
+
+
 def test_arrays_stay_in_the_file() -> None:
     data = pickle.dumps([np.zeros(10**6, np.float32) for _ in range(20)])
     file = io.BytesIO(data)

@@ -26,7 +26,7 @@ from zsar_bench.errors import DataError
 from zsar_datasets._pickled_arrays import GLOBALS, Array, Function, Type
 from zsar_datasets._pickled_bytes import HINT, SHORT, Source, Stored
 
-MOST_STEPS = 30_000_000  #: of the machine; NTU RGB+D 120 takes 9 million
+MOST_STEPS = 30_000_000  #: of the machine; NTU RGB+D 120 takes 5 million
 MOST_CONTAINERS = 4_000_000  #: lists, tuples and dicts, which cost more than their bytes
 HIGHEST, DEEPEST = 100_000, 100  #: values on the stack, marks in it
 _LINE = 1024  # bytes of a line that is no text

@@ -200,7 +200,9 @@ def _members(file: BinaryIO) -> tuple[dict[str, zipfile.ZipInfo], dict[str, _Lab
         listed = archive.infolist()
         members = {one.filename: one for one in listed}
         names = [f"{kind}_{side}.npy" for kind in "xy" for side in SIDES]
-        if not members.keys() >= {*names} or len(members) != len(listed):
+        if len(members) != len(listed):
+            raise DataError("it holds two arrays of the same name", HINT)
+        if not members.keys() >= {*names}:
             shown = ", ".join(repr(name[:40]) for name in list(members)[:6]) or "nothing"
             raise DataError(f"it holds {shown}, not x_train, y_train, x_test and y_test", HINT)
         for name in names:
