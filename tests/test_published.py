@@ -47,6 +47,7 @@ def key(row: dict[str, Any]) -> tuple[Any, ...]:
     return (*told, row["own_table"], bool(row.get("variant")))
 
 
+@cache
 def our_protocol(name: str) -> str:
     """Our id for one of the facts: by alias; the two that are known as orphans have none."""
     return "" if name.startswith("starsmie-") else find_id(name, load())

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zsar_datasets.stand_in.samples import pku
 
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.compare import find_records
+from zsar_bench.datasets import Dataset
 from zsar_bench.lookup import find_group, find_id, find_protocol, load_all, on_stand_in
 from zsar_bench.protocol import STAND_IN, Protocol, ProtocolGroup
 from zsar_bench.record import read_record
@@ -167,6 +169,23 @@ def test_pku_is_divided_by_recordings_and_its_stand_in_by_performers() -> None:
         made = on_stand_in(one, "stand-in-pku-mmd")
         assert made.divides_by == "subject"
         assert made.train == tuple(str(n) for n in range(1, 58))
+        (only,) = made.rounds(stand_in_samples())
+        seen, unseen = len(one.seen), len(one.unseen)
+        parts = (len(only.train), len(only.test_seen), len(only.test_unseen))
+        assert parts == (57 * seen, 9 * seen, 9 * unseen)
+
+
+@cache
+def stand_in_samples() -> Dataset:
+    """PKU-MMD's stand-in as a list of samples: each of 66 performers does each class once."""
+    clips = [sample.clip for sample in pku().values()]
+    columns = {
+        "class": [c.class_id for c in clips],
+        "subject": [c.subject for c in clips],
+        "camera": [c.camera for c in clips],
+        "setup": [c.setup for c in clips],
+    }
+    return Dataset(Path("nowhere"), {"name": "stand-in-pku-mmd", "clips": columns})
 
 
 def test_means_are_over_the_splits_of_one_family() -> None:
