@@ -1,7 +1,9 @@
 """Protocols by name, and what a name may say beyond its file.
 
-``NAME/random:5@3``: same data and rule, five unseen classes drawn with seed 3. ``stand-in/NAME``:
-on synthetic clips. ``NAME[seen=30]``: with a dial turned.
+``NAME/random:5@3``: same data and rule, five unseen classes drawn with seed 3. ``NAME/folds:3``:
+every class unseen once, in one of three folds. ``stand-in/NAME``: on synthetic clips.
+``NAME[seen=30]``: with a dial turned. NAME may be a data set too, which then says how its clips
+are divided.
 """
 
 from __future__ import annotations
@@ -14,10 +16,19 @@ from pathlib import Path
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.protocol import RANDOM, STAND_IN, Protocol, load_protocol
+from zsar_bench.protocol import (
+    FOLDS,
+    RANDOM,
+    STAND_IN,
+    Protocol,
+    dataset_protocol,
+    load_protocol,
+)
+from zsar_bench.rounds import TRANSFER
 from zsar_bench.shuffling import hash_order
 
 _RANDOM = re.compile(r"random:([1-9]\d{0,3})@(\d{1,9})")
+_FOLDS = re.compile(r"folds:([1-9]\d{0,3})")
 
 
 def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
@@ -40,28 +51,49 @@ def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
 def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     """The protocol of this id or alias, or in this TOML file.
 
-    ``NAME/random:5@3`` is NAME with five unseen classes drawn with seed 3. A leading
-    ``stand-in/`` is the caller's business.
+    ``NAME/random:5@3`` is NAME with five unseen classes drawn with seed 3, ``NAME/folds:3`` has
+    every class unseen once. A leading ``stand-in/`` is the caller's business.
 
     Raises:
         UserError: for an unknown name (suggests the nearest) or a faulty file.
     """
-    base, _, words = name.rpartition(RANDOM)
-    if base:
-        return random_split(find_protocol(base, catalogue), f"random:{words}")
+    for mark, vary in ((RANDOM, random_split), (FOLDS, in_folds)):
+        base, _, words = name.rpartition(mark)
+        if base:
+            return vary(_base(base, catalogue), f"{mark[1:]}{words}")
     if name.endswith(".toml") and Path(name).is_file():
         return load_protocol(Path(name), None, catalogue)
-    files = protocol_files(catalogue)
-    if name not in files:
-        for path in files.values():
-            aliases = read_toml(path).get("aliases", ())
-            if isinstance(aliases, list) and name in aliases:
-                return load_protocol(path, None, catalogue)
-        raise unknown("protocol", name, files, "zsar-bench list protocols")
-    protocol = load_protocol(files[name], None, catalogue)
-    if protocol.id != name:
-        raise UserError(f"{files[name]}: its id '{protocol.id}' is not its file's name.")
+    path = _file(name, catalogue)
+    if path is None:
+        if name in catalogue.names("datasets"):
+            raise UserError(
+                f"'{name}' is a data set; a protocol also says which classes are unseen.",
+                f"For example: --protocol {name}/folds:3",
+            )
+        raise unknown("protocol", name, protocol_files(catalogue), "zsar-bench list protocols")
+    protocol = load_protocol(path, None, catalogue)
+    if protocol.id != path.stem:
+        raise UserError(f"{path}: its id '{protocol.id}' is not its file's name.")
     return protocol
+
+
+def _file(name: str, catalogue: Catalogue) -> Path | None:
+    """The file of the protocol with this id or alias."""
+    files = protocol_files(catalogue)
+    if name in files:
+        return files[name]
+    for path in files.values():
+        aliases = read_toml(path).get("aliases", ())
+        if isinstance(aliases, list) and name in aliases:
+            return path
+    return None
+
+
+def _base(name: str, catalogue: Catalogue) -> Protocol:
+    """What a split is a variant of: a protocol, or a data set with a rule of its own."""
+    if name not in catalogue.names("datasets") or _file(name, catalogue):
+        return find_protocol(name, catalogue)
+    return dataset_protocol(catalogue.find("datasets", name))
 
 
 # --- Variants of a protocol ----------------------------------------------------------------------
@@ -84,6 +116,7 @@ def random_split(base: Protocol, words: str) -> Protocol:
             f"'{words}' is not random:UNSEEN@SEED with fewer than {len(classes)} unseen classes.",
             f"For example: {base.id}/random:{len(base.unseen)}@0",
         )
+    _check_splittable(base)
     unseen = {*hash_order(classes, words)[: int(match[1])]}
     return replace(
         base,
@@ -94,7 +127,49 @@ def random_split(base: Protocol, words: str) -> Protocol:
         unseen=tuple(c for c in classes if c in unseen),
         test_clips=0,
         family_of=base.id,
+        folds=(),
     )
+
+
+def in_folds(base: Protocol, words: str) -> Protocol:
+    """The same data and sample rule with every class unseen once.
+
+    Args:
+        base: the protocol to start from.
+        words: ``folds:<number>``; classes are dealt out in an order that their ids decide.
+
+    Raises:
+        UserError: for other words, or folds of a single class.
+    """
+    match = _FOLDS.fullmatch(words)
+    classes = [c.id for c in base.classes]
+    if match is None or not 2 <= int(match[1]) <= len(classes) // 2:
+        raise UserError(
+            f"'{words}' is not folds:NUMBER with 2 to {len(classes) // 2} folds.",
+            f"For example: {base.id}/folds:3",
+        )
+    _check_splittable(base)
+    count = int(match[1])
+    fold = {c: n % count for n, c in enumerate(hash_order(classes, words))}
+    return replace(
+        base,
+        id=f"{base.id}/{words}",
+        title=f"{base.title}, every class unseen in one of {count} folds",
+        aliases=(),
+        seen=tuple(classes),
+        unseen=tuple(classes),
+        test_clips=0,
+        family_of=base.id,
+        folds=tuple(tuple(c for c in classes if fold[c] == n) for n in range(count)),
+    )
+
+
+def _check_splittable(base: Protocol) -> None:
+    if base.rule == TRANSFER:
+        raise UserError(
+            f"The classes of '{base.id}' follow from its parts; they cannot be drawn.",
+            f"On the same data: --protocol {base.dataset}/folds:3",
+        )
 
 
 def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
@@ -124,6 +199,11 @@ def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
     if not dials:
         return protocol
     seen = protocol.seen
+    if "seen" in dials and (protocol.folds or protocol.rule == TRANSFER):
+        raise UserError(
+            f"The dial 'seen' has no meaning for '{protocol.id}': its seen classes take turns.",
+            f"For one split: --protocol {protocol.dataset}/random:5@0",
+        )
     if "seen" in dials:
         count = dials["seen"]
         if not count.is_integer() or not 2 <= count <= len(seen):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,38 +17,16 @@ from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, Dataset, read_classes, read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.registry import NAME
-from zsar_bench.shuffling import hash_order
+from zsar_bench.rounds import CROSS_FIT, DIVISIONS, TRANSFER, Round, make_rounds
 
-CROSS_FIT = "performer-cross-fit"
-#: Rules that divide clips once, and the column that they divide by: some of its values train,
-#: all others test.
-DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
-SHOWN = 8  #: classes named in an error
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
 RANDOM = "/random:"  #: what stands in the id of a random split, behind its family's id
-REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
-OPTIONAL = ("confidence", "notes", "aliases")
-SAMPLES = ("rule", "groups", "train", "test_clips")
-
-
-@dataclass(frozen=True)
-class Round:
-    """One training and the clips it is tested on; a cross-fit has one round a group.
-
-    Attributes:
-        name: e.g. ``half-1`` or ``xsub``.
-        train: clip indices of seen classes on the training side.
-        test_unseen: clip indices of unseen classes on the test side.
-        test_seen: clip indices of seen classes on the test side.
-        encoder_train: the part of ``train`` that the encoder learns from; all of it unless the
-            dial ``encoder`` says less.
-    """
-
-    name: str
-    train: list[int]
-    test_unseen: list[int]
-    test_seen: list[int]
-    encoder_train: list[int]
+FOLDS = "/folds:"  #: the same where every class is unseen once
+REQUIRED = ("id", "title", "dataset", "family", "source", "samples")
+OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds")
+SAMPLES = ("rule", "groups", "pairs", "train", "candidates", "test_clips")
+#: Sample rule -> the entry that says how it divides the clips.
+NEEDS = {CROSS_FIT: "groups", TRANSFER: "pairs", **dict.fromkeys(DIVISIONS, "train")}
 
 
 @dataclass(frozen=True)
@@ -58,14 +36,18 @@ class Protocol:
     Attributes:
         id, title, dataset, family, source, confidence, notes, aliases: as in the file.
         seen, unseen: official class ids, in the data set's order.
-        rule: name of the sample rule: a cross-fit or one of ``DIVISIONS``.
-        groups: performers of each group of a cross-fit, else empty.
+        rule: name of the sample rule: a cross-fit, a transfer or one of ``DIVISIONS``.
+        groups: performers of each group of a cross-fit; of a transfer, pairs of setups: the one
+            that trains and the one that is tested; else empty.
         train: values of the division's column whose clips train, else empty.
         test_clips: unseen test clips of the complete data set; 0 if it has no fixed number.
         classes: all classes of the data set.
         stand_in_for: name of the real data set, where ``dataset`` is a synthetic one.
         family_of: id of the published protocol whose data and rule a random split shares.
         dials: what was turned, name -> value.
+        folds: classes that take turns at being unseen; then ``seen`` and ``unseen`` are all.
+        own_candidates: whether a clip's candidates are only those unseen classes that its own
+            setup has; for pooled data sets.
     """
 
     id: str
@@ -86,6 +68,8 @@ class Protocol:
     stand_in_for: str = ""
     family_of: str = ""
     dials: tuple[tuple[str, float], ...] = ()
+    folds: tuple[tuple[str, ...], ...] = ()
+    own_candidates: bool = False
 
     @property
     def digest(self) -> str:
@@ -93,6 +77,8 @@ class Protocol:
         content: list[Any] = [self.dataset, self.seen, self.unseen, self.rule, self.groups]
         content += [self.train] if self.train else []
         content += [self.dials] if self.dials else []
+        content += [{"folds": self.folds}] if self.folds else []
+        content += [{"candidates": "setup"}] if self.own_candidates else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
@@ -110,57 +96,18 @@ class Protocol:
         """Official class id -> its place among all classes, from 0."""
         return {c.id: n for n, c in enumerate(self.classes)}
 
+    @property
+    def class_folds(self) -> tuple[tuple[str, ...], ...]:
+        """Classes that are unseen together; one group unless it has folds."""
+        return self.folds or (self.unseen,)
+
     def rounds(self, dataset: Dataset) -> list[Round]:
         """Clip indices of every round.
 
         Raises:
             UserError: if a round would have no clip of a class it needs.
         """
-        if self.rule == CROSS_FIT:
-            names = ["half-1", "half-2"] if len(self.groups) == 2 else []
-            names = names or [f"group-{n}" for n in range(1, len(self.groups) + 1)]
-            everybody = {s for group in self.groups for s in group}
-            parts = [(everybody - {*g}, {*g}) for g in self.groups]
-            rounds = [
-                self._round(name, dataset, "subject", train, test)
-                for name, (train, test) in zip(names, parts, strict=True)
-            ]
-        else:
-            column = DIVISIONS[self.rule]
-            test = {*dataset.clips[column]} - {*self.train}
-            rounds = [self._round(self.rule, dataset, column, {*self.train}, test)]
-        for one in rounds:
-            self._check_round(one, dataset.clips["class"])
-        return rounds
-
-    def _round(
-        self, name: str, dataset: Dataset, column: str, train: set[str], test: set[str]
-    ) -> Round:
-        """The round whose clips train or test by their value in a column."""
-        clips, seen, unseen = dataset.clips, {*self.seen}, {*self.unseen}
-        rows = list(enumerate(zip(clips["class"], clips[column], strict=True)))
-        learn = [n for n, (c, v) in rows if c in seen and v in train]
-        share = dict(self.dials).get("encoder", 1.0)
-        performers = hash_order({clips["subject"][n] for n in learn}, "encoder")
-        few = {*performers[: max(1, round(share * len(performers)))]}
-        return Round(
-            name=name,
-            train=learn,
-            test_unseen=[n for n, (c, v) in rows if c in unseen and v in test],
-            test_seen=[n for n, (c, v) in rows if c in seen and v in test],
-            encoder_train=[n for n in learn if clips["subject"][n] in few],
-        )
-
-    def _check_round(self, one: Round, class_of: list[str]) -> None:
-        missing = set(self.seen) - {class_of[n] for n in one.encoder_train}
-        if missing or not one.test_unseen:
-            some = [c for c in self.seen if c in missing][:SHOWN]
-            more = f" and {len(missing) - SHOWN} more classes" if len(missing) > SHOWN else ""
-            lack = f"training clips of {', '.join(some)}{more}" if missing else "test clips"
-            raise UserError(
-                f"Protocol '{self.id}', {one.name}: the imported data has no {lack}.",
-                f"Import the complete data set: zsar-bench data import {self.dataset} PATH --force",
-            )
+        return make_rounds(self, dataset)
 
 
 def folder_name(protocol: str) -> str:
@@ -194,9 +141,14 @@ def load_protocol(
     if classes is None:
         classes = read_classes(Path(dataset_entry(data["dataset"], catalogue).spec["classes"]))
     classes = tuple(classes)
-    _check_classes(data, [c.id for c in classes], where)
     samples = _samples(data["samples"], where)
-    order = {c.id: i for i, c in enumerate(classes)}
+    ids = [c.id for c in classes]
+    folds = _folds(data, ids, samples["rule"], where)
+    order = {c: i for i, c in enumerate(ids)}
+
+    def ordered(name: str) -> tuple[str, ...]:
+        return tuple(sorted(data.get(name, ids), key=order.__getitem__))
+
     return Protocol(
         id=str(data["id"]),
         title=str(data["title"]),
@@ -206,13 +158,47 @@ def load_protocol(
         confidence=str(data.get("confidence", "")),
         notes=str(data.get("notes", "")),
         aliases=tuple(data.get("aliases", ())),
-        seen=tuple(sorted(data["seen"], key=order.__getitem__)),
-        unseen=tuple(sorted(data["unseen"], key=order.__getitem__)),
+        seen=ordered("seen"),
+        unseen=ordered("unseen"),
         rule=samples["rule"],
-        groups=tuple(tuple(g) for g in samples.get("groups", ())),
+        groups=tuple(tuple(g) for g in samples.get("groups", samples.get("pairs", ()))),
+        folds=tuple(tuple(sorted(fold, key=order.__getitem__)) for fold in folds),
+        own_candidates="candidates" in samples,
         train=tuple(samples.get("train", ())),
         test_clips=samples.get("test_clips", 0),
         classes=classes,
+    )
+
+
+def dataset_protocol(entry: Entry) -> Protocol:
+    """All classes of a data set and its own sample rule, to be split into seen and unseen.
+
+    Raises:
+        UserError: if the data set has no rule, or a faulty one.
+    """
+    where = f"Data set '{entry.name}'"
+    if not entry.spec.get("samples"):
+        raise UserError(f"{where} does not say how its clips are divided into train and test.")
+    samples = _samples(entry.spec["samples"], where)
+    classes = tuple(read_classes(Path(entry.spec["classes"])))
+    ids = tuple(c.id for c in classes)
+    return Protocol(
+        id=entry.name,
+        title=entry.spec["title"],
+        dataset=entry.name,
+        family=entry.name,
+        source="The classes are divided by zsar-bench; nobody has published this split.",
+        confidence="",
+        notes="",
+        aliases=(),
+        seen=ids,
+        unseen=ids,
+        rule=samples["rule"],
+        groups=tuple(tuple(g) for g in samples.get("groups", ())),
+        test_clips=0,
+        classes=classes,
+        train=tuple(samples.get("train", ())),
+        own_candidates="candidates" in samples,
     )
 
 
@@ -224,6 +210,34 @@ def _check_names(data: dict[str, Any], where: str) -> None:
     aliases = data.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):
         raise UserError(f"{where}: 'aliases' must be a list of names.")
+
+
+def _folds(data: dict[str, Any], ids: list[str], rule: str, where: str) -> list[list[str]]:
+    """The folds of a file, none for one with seen and unseen classes; all checked."""
+    given = [name for name in ("seen", "unseen", "folds") if name in data]
+    if rule == TRANSFER:
+        if given:
+            raise UserError(
+                f"{where}: '{given[0]}' has no meaning for the rule '{TRANSFER}': seen is what "
+                "the training setup has, and unseen what only the tested one has."
+            )
+        return []
+    if "folds" not in given:
+        for name in ("seen", "unseen"):
+            if name not in data:
+                raise UserError(f"{where}: the field '{name}' is missing.")
+        _check_classes(data, ids, where)
+        return []
+    if len(given) > 1:
+        raise UserError(f"{where}: 'folds' and '{given[0]}' exclude each other.")
+    folds = data["folds"]
+    lists = isinstance(folds, list) and all(isinstance(f, list) and f for f in folds)
+    if not lists or len(folds) < 2:
+        raise UserError(f"{where}: 'folds' must hold at least two lists of class ids.")
+    for number, fold in enumerate(folds, 1):
+        rest = [c for other in folds[: number - 1] + folds[number:] for c in other]
+        _check_classes({"seen": rest, "unseen": fold}, ids, f"{where}, fold {number}")
+    return list(folds)
 
 
 def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
@@ -246,7 +260,7 @@ def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
 
 
 def _samples(data: Any, where: str) -> dict[str, Any]:
-    rules = (CROSS_FIT, *DIVISIONS)
+    rules = tuple(NEEDS)
     if not isinstance(data, dict) or data.get("rule") not in rules:
         raise UserError(f"{where}: samples.rule must be one of {', '.join(rules)}.")
     for name in data:
@@ -258,20 +272,45 @@ def _samples(data: Any, where: str) -> dict[str, Any]:
             f"{where}: samples.test_clips must be the number of unseen test clips, or be left "
             "out where nobody has counted them."
         )
-    needed, other = ("groups", "train") if data["rule"] == CROSS_FIT else ("train", "groups")
-    if other in data:
-        raise UserError(f"{where}: samples.{other} has no meaning for the rule '{data['rule']}'.")
+    needed = NEEDS[data["rule"]]
+    for other in {*NEEDS.values()} - {needed}:
+        if other in data:
+            rule = data["rule"]
+            raise UserError(f"{where}: samples.{other} has no meaning for the rule '{rule}'.")
+    if data.get("candidates", "setup") != "setup":
+        raise UserError(f"{where}: samples.candidates can only be 'setup', or be left out.")
     if needed == "train":
         _check_texts(data.get("train"), where, DIVISIONS[data["rule"]])
-        return data
-    groups = data.get("groups")
+    elif needed == "pairs":
+        _check_pairs(data.get("pairs"), where)
+    else:
+        _check_groups(data.get("groups"), where)
+    return data
+
+
+def _check_pairs(pairs: Any, where: str) -> None:
+    good = (
+        isinstance(pairs, list)
+        and pairs
+        and all(
+            isinstance(p, list) and len(p) == 2 and all(isinstance(s, str) for s in p)
+            for p in pairs
+        )
+    )
+    if not good or any(p[0] == p[1] for p in pairs):
+        raise UserError(f"{where}: samples.pairs must hold pairs of setups: train, test.")
+    tested = [p[1] for p in pairs]
+    if len(tested) != len(set(tested)):
+        raise UserError(f"{where}: samples.pairs must test each setup at most once.")
+
+
+def _check_groups(groups: Any, where: str) -> None:
     lists = isinstance(groups, list) and all(isinstance(g, list) and g for g in groups)
     if not isinstance(groups, list) or not lists or len(groups) < 2:
         raise UserError(f"{where}: samples.groups must hold at least two lists of performers.")
     flat = [s for g in groups for s in g]
     if not all(isinstance(s, str) for s in flat) or len(flat) != len(set(flat)):
         raise UserError(f"{where}: samples.groups must name each performer once, as text.")
-    return data
 
 
 def _check_texts(values: Any, where: str, column: str) -> None:

@@ -22,6 +22,7 @@ from zsar_bench.cli.common import (
     progress_bar,
 )
 from zsar_bench.errors import UserError
+from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
@@ -67,7 +68,8 @@ def import_(
     entry = catalogue.find("datasets", name)
     sources = tuple(paths or ())
     params = _params(entry, sources, set_ or [])
-    store = store_name(entry, params) if entry.spec["stand_in_for"] else name
+    made = generated(entry.spec)
+    store = store_name(entry, params) if made else name
     if sources and store in prepared() and not force:
         remark = f"Already imported; {', '.join(map(str, sources))} was not read."
         _report(open_dataset(store), json, remark, catalogue)
@@ -75,7 +77,7 @@ def import_(
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     started = time.monotonic()
     with progress_bar(f"import {store}", quiet or json) as (on_event, say):
-        if entry.spec["stand_in_for"]:
+        if made:
             dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
         else:
             work = Work(
@@ -97,18 +99,18 @@ def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> 
     from zsar_bench.settings import Assignment, resolve
 
     spec, name = entry.spec, entry.name
+    if generated(spec) and sources:
+        raise UserError(
+            f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
+        )
     if spec["stand_in_for"]:
-        if sources:
-            raise UserError(
-                f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
-            )
         parsed = [Assignment.parse(text) for text in assignments]
         mine = [replace(a, owner=a.owner or name) for a in parsed]
         return resolve(entry, "paper", mine).values
     how_to_get = " ".join(spec["how_to_get"].split())
     if assignments:
-        raise UserError(f"'{name}' is read from files; it has no parameters to --set.")
-    if not sources:
+        raise UserError(f"'{name}' has no parameters to --set.")
+    if not sources and not generated(spec):
         raise UserError(
             f"To import '{name}', give its raw files. {how_to_get}".strip(),
             f"Then type: zsar-bench data import {name} PATH",
@@ -149,7 +151,8 @@ def _report(
     if remark:
         out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
     took = "" if seconds is None else f", {seconds:.0f} s"
-    done = "Generated" if about.get("stand_in_for") else "Imported"
+    made = about.get("stand_in_for") or about.get("parts")
+    done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
         f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
         f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames, "

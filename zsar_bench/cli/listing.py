@@ -237,7 +237,7 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
 
 def _show_protocol(protocol: Any, others: list[Entry], json: bool) -> None:
     from zsar_bench.datasets import open_dataset, prepared
-    from zsar_bench.protocol import DIVISIONS
+    from zsar_bench.rounds import DIVISIONS
 
     counts: dict[str, int] = {}
     rounds = []

@@ -45,7 +45,11 @@ def run(
     ] = None,
     text_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     texts: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Text set of the data set, or FILE.toml.")
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Text set of the data set, or files: .toml, .csv, .txt, .xlsx, or a folder.",
+        ),
     ] = None,
     text_fields: Annotated[
         str | None, typer.Option(metavar="A,B", help="Text fields, instead of the method's recipe.")
