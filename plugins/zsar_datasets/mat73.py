@@ -1,9 +1,9 @@
 """One array of real numbers out of a MATLAB 7.3 file, read without an HDF5 library.
 
-Why not h5py: it is one more dependency, and the library below it takes a file's word for sizes and
-addresses; damaged files have crashed it time and again. Clips come from strangers, so the few
-parts of HDF5 that MATLAB writes are read here, every address and size checked before use; tests
-hold the result against a file of MATLAB's own and, where it is installed, against h5py.
+Why not h5py: it is one more dependency, and a file's word for sizes and addresses goes a long way
+in the library below it. Clips come from strangers, so the few parts of HDF5 that MATLAB writes are
+read here, every address and size checked before use; tests hold the result against a file that
+MATLAB wrote and, where it is installed, against h5py.
 
 The format: The HDF Group, "HDF5 File Format Specification", version 3. MATLAB writes a block of 512
 bytes of its own, a superblock of version 0, groups as B-trees with a heap of names, object headers
@@ -34,7 +34,7 @@ HINT = "Get this file again, or leave it out."
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _TYPE, _LAYOUT, _FILTERS, _CONTINUED, _GROUP = 0x01, 0x03, 0x08, 0x0B, 0x10, 0x11
 _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
-_DEFLATE, _SHUFFLE = 1, 2
+_DEFLATE, _SHUFFLE, _NO_FILTER = 1, 2, b"\1\0"
 
 
 def read_array(data: bytes, name: str, most: int) -> NDArray[np.float64]:
@@ -100,8 +100,6 @@ class _File:
     def unpack(self, form: str, address: int) -> tuple[Any, ...]:
         """Numbers at an address."""
         return struct.unpack(form, self.bytes(address, struct.calcsize(form)))
-
-    # --- Finding an object ---
 
     def array(self, name: str, most: int) -> NDArray[np.float64]:
         """The array ``name`` of the root group."""
@@ -182,8 +180,6 @@ class _File:
             body = self.bytes(node + 8, 40 * count)
             yield from (body[n : n + 40] for n in range(0, len(body), 40))
 
-    # --- Reading an array ---
-
     def about(self, header: int) -> _Array:
         """What an array's header says."""
         found: dict[int, bytes] = {}
@@ -191,8 +187,7 @@ class _File:
             found.setdefault(kind, body)
         if not {_SPACE, _TYPE, _LAYOUT} <= found.keys():
             raise DataError("the variable is no array of numbers", HINT)
-        filters = _filters(found[_FILTERS]) if _FILTERS in found else ()
-        shape = _shape(found[_SPACE])
+        shape, filters = _shape(found[_SPACE]), _filters(found.get(_FILTERS, _NO_FILTER))
         return _Array(shape, _dtype(found[_TYPE]), _layout(found[_LAYOUT], len(shape)), filters)
 
     def values(self, about: _Array, most: int) -> NDArray[np.float64]:
@@ -215,7 +210,7 @@ class _File:
         shape, rank, chunk = about.shape, len(about.shape), about.layout.chunk
         tree = about.layout.address
         if not all(chunk) or tree == UNDEFINED:
-            raise DataError("the chunks of the variable are damaged", HINT)
+            raise _damaged_chunks()
         left = math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
         if left * math.prod(chunk) > 8 * most:  # chunks at the edges may stand over
             raise DataError("the chunks of the variable are larger than the variable", HINT)
@@ -224,7 +219,7 @@ class _File:
             size, skipped, *where = struct.unpack(f"<II{rank}Q", key[: 8 + 8 * rank])
             places = [(at, n, c) for at, n, c in zip(where, shape, chunk, strict=True)]
             if skipped or not left or any(at >= n or at % c for at, n, c in places):
-                raise DataError("the chunks of the variable are damaged", HINT)
+                raise _damaged_chunks()
             values = _unpacked(self.bytes(address, size), about, math.prod(chunk)).reshape(chunk)
             inside = tuple(slice(0, min(c, n - at)) for at, n, c in places)
             out[tuple(slice(at, at + c) for at, _, c in places)] = values[inside]
@@ -232,6 +227,10 @@ class _File:
         if left:
             raise DataError("chunks of the variable are missing", HINT)
         return out
+
+
+def _damaged_chunks() -> DataError:
+    return DataError("the chunks of the variable are damaged", HINT)
 
 
 def _unpacked(raw: bytes, about: _Array, count: int) -> NDArray[np.float64]:
@@ -274,7 +273,7 @@ def _layout(body: bytes, rank: int) -> _Layout:
     if kind == _CONTIGUOUS:
         return _Layout(kind, address)
     if (third if new else second) != rank + 1:  # the last one is the size of a number
-        raise DataError("the chunks of the variable are damaged", HINT)
+        raise _damaged_chunks()
     chunk = struct.unpack(f"<{rank}I", body[at + 8 : at + 8 + 4 * rank])
     return _Layout(kind, address, chunk)
 
