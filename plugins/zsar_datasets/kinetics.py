@@ -120,9 +120,7 @@ class Reader:
             if side not in self._sides
         ]
         if self._empty:
-            lines.append(
-                f"Files in which nobody was found, which are no clips: {len(self._empty)}."
-            )
+            lines.append(f"Files that are no clips, as nobody was found: {len(self._empty)}.")
         return lines
 
 
