@@ -17,7 +17,8 @@ from zsar_bench import metrics, statistics
 from zsar_bench.datasets import Dataset
 from zsar_bench.errors import UserError
 from zsar_bench.lookup import find_protocol, in_folds, random_split, with_dials
-from zsar_bench.protocol import Protocol, load_protocol
+from zsar_bench.protocol import Protocol
+from zsar_bench.protocol_file import load_protocol
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.rounds import candidates_of
 
@@ -237,7 +238,7 @@ def test_strata_take_a_difference_between_folds_out_of_the_spread() -> None:
 
 
 def test_a_run_over_folds(cli: Any, tmp_path: Path) -> None:
-    words = ("--results", tmp_path / "results", "--quiet")
+    words = ("--results", tmp_path / "results", "--skeleton-encoder", "toy-mean", "--quiet")
     cli("run", "toy-ridge", "chance", "--protocol", "toy-motion/folds:3", *words)
     (folder,) = (tmp_path / "results/runs/toy-motion+folds:3/toy-ridge").glob("[!.]*")
     record = read_record(folder)

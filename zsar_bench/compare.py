@@ -19,6 +19,7 @@ from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.protocol import RANDOM, STAND_IN, folder_name
+from zsar_bench.published import headlines
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
 
@@ -64,7 +65,8 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
 
     Args:
         records: finished runs of any protocols.
-        published: rows of published results; shown beside the sections of their protocol.
+        published: rows of published results; shown beside the sections of their protocol, where
+            they are ``headlines``.
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
@@ -87,7 +89,7 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         "splits": splits,
         "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
-        "published": [row for row in published if row["protocol"] in ids],
+        "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
 
 
@@ -327,15 +329,3 @@ def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
         if verdict.detectable is not None:
             gaps.append(verdict.detectable)
     return max(gaps) if gaps else None
-
-
-def read_published(folders: Iterable[Path]) -> list[Json]:
-    """Rows of every published-results file."""
-    rows: list[Json] = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            try:
-                rows += json.loads(path.read_bytes())["rows"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(f"The published results {path} are damaged: {error}.") from None
-    return rows

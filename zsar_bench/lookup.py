@@ -12,17 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.protocol import (
-    FOLDS,
-    RANDOM,
-    STAND_IN,
-    Protocol,
+from zsar_bench.protocol import FOLDS, RANDOM, STAND_IN, Protocol, ProtocolGroup
+from zsar_bench.protocol_file import (
+    ClassLists,
     dataset_protocol,
+    group_of,
+    is_group,
     load_protocol,
+    protocol_of,
 )
 from zsar_bench.rounds import TRANSFER
 from zsar_bench.shuffling import hash_order
@@ -32,7 +34,7 @@ _FOLDS = re.compile(r"folds:([1-9]\d{0,3})")
 
 
 def protocol_files(catalogue: Catalogue) -> dict[str, Path]:
-    """Protocol id or alias -> file. An id is its file's name.
+    """Id of a protocol or a group -> file. An id is its file's name.
 
     Raises:
         UserError: if two files claim one id.
@@ -55,7 +57,8 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     every class unseen once. A leading ``stand-in/`` is the caller's business.
 
     Raises:
-        UserError: for an unknown name (suggests the nearest) or a faulty file.
+        UserError: for an unknown name (suggests the nearest), a faulty file, or a name that is
+            of a ``ProtocolGroup``.
     """
     for mark, vary in ((RANDOM, random_split), (FOLDS, in_folds)):
         base, _, words = name.rpartition(mark)
@@ -63,35 +66,112 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
             return vary(_base(base, catalogue), f"{mark[1:]}{words}")
     if name.endswith(".toml") and Path(name).is_file():
         return load_protocol(Path(name), None, catalogue)
-    path = _file(name, catalogue)
-    if path is None:
-        if name in catalogue.names("datasets"):
-            raise UserError(
-                f"'{name}' is a data set; a protocol also says which classes are unseen.",
-                f"For example: --protocol {name}/folds:3",
-            )
+    path, data = _find_file(name, catalogue)
+    if is_group(data):
+        group = _checked(group_of(data, path, protocol_files(catalogue)), path)
+        raise UserError(
+            f"'{name}' is the average of several protocols: {', '.join(group.of)}.",
+            "Name one of them.",
+        )
+    lists = ClassLists(catalogue)
+    return _checked(protocol_of(data, path, lists.of(data.get("dataset"))), path)
+
+
+def find_group(name: str, catalogue: Catalogue) -> ProtocolGroup | None:
+    """The group of this id or alias; None if the name is a protocol's, or is not a plain one.
+
+    Raises:
+        UserError: for an unknown name (suggests the nearest) or a faulty file.
+    """
+    if RANDOM in name or FOLDS in name or name.endswith(".toml"):
+        return None
+    path, data = _find_file(name, catalogue)
+    if not is_group(data):
+        return None
+    return _checked(group_of(data, path, protocol_files(catalogue)), path)
+
+
+def find_id(name: str, catalogue: Catalogue) -> str:
+    """The id of a protocol or a group, from its id or alias.
+
+    Raises:
+        UserError: for an unknown name (suggests the nearest).
+    """
+    return _find_file(name, catalogue)[0].stem
+
+
+def load_all(catalogue: Catalogue) -> tuple[list[Protocol], list[ProtocolGroup]]:
+    """All protocols and groups, in the order of their files; every file is read once.
+
+    Raises:
+        UserError: for a faulty file.
+    """
+    files = protocol_files(catalogue)
+    lists = ClassLists(catalogue)
+    protocols, groups = [], []
+    for path in files.values():
+        data = read_toml(path)
+        if is_group(data):
+            groups.append(_checked(group_of(data, path, files), path))
+        else:
+            classes = lists.of(data.get("dataset"))
+            protocols.append(_checked(protocol_of(data, path, classes), path))
+    return protocols, groups
+
+
+def _find_file(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]]:
+    """File and content of a protocol or group, by id or alias.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    found = _named(name, catalogue)
+    if found is None and name in catalogue.names("datasets"):
+        raise UserError(
+            f"'{name}' is a data set; a protocol also says which classes are unseen.",
+            f"For example: --protocol {name}/folds:3",
+        )
+    if found is None:
         raise unknown("protocol", name, protocol_files(catalogue), "zsar-bench list protocols")
-    protocol = load_protocol(path, None, catalogue)
-    if protocol.id != path.stem:
-        raise UserError(f"{path}: its id '{protocol.id}' is not its file's name.")
-    return protocol
+    return found
 
 
-def _file(name: str, catalogue: Catalogue) -> Path | None:
-    """The file of the protocol with this id or alias."""
+def _named(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]] | None:
+    """The same, None for an unknown name.
+
+    Files that so much as mention an alias are parsed before the others: it may be spelt with
+    escapes, but nobody does that.
+    """
     files = protocol_files(catalogue)
     if name in files:
-        return files[name]
-    for path in files.values():
-        aliases = read_toml(path).get("aliases", ())
+        return files[name], read_toml(files[name])
+    for path in sorted(files.values(), key=lambda path: not _mentions(path, name)):
+        data = read_toml(path)
+        aliases = data.get("aliases", ())
         if isinstance(aliases, list) and name in aliases:
-            return path
+            return path, data
     return None
+
+
+def _mentions(path: Path, name: str) -> bool:
+    try:
+        return name.encode() in path.read_bytes()
+    except OSError:  # read_toml will say so
+        return False
+
+
+Named = TypeVar("Named", Protocol, ProtocolGroup)
+
+
+def _checked(one: Named, path: Path) -> Named:
+    if one.id != path.stem:
+        raise UserError(f"{path}: its id '{one.id}' is not its file's name.")
+    return one
 
 
 def _base(name: str, catalogue: Catalogue) -> Protocol:
     """What a split is a variant of: a protocol, or a data set with a rule of its own."""
-    if name not in catalogue.names("datasets") or _file(name, catalogue):
+    if name not in catalogue.names("datasets") or _named(name, catalogue):
         return find_protocol(name, catalogue)
     return dataset_protocol(catalogue.find("datasets", name))
 
@@ -125,6 +205,7 @@ def random_split(base: Protocol, words: str) -> Protocol:
         aliases=(),
         seen=tuple(c for c in classes if c not in unseen),
         unseen=tuple(c for c in classes if c in unseen),
+        pseudo_unseen=(),
         test_clips=0,
         family_of=base.id,
         folds=(),
@@ -173,7 +254,19 @@ def _check_splittable(base: Protocol) -> None:
 
 
 def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
-    """The same protocol on a synthetic data set of this name."""
+    """The same protocol on a synthetic data set of this name.
+
+    Where a division needs a column that only the real data set has, the protocol says who trains
+    instead.
+    """
+    if protocol.stand_in_train:
+        protocol = replace(
+            protocol,
+            train=protocol.stand_in_train,
+            column=protocol.stand_in_column,
+            stand_in_train=(),
+            stand_in_column="",
+        )
     return replace(
         protocol,
         id=STAND_IN + protocol.id,
@@ -221,5 +314,6 @@ def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
         title=f"{protocol.title}, {words}",
         aliases=(),
         seen=seen,
+        pseudo_unseen=protocol.pseudo_unseen if seen == protocol.seen else (),
         dials=tuple(sorted(dials.items())),
     )

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 CROSS_FIT = "performer-cross-fit"
 TRANSFER = "transfer"
-#: Rules that divide clips once, and the column that they divide by: some of its values train,
-#: all others test.
-DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
+#: Rules that divide clips once, and the column that they divide by unless a protocol names
+#: another: some of its values train, all others test.
+DIVISIONS: Mapping[str, str] = {
+    "xsub": "subject",
+    "xview": "camera",
+    "xset": "setup",
+    "split": "setup",
+}
 SHOWN = 8  #: classes named in an error
 
 
@@ -94,7 +99,7 @@ def _sides(protocol: Protocol, dataset: Dataset) -> Iterator[_Side]:
             name = f"{'half' if halves else 'group'}-{number}"
             yield _Side(name, "subject", everybody - {*group}, {*group})
     else:
-        column = DIVISIONS[protocol.rule]
+        column = protocol.divides_by
         rest = {*dataset.clips[column]} - {*protocol.train}
         yield _Side(protocol.rule, column, {*protocol.train}, rest)
 

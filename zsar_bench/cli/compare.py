@@ -54,7 +54,8 @@ def compare(
     """Compare stored runs: one section a protocol, best first, with what can be told."""
     from zsar_bench.catalogue import load
     from zsar_bench.compare import compare as compare_records
-    from zsar_bench.compare import find_records, load_records, read_published
+    from zsar_bench.compare import find_records, load_records
+    from zsar_bench.published import read_published
     from zsar_bench.text_sources import bare_name
 
     catalogue = load(plugin or ())

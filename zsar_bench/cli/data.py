@@ -188,20 +188,18 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
 
 def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
     """Which protocols have the clips they need in an incomplete data set."""
-    from zsar_bench.datasets import read_toml
-    from zsar_bench.lookup import find_protocol, protocol_files
+    from zsar_bench.lookup import load_all
 
     ready, lacking = [], []
-    for name, path in protocol_files(catalogue).items():
-        if read_toml(path).get("dataset") != dataset.name:
+    for protocol in load_all(catalogue)[0]:
+        if protocol.dataset != dataset.name:
             continue
-        protocol = find_protocol(name, catalogue)
         try:
             protocol.rounds(dataset)
         except UserError:
-            lacking.append(name)
+            lacking.append(protocol.id)
         else:
-            ready.append(name)
+            ready.append(protocol.id)
     if ready:
         yield f"Protocols it is enough for, on fewer clips: {', '.join(ready)}."
     if lacking:

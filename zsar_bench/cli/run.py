@@ -320,7 +320,8 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 
 def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
-    from zsar_bench.compare import compare, load_records, read_published
+    from zsar_bench.compare import compare, load_records
+    from zsar_bench.published import read_published
     from zsar_bench.reporters.table import render
 
     done = [p.folder for p in plans if p.done]

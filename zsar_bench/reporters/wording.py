@@ -239,8 +239,9 @@ def _released(section: Json) -> list[str]:
 
 def published_cells(row: Json) -> list[str]:
     """Cells of one published row: method, protocol, value, features, texts, source."""
+    variant = f", {row['variant']}" if row.get("variant") else ""
     told = [
-        f"{row['method']} ({row['venue']} {row['year']})",
+        f"{row['method']} ({row['venue']} {row['year']}){variant}",
         row["protocol"],
         f"{row['value']:.2f}",
         row["skeleton_encoder"],
@@ -252,6 +253,6 @@ def published_cells(row: Json) -> list[str]:
 
 PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")
 PUBLISHED_NOTE = (
-    "Printed by their authors, not measured here; other features, texts and training clips, "
-    "so not ranked with the rows above."
+    "Printed in papers, not measured here; other features, texts and training clips, so not "
+    "ranked with the rows above. All of them: zsar-bench list published."
 )
