@@ -478,12 +478,20 @@ def test_a_text_encoder_knows_its_weights(tower, name):
 # --- Data sets -------------------------------------------------------------------------------
 
 
+#: Data sets whose classes have numbers only; running on them needs --texts.
+NAMELESS = {"kinetics-skeleton-400", "kinetics-skeleton-200"}
+
+
 @every("datasets")
 def test_the_classes_of_a_data_set_are_complete_and_distinct(name):
     classes = read_classes(SPECS["datasets"][name].classes)
     assert len(classes) >= 2
-    assert len({c.id for c in classes}) == len({c.name for c in classes}) == len(classes)
-    assert all(c.id and c.name and c.verb for c in classes)
+    assert len({c.id for c in classes}) == len(classes)
+    if name in NAMELESS:
+        assert not any(c.name or c.verb or c.noun for c in classes)
+    else:
+        assert len({c.name for c in classes}) == len(classes)
+        assert all(c.name and c.verb for c in classes)
     assert all(re.fullmatch(r"[A-Za-z0-9-]+", c.id) for c in classes), "ids become file names"
 
 
@@ -515,6 +523,9 @@ def test_the_texts_of_a_data_set_are_complete_and_written_twice(name):
     spec = SPECS["datasets"][name]
     classes = read_classes(spec.classes)
     sets = {key: str(path) for key, path in spec.texts.items()}
+    if name in NAMELESS:
+        assert not sets
+        return
     assert len(sets) >= 2
     read = {key: read_texts(key, sets, classes) for key in sets}
     fields = set.intersection(*(set(one.fields) for one in read.values()))
