@@ -21,6 +21,7 @@ from typing import Any
 from zsar_bench import __version__
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
+from zsar_bench.own.store import own_state
 from zsar_bench.paths import home, make_folder, write_bytes
 from zsar_bench.registry import KINDS
 
@@ -188,7 +189,8 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
 def _key(sources: list[dict[str, str]]) -> str:
     where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
     where.append(str(Path("/dev/nvidia0").exists()))
-    return hashlib.sha256(json.dumps([sources, where]).encode()).hexdigest()[:24]
+    content = [sources, where, own_state()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
 def _cached(path: Path) -> dict[str, Any] | None:

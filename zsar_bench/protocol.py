@@ -26,8 +26,8 @@ DIVISIONS: Mapping[str, str] = {"xsub": "subject", "xview": "camera", "xset": "s
 SHOWN = 8  #: classes named in an error
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
 RANDOM = "/random:"  #: what stands in the id of a random split, behind its family's id
-REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen", "samples")
-OPTIONAL = ("confidence", "notes", "aliases")
+REQUIRED = ("id", "title", "dataset", "family", "source", "seen", "unseen")
+OPTIONAL = ("confidence", "notes", "aliases", "samples")
 SAMPLES = ("rule", "groups", "train", "test_clips")
 
 
@@ -195,7 +195,7 @@ def load_protocol(
         classes = read_classes(Path(dataset_entry(data["dataset"], catalogue).spec["classes"]))
     classes = tuple(classes)
     _check_classes(data, [c.id for c in classes], where)
-    samples = _samples(data["samples"], where)
+    samples = check_samples(_samples(data, where, catalogue), where)
     order = {c.id: i for i, c in enumerate(classes)}
     return Protocol(
         id=str(data["id"]),
@@ -245,7 +245,22 @@ def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
         raise UserError(f"{where}: {', '.join(left_out)} is neither seen nor unseen.")
 
 
-def _samples(data: Any, where: str) -> dict[str, Any]:
+def _samples(data: dict[str, Any], where: str, catalogue: Catalogue) -> Any:
+    """How clips train and test: as the protocol says, or else as its data set does."""
+    if "samples" in data:
+        return data["samples"]
+    found = dataset_entry(data["dataset"], catalogue).spec.get("samples")
+    if not found:
+        raise UserError(f"{where}: the field 'samples' is missing.")
+    return found
+
+
+def check_samples(data: Any, where: str) -> dict[str, Any]:
+    """The table ``[samples]`` of a protocol or a data set, if it makes sense.
+
+    Raises:
+        UserError: beginning with ``where``.
+    """
     rules = (CROSS_FIT, *DIVISIONS)
     if not isinstance(data, dict) or data.get("rule") not in rules:
         raise UserError(f"{where}: samples.rule must be one of {', '.join(rules)}.")

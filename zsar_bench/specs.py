@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Setting = Literal["inductive", "class-transductive", "transductive"]
 
@@ -103,6 +103,8 @@ class DatasetSpec:
             for a data set with raw files.
         params: class derived from ``params.Params``; generators only, and they must have one.
         assets: files other than Python that the target reads; part of its code's digest.
+        samples: how clips train and test in protocols on it that do not say so themselves: the
+            table ``[samples]`` of a protocol file; empty if every protocol must say it.
     """
 
     name: str
@@ -121,6 +123,7 @@ class DatasetSpec:
     stand_in_for: str = ""
     params: str = ""
     assets: tuple[Path, ...] = ()
+    samples: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
