@@ -6,6 +6,7 @@ read only up to a fixed size, so it cannot expand without bound.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from zsar_bench.errors import DataError, UserError
 
@@ -61,6 +63,49 @@ class RawFiles:
         if self._archive is None:
             return False
         return bool(self._archive.getinfo(name).flag_bits & ENCRYPTED)
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[str, int, int]]:
+        return {about[0]: about for about in self.files}
+
+    def about(self, name: str) -> tuple[str, int, int]:
+        """Name, size and stamp of one file, as in ``files``.
+
+        Raises:
+            DataError: if there is no such file.
+        """
+        if name not in self._by_name:
+            raise DataError(f"there is no file {name} beside it")
+        return self._by_name[name]
+
+    def size(self, name: str) -> int:
+        """Bytes of one file, unpacked; a DataError if there is none."""
+        return self.about(name)[1]
+
+    def open(self, name: str) -> BinaryIO:
+        """One file, seekable; of an archive a large one only if it is stored uncompressed.
+
+        Raises:
+            DataError: if it cannot be opened.
+        """
+        size = self.size(name)
+        if self._archive is None:
+            try:
+                return (self.source / name).open("rb")
+            except OSError as error:
+                raise DataError(error.strerror or str(error)) from None
+        if size <= LARGEST_FILE:
+            return io.BytesIO(self.read(name))
+        about = self._archive.getinfo(name)
+        if about.compress_type != zipfile.ZIP_STORED or about.flag_bits & ENCRYPTED:
+            raise DataError(
+                f"it is compressed and larger than {LARGEST_FILE >> 20} MiB",
+                "Unpack the archive, and give the folder.",
+            )
+        try:
+            return cast("BinaryIO", self._archive.open(name))
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise DataError(f"the archive is damaged here ({error})") from None
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.

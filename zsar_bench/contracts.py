@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,8 @@ class TextEncoder(Protocol):
 class ClipName:
     """What a raw file's name says: a unique id, the official class id and the performer.
 
-    ``camera`` and ``setup`` (recording place or session) are empty where there is only one.
+    ``subject`` is empty where performers are not known; ``camera`` and ``setup`` (recording place
+    or session) where there is only one.
     """
 
     id: str
@@ -137,6 +138,48 @@ class ClipName:
     subject: str
     camera: str = ""
     setup: str = ""
+
+
+class RawSource(Protocol):
+    """The files of one folder or archive, for readers whose clips lie in several of them.
+
+    Attributes:
+        names: of all files; relative, ``/``-separated.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+
+    def read(self, name: str) -> bytes:
+        """A file of ordinary size.
+
+        Raises:
+            DataError: if it cannot be read whole, or is too large for that.
+        """
+
+    def open(self, name: str) -> BinaryIO:
+        """A file of any size, seekable; the caller closes it.
+
+        Raises:
+            DataError: if it cannot be opened.
+        """
+
+
+class Container(Protocol):
+    """A file, or a few, with several clips.
+
+    Attributes:
+        clips: names of all of them, as cheap as ``open`` could make it.
+    """
+
+    @property
+    def clips(self) -> Sequence[ClipName]: ...
+
+    def read(self, number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Clip ``number`` as ``DatasetReader.read`` gives it; same errors."""
 
 
 class DatasetReader(Protocol):
@@ -147,7 +190,12 @@ class DatasetReader(Protocol):
     - ``left_out(name) -> str``: why a file that is named like a clip is none, empty for all
       others; such files are listed with that reason;
     - ``aside(name) -> str``: the same for files of a sister data set, which are only counted;
-    - ``coverage(ids) -> list[str]``: lines about what these clips lack to the whole data set.
+    - ``coverage(ids) -> list[str]``: lines about what these clips lack to the whole data set;
+    - ``holds(name) -> bool``: whether this file is a container: it holds several clips, or clips
+      that can only be read together with other files. Asked before ``identify``;
+    - ``open(name, source) -> Container``: that container. Called when files are listed and again
+      by every worker, so it should be quick and keep no more than it must; the files that it
+      reads or opens are those an interrupted import watches for changes.
     """
 
     def identify(self, name: str) -> ClipName | None:

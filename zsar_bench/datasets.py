@@ -238,8 +238,11 @@ def _delete(folder: Path) -> None:
 
 
 def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -> str:
-    """File name of the shard of one class, performer, setup and camera: ``A1_3_s2_c1.npy``."""
-    parts = [_safe(class_id), _safe(subject)]
+    """File name of the shard of one class, performer, setup and camera: ``A1_3_s2_c1.npy``.
+
+    Where performers are not known, ``-`` stands for all of them.
+    """
+    parts = [_safe(class_id), _safe(subject or "-")]
     parts += [f"s{_safe(setup)}"] if setup else []
     parts += [f"c{_safe(camera)}"] if camera else []
     return f"{'_'.join(parts)}.npy"

@@ -9,32 +9,36 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from zsar_bench.archives import RawFiles
 from zsar_bench.codehash import file_digest
 from zsar_bench.datasets import read_classes, read_toml, shard_name
 from zsar_bench.errors import DataError, UserError
+from zsar_bench.identity import digest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from zsar_bench.contracts import ClipName, DatasetGenerator, DatasetReader
+    from zsar_bench.contracts import ClipName, Container, DatasetGenerator, DatasetReader
 
     Clip = NDArray[np.float32]
 
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 OTHER = "no clip"  #: why a file nobody knows is not read
 FIRST = 3  #: names kept of files that are only counted
+OPEN = 32  #: containers that a worker keeps open: a shard's clips lie in several
 
 
 class Listed(NamedTuple):
     """One clip to come: what its name says, its shard, and where it is.
 
     ``source`` is the number of the folder or archive, ``label`` the file's name in messages,
-    ``stamp`` changes with its content; all empty or 0 for a generated clip.
+    ``stamp`` changes with its content; all empty or 0 for a generated clip. ``part`` is the
+    clip's number in a container, -1 where the file is the clip.
     """
 
     id: str
@@ -48,6 +52,7 @@ class Listed(NamedTuple):
     label: str = ""
     size: int = 0
     stamp: int = 0
+    part: int = -1
 
 
 # --- What there is -----------------------------------------------------------------------------
@@ -60,8 +65,9 @@ def list_files(
 
     Returns:
         ``clips``: a ``Listed`` each, in the store's order; ``skipped``: files that are no clips
-        although they are named like some, with reasons; ``aside``: reason -> count and first
-        names of all other files; ``coverage``: lines about what is missing.
+        although they are named like some, with reasons; ``bad``: containers that cannot be
+        listed, with reasons; ``aside``: reason -> count and first names of all other files;
+        ``coverage``: lines about what is missing.
 
     Raises:
         UserError, DataError: if nothing can come of it; says why.
@@ -69,24 +75,40 @@ def list_files(
     raws = [RawFiles(source) for source in sources]
     clips: list[Listed] = []
     skipped: list[dict[str, str]] = []
-    aside: dict[str, dict[str, Any]] = {}
+    bad: list[dict[str, str]] = []
+    others: list[tuple[str, str]] = []  # name and label of what is neither
+    used: set[str] = set()  # labels of files that belong to a container
     left_out, sister = (_optional(reader, name, "") for name in ("left_out", "aside"))
+    holds = _optional(reader, "holds", False)
     for number, raw in enumerate(raws):
         prefix = f"{raw.source.name}: " if len(raws) > 1 else ""
         for name, size, stamp in raw.files:
-            clip = reader.identify(name)
-            if clip is not None:
-                label = prefix + name
-                where = {"source": number, "name": name, "label": label}
+            label = prefix + name
+            where = {"source": number, "name": name, "label": label}
+            if holds(name):
+                watched = Watched(raw)
+                try:
+                    inside = reader.open(name, watched).clips  # type: ignore[attr-defined]
+                except DataError as error:
+                    bad.append({"file": label, "reason": error.what})
+                    continue
+                where |= watched.stamp(name, len(inside))
+                clips += [_listed(clip, **where, part=n) for n, clip in enumerate(inside)]
+                used |= {prefix + one for one in watched.used}
+            elif (clip := reader.identify(name)) is not None:
                 clips.append(_listed(clip, **where, size=size, stamp=stamp))
             elif reason := left_out(name):
-                skipped.append({"file": prefix + name, "reason": reason})
+                skipped.append({"file": label, "reason": reason})
             else:
-                row = aside.setdefault(sister(name) or OTHER, {"count": 0, "first": []})
-                row["count"] += 1
-                row["first"] += [prefix + name] if row["count"] <= FIRST else []
+                others.append((name, label))
+    aside: dict[str, dict[str, Any]] = {}
+    for name, label in others:
+        if label not in used:
+            row = aside.setdefault(sister(name) or OTHER, {"count": 0, "first": []})
+            row["count"] += 1
+            row["first"] += [label] if row["count"] <= FIRST else []
     if not clips:
-        raise _nothing(raws, spec, aside)
+        raise _unlisted(bad) if bad else _nothing(raws, spec, aside)
     if all(raws[clip.source].encrypted(clip.name) for clip in clips):
         names = " and ".join(str(raw.source) for raw in raws)
         raise UserError(
@@ -95,7 +117,40 @@ def list_files(
         )
     clips = _in_order(clips, spec)
     coverage = _optional(reader, "coverage", [])([clip.id for clip in clips])
-    return {"clips": clips, "skipped": skipped, "aside": aside, "coverage": coverage}
+    listing: dict[str, Any] = {"clips": clips, "skipped": skipped, "bad": bad}
+    return listing | {"aside": aside, "coverage": coverage}
+
+
+class Watched:
+    """A folder or archive (``contracts.RawSource``) that notes which files a reader uses."""
+
+    def __init__(self, raw: RawFiles) -> None:
+        self.raw = raw
+        self.names = raw.names
+        self.used: set[str] = set()
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return self.raw.size(name)
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        self._use(name)
+        return self.raw.read(name)
+
+    def open(self, name: str) -> BinaryIO:
+        """A file to read from."""
+        self._use(name)
+        return self.raw.open(name)
+
+    def _use(self, name: str) -> None:
+        self.used.add(self.raw.about(name)[0])  # only files that were listed: no way out
+
+    def stamp(self, name: str, clips: int) -> dict[str, int]:
+        """Size of one of a container's clips, and a stamp of all the files it was listed from."""
+        files = [self.raw.about(one) for one in sorted({name, *self.used})]
+        size = sum(size for _, size, _ in files)
+        return {"size": size // max(1, clips), "stamp": int(digest(files)[:15], 16)}
 
 
 def list_generated(generator: DatasetGenerator, spec: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +158,7 @@ def list_generated(generator: DatasetGenerator, spec: dict[str, Any]) -> dict[st
     clips = _in_order([_listed(clip, label=clip.id) for clip in generator.clips()], spec)
     if not clips:
         raise UserError(f"{spec['title']} has no clip with these parameters.")
-    return {"clips": clips, "skipped": [], "aside": {}, "coverage": []}
+    return {"clips": clips, "skipped": [], "bad": [], "aside": {}, "coverage": []}
 
 
 def _optional(reader: DatasetReader, method: str, default: Any) -> Callable[..., Any]:
@@ -130,6 +185,12 @@ def _in_order(clips: list[Listed], spec: dict[str, Any]) -> list[Listed]:
             )
         first[clip.id] = clip.label
     return sorted(clips, key=lambda c: (order[c.class_id], c.subject, c.setup, c.camera, c.id))
+
+
+def _unlisted(bad: list[dict[str, str]]) -> DataError:
+    """The error where every container is faulty."""
+    more = f" (and {len(bad) - 1} more files)" if len(bad) > 1 else ""
+    return DataError(f"{bad[0]['file']}: {bad[0]['reason']}{more}.")
 
 
 def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) -> UserError:
@@ -160,10 +221,20 @@ def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
     """Clips read from their files, one after the other; or why one cannot be read."""
     raws = [RawFiles(source) for source in sources]
 
+    @lru_cache(maxsize=OPEN)
+    def container(source: int, name: str) -> Container:
+        opened: Container = reader.open(name, Watched(raws[source]))  # type: ignore[attr-defined]
+        return opened
+
+    def read(clip: Listed) -> Clip:
+        if clip.part < 0:
+            return reader.read(raws[clip.source].read(clip.name))
+        return container(clip.source, clip.name).read(clip.part)
+
     def take(clips: list[Listed]) -> Iterator[Clip | DataError]:
         for clip in clips:
             try:
-                yield reader.read(raws[clip.source].read(clip.name))
+                yield read(clip)
             except DataError as error:
                 yield error
             except Exception as error:  # the reader's own fault: say on which file

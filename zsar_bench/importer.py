@@ -281,8 +281,8 @@ def _about(
     """The content of ``dataset.json``, in the store's order."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     shards: dict[str, dict[str, Any]] = {}
-    skipped = list(listing["skipped"])
-    bad: list[dict[str, str]] = []
+    bad: list[dict[str, str]] = list(listing["bad"])
+    skipped = [*listing["skipped"], *bad]
     for shard, clips in groups.items():
         row = journal.rows[shard]
         bad += row["bad"]

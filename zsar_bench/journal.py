@@ -30,7 +30,7 @@ def by_shard(clips: Iterable[Listed]) -> dict[str, list[Listed]]:
 
 def shard_key(clips: list[Listed], code: str, params: Row, spec: Row) -> str:
     """Key of all that a shard's content depends on."""
-    files = [(clip.id, clip.name, clip.size, clip.stamp) for clip in clips]
+    files = [(clip.id, clip.name, clip.size, clip.stamp, clip.part) for clip in clips]
     rules = [FORMAT, spec["bodies"], spec["min_frames"], code, params]
     return digest([files, rules])[:24]
 
