@@ -6,7 +6,7 @@ A text set is a TOML file with one table a class and the same fields in each. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,16 @@ class ClassTexts:
         return wanted
 
 
+def class_list_texts(classes: Sequence[ActionClass]) -> ClassTexts:
+    """The fields that every set has, as a set: for a data set of which nobody wrote texts."""
+    fields = {
+        "name": {c.id: c.name for c in classes},
+        "verb": {c.id: c.verb for c in classes},
+        "noun": {c.id: c.noun for c in classes},
+    }
+    return ClassTexts(name="class-list", version=1, fields=fields)
+
+
 def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionClass]) -> ClassTexts:
     """A text set by id, or from a user's TOML file.
 
@@ -98,14 +108,9 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
     for name in names:
         if len(set(fields[name].values())) < len(ids):
             raise UserError(f"{path}: two classes have the same text in field '{name}'.")
-    own = {
-        "name": {c.id: c.name for c in classes},
-        "verb": {c.id: c.verb for c in classes},
-        "noun": {c.id: c.noun for c in classes},
-    }
     return ClassTexts(
         name=set_id,
         version=int(data.get("version", 1)),
-        fields={**own, **fields},
+        fields={**class_list_texts(classes).fields, **fields},
         oracle=bool(data.get("oracle", False)),
     )

@@ -74,8 +74,10 @@ def import_(
     catalogue = load(plugin or ())
     started = time.monotonic()
     sources = tuple(paths or ())
-    own = None if set_ else named_folder(name, sources, catalogue)
+    own = named_folder(name, sources, catalogue)
     if own is not None:
+        if set_:
+            raise UserError("Your own data are read from files; there are no parameters to --set.")
         silent = quiet or json
         dataset, remark = import_folder(own, catalogue, force, jobs, skip_bad, silent)
         seconds = None if remark else time.monotonic() - started

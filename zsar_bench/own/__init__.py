@@ -10,30 +10,16 @@ what was imported, ``importing`` brings a folder in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zsar_bench.errors import DataError, nearest
-from zsar_bench.own.description import Description, read_description
+from zsar_bench.own.description import TEXTS, Description, read_description
 from zsar_bench.own.manifest import LARGEST_MANIFEST, MANIFEST, Row, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from zsar_bench.contracts import ClipName
-
-
-class Source(Protocol):
-    """What the reader needs of the raw files of a folder.
-
-    Attributes:
-        names: of the files, relative and ``/``-separated.
-    """
-
-    @property
-    def names(self) -> Sequence[str]: ...
-
-    def read(self, name: str) -> bytes:
-        """The bytes of one file; DataError if it cannot be read."""
+    from zsar_bench.contracts import ClipName, RawSource
 
 
 class Container:
@@ -46,7 +32,7 @@ class Container:
         description: of the folder; its classes are those of the manifest where it names none.
     """
 
-    def __init__(self, source: Source, description: Description, rows: Sequence[Row]) -> None:
+    def __init__(self, source: RawSource, description: Description, rows: Sequence[Row]) -> None:
         self.source = source
         self.description = description
         self.rows = rows
@@ -57,12 +43,15 @@ class Container:
         """Clip ``number``: (T, B, V, 3) float32 in metres, zero where a body is absent.
 
         Raises:
-            DataError: for a file that is no whole, finite clip of these joints; does not name it.
+            DataError: for a file that is no whole, finite clip of these joints; names it.
         """
         from zsar_bench.own.clips import read_clip
 
         file = self.files[number]
-        return read_clip(file, self.source.read(file), self.description.shape)
+        try:
+            return read_clip(file, self.source.read(file), self.description.shape)
+        except DataError as error:
+            raise DataError(f"{file}: {error.what}", error.hint) from None
 
 
 class Reader:
@@ -80,7 +69,11 @@ class Reader:
         """Whether this file is the manifest, which stands for all clips."""
         return name == MANIFEST
 
-    def open(self, name: str, source: Source) -> Container:
+    def aside(self, name: str) -> str:
+        """What is to be said of a file that has no part in the data set."""
+        return f"not in {MANIFEST}"
+
+    def open(self, name: str, source: RawSource) -> Container:
         """The clips of the folder; none is read yet.
 
         Raises:
@@ -101,4 +94,14 @@ class Reader:
                     f"{name}, line {row.line}, column 'clip': there is no file {row.file!r}.",
                     f"Did you mean {' or '.join(close)}?" if close else "",
                 )
+        # Opened once, they count as files of this container, and are watched for changes.
+        for file in [*filter(TEXTS.fullmatch, names), *(row.file for row in rows)]:
+            _touch(source, file)
         return Container(source, description.with_classes(classes), rows)
+
+
+def _touch(source: RawSource, file: str) -> None:
+    try:
+        source.open(file).close()
+    except DataError as error:
+        raise DataError(f"{file} cannot be read: {error.what}.", error.hint) from None
