@@ -25,6 +25,8 @@ from zsar_bench.own.store import own_state
 from zsar_bench.paths import home, make_folder, write_bytes
 from zsar_bench.registry import KINDS
 
+CORE = "core"  #: entry point of what the harness brings itself
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -71,9 +73,11 @@ class Catalogue:
         """
         claimed = self.data["conflicts"].get(kind, {}).get(name)
         if claimed:
+            own = kind == "datasets" and CORE in claimed
             raise UserError(
                 f"Two plugins register the {KINDS[kind]} '{name}': {' and '.join(claimed)}.",
-                "Uninstall one of them, or leave out its --plugin.",
+                "Uninstall one of them, or leave out its --plugin."
+                + f" To drop the one of your own: zsar-bench data rm {name}" * own,
             )
         data = self.data[kind].get(name)
         if data is None:

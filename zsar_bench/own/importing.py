@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zsar_bench.own
 from zsar_bench.archives import RawFiles
-from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.catalogue import CORE, Catalogue, Entry
 from zsar_bench.codehash import code_closure, code_digest
 from zsar_bench.datasets import ActionClass, Dataset, open_dataset, prepared
 from zsar_bench.errors import DataError, UserError, nearest
@@ -144,8 +144,8 @@ def _entry(folder: Path) -> Entry:
     spec = own_spec(folder)
     package = "zsar_bench.own"
     code = code_digest(code_closure(package, Path(str(zsar_bench.own.__file__))))
-    facts = spec_as_json(spec) | {"plugin": "core"}
-    return Entry("datasets", spec.name, "core", code, facts, {}, {})
+    facts = spec_as_json(spec) | {"plugin": CORE}
+    return Entry("datasets", spec.name, CORE, code, facts, {}, {})
 
 
 def _check_free(name: str, catalogue: Catalogue) -> None:
@@ -158,7 +158,7 @@ def _check_free(name: str, catalogue: Catalogue) -> None:
                 "Choose another 'name' for yours.",
             )
     claimed = catalogue.data["conflicts"].get("datasets", {}).get(name, [])
-    others = [plugin for plugin in claimed if plugin != "core"]
+    others = [plugin for plugin in claimed if plugin != CORE]
     if others:
         raise UserError(
             f"{ABOUT}: the name '{name}' is taken: the plugin '{others[0]}' has a data set of it.",

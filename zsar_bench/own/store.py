@@ -76,8 +76,14 @@ def read_imported(folder: Path) -> dict[str, Any]:
 
 def own_state() -> list[tuple[str, str]]:
     """Every file of every description with its SHA-256: what the catalogue's entries rest on."""
-    files = sorted(p for name in own_names() for p in own_folder(name).iterdir() if p.is_file())
-    return [(str(p), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
+    state = []
+    for name in own_names():
+        try:
+            for path in sorted(own_folder(name).iterdir()):
+                state.append((str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
+        except OSError as error:  # it is being replaced, or damaged: either way, ask again
+            state.append((name, str(error)))
+    return state
 
 
 def keep_own(beside: Path, name: str) -> None:
