@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from zsar_bench.errors import UserError
 from zsar_bench.hookspecs import hookimpl
+from zsar_bench.own.store import own_folder, own_names, own_spec
 from zsar_bench.registry import Registry
 from zsar_bench.specs import ExecutorSpec, MetricSpec, ReporterSpec
 
 api = 1
+
+
+@hookimpl
+def register_datasets(registry: Registry) -> None:
+    for name in own_names():
+        try:
+            registry.dataset(own_spec(own_folder(name)))
+        except UserError as error:
+            registry.refuse("datasets", name, error.what)
 
 
 @hookimpl

@@ -21,8 +21,11 @@ from typing import Any
 from zsar_bench import __version__
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
+from zsar_bench.own.store import own_state
 from zsar_bench.paths import home, make_folder, write_bytes
 from zsar_bench.registry import KINDS
+
+CORE = "core"  #: entry point of what the harness brings itself
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,11 @@ class Catalogue:
         """
         claimed = self.data["conflicts"].get(kind, {}).get(name)
         if claimed:
+            own = kind == "datasets" and CORE in claimed
             raise UserError(
                 f"Two plugins register the {KINDS[kind]} '{name}': {' and '.join(claimed)}.",
-                "Uninstall one of them, or leave out its --plugin.",
+                "Uninstall one of them, or leave out its --plugin."
+                + f" To drop the one of your own: zsar-bench data rm {name}" * own,
             )
         data = self.data[kind].get(name)
         if data is None:
@@ -188,7 +193,8 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
 def _key(sources: list[dict[str, str]]) -> str:
     where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
     where.append(str(Path("/dev/nvidia0").exists()))
-    return hashlib.sha256(json.dumps([sources, where]).encode()).hexdigest()[:24]
+    content = [sources, where, own_state()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
 def _cached(path: Path) -> dict[str, Any] | None:

@@ -147,6 +147,9 @@ def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
             continue
         catalogue["protocol_folders"] += [str(p) for p in registry.protocol_folders]
         catalogue["published_folders"] += [str(p) for p in registry.published_folders]
+        for kind, name, reason in registry.broken:
+            row["status"] = "partly broken"
+            row["errors"].append(f"{KINDS[kind]} {name}: {reason}")
         for kind, specs in registry.specs.items():
             for name, spec in specs.items():
                 try:

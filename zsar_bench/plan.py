@@ -28,7 +28,7 @@ from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
 from zsar_bench.text_features import TextPlan, ensure_texts, text_fingerprint
-from zsar_bench.texts import ClassTexts, read_texts
+from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -315,10 +315,14 @@ def _profile(
 def _class_texts(request: Request, spec: dict[str, Any]) -> tuple[ClassTexts, tuple[str, str, str]]:
     sets = spec["texts"]
     if not sets and request.texts is None:
-        raise UserError(
-            f"The data set '{spec['name']}' has no class texts.",
-            "Give --texts FILE (.toml, .csv, .txt, .xlsx) or a folder of them.",
-        )
+        if request.text_fields is None:
+            raise UserError(
+                f"The data set '{spec['name']}' has no class texts.",
+                "Give --texts FILE (.toml, .csv, .txt, .xlsx) or a folder of them; or, for what "
+                "the class list has, --text-fields name",
+            )
+        texts = class_list_texts(read_classes(Path(spec["classes"])))
+        return texts, ("class texts", texts.name, "the data set has no text set")
     name = request.texts or min(sets)
     reason = "named" if request.texts else "first of the data set's text sets"
     texts = read_texts(name, sets, read_classes(Path(spec["classes"])))

@@ -53,6 +53,11 @@ class Registry:
         self.specs: dict[str, dict[str, Spec]] = {kind: {} for kind in KINDS}
         self.protocol_folders: list[Path] = []
         self.published_folders: list[Path] = []
+        self.broken: list[tuple[str, str, str]] = []
+
+    def refuse(self, kind: str, name: str, reason: str) -> None:
+        """Say that something of this section cannot be added, without giving up the rest."""
+        self.broken.append((kind, name, reason))
 
     def _add(self, kind: str, spec: Spec) -> None:
         if not NAME.fullmatch(spec.name):

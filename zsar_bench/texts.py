@@ -83,6 +83,11 @@ class ClassTexts:
         return f"It has: {', '.join(usable)}. Type: --text-fields {','.join(ask)}"
 
 
+def class_list_texts(classes: Sequence[ActionClass]) -> ClassTexts:
+    """The fields that every set has, as a set: for a data set of which nobody wrote texts."""
+    return ClassTexts(name="class-list", version=1, fields=_class_list(classes))
+
+
 def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionClass]) -> ClassTexts:
     """A text set by id, from a user's TOML file, or from the field's own files.
 

@@ -30,11 +30,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Import, list, verify and remove data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list datasets` says.")]
+NameOrFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Data set, e.g. as `zsar-bench list datasets` says; or a folder of your own data.",
+    ),
+]
 
 
 @app.command("import")
 def import_(
-    name: Name,
+    name: NameOrFolder,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -55,18 +62,29 @@ def import_(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Read raw files into the prepared store, or generate a stand-in.
+    """Read raw files or a folder of your own into the prepared store, or generate a stand-in.
 
     Interrupted or killed, the same command continues.
     """
     from zsar_bench.catalogue import load
+    from zsar_bench.cli.own import import_folder, named_folder
     from zsar_bench.datasets import open_dataset, prepared
     from zsar_bench.environment import Machine, cores
     from zsar_bench.importer import Work, ensure_generated, import_files, store_name
 
     catalogue = load(plugin or ())
-    entry = catalogue.find("datasets", name)
+    started = time.monotonic()
     sources = tuple(paths or ())
+    own = named_folder(name, sources, catalogue)
+    if own is not None:
+        if set_:
+            raise UserError("Your own data are read from files; there are no parameters to --set.")
+        silent = quiet or json
+        dataset, remark = import_folder(own, catalogue, force, jobs, skip_bad, silent)
+        seconds = None if remark else time.monotonic() - started
+        _report(dataset, json, remark, load(plugin or ()), seconds)
+        return
+    entry = catalogue.find("datasets", name)
     params = _params(entry, sources, set_ or [])
     made = generated(entry.spec)
     store = store_name(entry, params) if made else name
@@ -75,7 +93,6 @@ def import_(
         _report(open_dataset(store), json, remark, catalogue)
         return
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
-    started = time.monotonic()
     with progress_bar(f"import {store}", quiet or json) as (on_event, say):
         if made:
             dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
@@ -275,10 +292,13 @@ def verify(
 def rm(name: Name) -> None:
     """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
     from zsar_bench.datasets import forget, prepared, remove, unfinished
+    from zsar_bench.own.store import forget_own, own_names
 
-    half = name in unfinished()
+    half, own = name in unfinished(), name in own_names()
     if half:
         forget(name)
-    if name in prepared() or not half:
+    if name in prepared() or not (half or own):
         remove(name)
+    if own:  # last: killed before, the same command goes on
+        forget_own(name)
     console().print(f"Removed {name}.", markup=False)
