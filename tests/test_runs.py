@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from conftest import TOY_ENCODERS, Cli
 from pydantic import BaseModel
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from zsar_bench import catalogue, record, sandbox
 from zsar_bench.cli.run import execute
@@ -251,6 +251,33 @@ def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back[1], labels)
     np.testing.assert_array_equal(back[3], scores)
     path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is damaged"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "candidates", "labels", "scores"),
+    [
+        ("[" * 5000, '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ("3", '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x"]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", 1]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(3, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(2, np.int32), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float64)),
+        ('["x", "y"]', '["a", "b"]', np.full(2, 2), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.full(2, -1), np.zeros((2, 2), np.float32)),
+    ],
+    ids=["nested", "no list", "fewer ids", "no text", "fewer candidates", "more labels",
+         "other labels", "other scores", "no class", "negative"],
+)  # fmt: skip
+def test_predictions_that_contradict_themselves_are_damaged(
+    ids: str, candidates: str, labels: np.ndarray, scores: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "predictions.safetensors"
+    tensors = {"labels": labels, "scores": scores}
+    path.write_bytes(save(tensors, metadata={"ids": ids, "candidates": candidates}))
     with pytest.raises(UserError, match="is damaged"):
         read_predictions(path)
 

@@ -7,6 +7,7 @@ read only up to a fixed size, so it cannot expand without bound.
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
 import struct
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 256 * 2**20  #: bytes; no raw clip of any known data set comes near
 ENCRYPTED = 1  #: flag of an entry
+#: What comes of unpacking a damaged entry.
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError,
+    ValueError,
+)  # fmt: skip
 LOCAL_HEADER = 30  #: bytes before an entry's name
 
 
@@ -64,7 +70,8 @@ class RawFiles:
         if self._archive is None:
             return sorted(_walk(self.source))
         entries = self._archive.infolist()
-        return sorted((e.filename, e.file_size, e.CRC) for e in entries if not e.is_dir())
+        named = [e for e in entries if e.filename and not e.is_dir()]
+        return sorted((e.filename, e.file_size, e.CRC) for e in named)
 
     @property
     def names(self) -> list[str]:
@@ -235,13 +242,27 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     if about.file_size > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     try:
+        _check_dictionary(archive, about)
         with archive.open(name) as entry:
             data = entry.read(LARGEST_FILE + 1)
     # NotImplementedError is a RuntimeError, so it comes first.
     except NotImplementedError as error:
         raise DataError(f"the archive uses an unsupported compression ({error})") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"the archive is damaged here ({error})") from None
     if len(data) > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     return data
+
+
+def _check_dictionary(archive: zipfile.ZipFile, about: zipfile.ZipInfo) -> None:
+    """Refuse an entry for which LZMA would take up to four gigabytes, however little it holds."""
+    if about.compress_type != zipfile.ZIP_LZMA or archive.filename is None:
+        return
+    with _stored(Path(archive.filename), about) as packed:
+        head = packed.read(9)  # version, length of the properties; sign bits, dictionary's size
+    if int.from_bytes(head[5:], "little") > LARGEST_FILE:
+        raise DataError(
+            f"unpacking it takes a dictionary of more than {LARGEST_FILE >> 20} MiB",
+            "Unpack the archive with another program, and give the folder.",
+        )

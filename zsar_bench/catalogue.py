@@ -140,7 +140,7 @@ def project_plugins(folder: Path | None = None) -> list[Path]:
         return []
     try:
         names = tomllib.loads(path.read_text("utf-8")).get("plugins", [])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise UserError(f"{path}: 'plugins' must be a list of file names.")

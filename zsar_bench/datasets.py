@@ -55,7 +55,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A ValueError also of numbers with too many digits, and of what is not UTF-8.
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
 
 
@@ -63,9 +64,14 @@ def read_classes(path: Path) -> list[ActionClass]:
     """The classes of a data set, in official order."""
     rows = read_toml(path).get("class", [])
     try:
-        return [ActionClass(r["id"], r["name"], r.get("verb", ""), r.get("noun", "")) for r in rows]
+        classes = [
+            ActionClass(r["id"], r["name"], r.get("verb", ""), r.get("noun", "")) for r in rows
+        ]
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: every [[class]] needs an id and a name.") from None
+        classes = None
+    if classes is None or not all(isinstance(v, str) for c in classes for v in vars(c).values()):
+        raise UserError(f"{path}: every [[class]] needs an id and a name, and holds texts only.")
+    return classes
 
 
 @dataclass(frozen=True)

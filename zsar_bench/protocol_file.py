@@ -19,6 +19,7 @@ OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds", "sample
 AVERAGE = "average"  #: the table that only a group has
 GROUP_REQUIRED = ("id", "title", "source", AVERAGE)
 GROUP_OPTIONAL = ("family", "confidence", "notes", "aliases")
+TEXTS = ("id", "title", "family", "source", "confidence", "notes")
 SAMPLES = ("rule", "groups", "pairs", "column", "train", "candidates", "test_clips", "stand-in")
 #: Sample rule -> the entries that may say how it divides the clips.
 DIVIDING: Mapping[str, tuple[str, ...]] = {
@@ -125,13 +126,13 @@ def protocol_of(
     folds = _folds(data, ids, samples["rule"], where)
     order = {c: i for i, c in enumerate(ids)}
     return Protocol(
-        id=str(data["id"]),
-        title=str(data["title"]),
+        id=data["id"],
+        title=data["title"],
         dataset=data["dataset"],
-        family=str(data["family"]),
-        source=str(data["source"]),
-        confidence=str(data.get("confidence", "")),
-        notes=str(data.get("notes", "")),
+        family=data["family"],
+        source=data["source"],
+        confidence=data.get("confidence", ""),
+        notes=data.get("notes", ""),
         aliases=tuple(data.get("aliases", ())),
         seen=tuple(sorted(data.get("seen", ids), key=order.__getitem__)),
         unseen=tuple(sorted(data.get("unseen", ids), key=order.__getitem__)),
@@ -197,14 +198,14 @@ def group_of(data: dict[str, Any], path: Path, known: Iterable[str]) -> Protocol
         if name not in known or name == data["id"]:
             raise unknown(f"protocol in '{AVERAGE}' of {where}:", name, known)
     return ProtocolGroup(
-        id=str(data["id"]),
-        title=str(data["title"]),
-        source=str(data["source"]),
+        id=data["id"],
+        title=data["title"],
+        source=data["source"],
         aliases=tuple(data.get("aliases", ())),
         of=tuple(of),
-        family=str(data.get("family", "")),
-        confidence=str(data.get("confidence", "")),
-        notes=str(data.get("notes", "")),
+        family=data.get("family", ""),
+        confidence=data.get("confidence", ""),
+        notes=data.get("notes", ""),
     )
 
 
@@ -223,7 +224,10 @@ def _check_fields(
 
 
 def _check_names(data: dict[str, Any], where: str) -> None:
-    if not NAME.fullmatch(str(data["id"])):  # it becomes a folder's name
+    for name in TEXTS:
+        if not isinstance(data.get(name, ""), str):
+            raise UserError(f"{where}: '{name}' must be a text.")
+    if not NAME.fullmatch(data["id"]):  # it becomes a folder's name
         raise UserError(f"{where}: the 'id' {data['id']!r} must match {NAME.pattern}.")
     aliases = data.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from zsar_bench.errors import DataError, UserError
 
 SECONDS = 2.0  #: that a reading may take; real ones take milliseconds
-LONGEST = 2000  #: characters of an error that somebody is to read
+LONGEST = 2001  #: characters of an error that somebody is to read
 ACCEPTED, REFUSED, FOREIGN, SLOW = "accepted", "refused", "foreign", "slow"
 
 
@@ -56,7 +56,7 @@ def watched() -> Iterator[None]:
 
 
 def attempt(read: Callable[[bytes], object], data: bytes, seconds: float = SECONDS) -> Outcome:
-    """Read some bytes; within ``watched``. What is slow gets a second chance, as machines are busy."""
+    """Read some bytes; within ``watched``. As machines are busy, what is slow has a second chance."""
     outcome = _attempt(read, data, seconds)
     return _attempt(read, data, seconds) if outcome.kind == SLOW else outcome
 
@@ -86,11 +86,9 @@ def _shown(error: UserError) -> Outcome:
     kind = "DataError" if isinstance(error, DataError) else "UserError"
     text = str(error)
     if len(text) > LONGEST:
-        what = f"{kind} of {LONGEST}+ characters{_where(error)}"
+        what = f"{kind} of more than {LONGEST} characters{_where(error)}"
         return Outcome(FOREIGN, what, _trace(error)[-3000:])
-    try:
-        text.encode()
-    except UnicodeEncodeError:
+    if not text.replace("\n", "").isprintable():
         return Outcome(FOREIGN, f"{kind} that no terminal shows{_where(error)}", _trace(error))
     behind = error.__context__
     while behind is not None:

@@ -20,6 +20,7 @@ NUMBERS = (
     b"1e400", b"-1e400", b"1e-400", b"1E5000", b".5", b"5.", b"1_0", b"+1", b"007", b"NaN", b"nan",
     b"Infinity", b"-inf", b"0x10", b"\xd9\xa3", b"\xc2\xb2", b"9" * 30, b"9" * 400, b"9" * 5000,
     b"0." + b"3" * 5000, b"0x" + b"f" * 4000, b"true", b"null", b'"1"', b"[1]", b"",
+    b"[" * 3000,
 )  # fmt: skip
 
 #: What is put anywhere into a text: brackets, ends, signs that split, and what is no text.

@@ -300,7 +300,8 @@ def npy_labels(folder: Path) -> Fuzzed:
 
     def read(path: Path) -> None:
         labels = read_labels(path)
-        assert labels.ndim == 1 and labels.dtype == np.int64
+        assert labels.ndim == 1
+        assert labels.dtype == np.int64
 
     read_bytes = from_file(folder / "train_label.npy", read)
     return Fuzzed([Seed(data, hot=((0, 132),)) for data in seeds], read_bytes)

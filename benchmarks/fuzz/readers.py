@@ -183,7 +183,7 @@ def ntu_pyskl(folder: Path) -> Fuzzed:
 
     def annotation(name: str, label: int, keypoint: np.ndarray) -> dict[str, Any]:
         frames = keypoint.shape[1]
-        return dict(frame_dir=name, label=label, total_frames=frames, keypoint=keypoint)
+        return {"frame_dir": name, "label": label, "total_frames": frames, "keypoint": keypoint}
 
     short = joints(1, 2, 25, 3).astype(np.float16)
     long = joints(2, 15, 25, 3).astype(np.float16)  # its bytes stay in the file

@@ -48,8 +48,8 @@ def table(about: Mapping[str, Any]) -> str:
         "Made by `python -m benchmarks.fuzz`, not by hand; `benchmarks/README.md` says how.",
         "",
         f"{about['date']}, commit {about['commit'][:12] or 'unknown'}{changes}, Python "
-        f"{about['python']}, numpy {about['numpy']}, {about['cores']} cores of {about['platform']}; "
-        f"seed {about['seed']}, {about['jobs']} children at a time, "
+        f"{about['python']}, numpy {about['numpy']}, {about['cores']} cores of "
+        f"{about['platform']}; seed {about['seed']}, {about['jobs']} children at a time, "
         f"{about['seconds'] / 60:.1f} minutes.",
         "",
         f"{total:,} damaged files of {len(targets)} kinds; {bad or 'none'} did anything but be "
