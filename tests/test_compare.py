@@ -14,8 +14,9 @@ import pytest
 from scipy import stats
 
 from zsar_bench.cli import main
-from zsar_bench.compare import compare, find_records, load_records, read_published
+from zsar_bench.compare import compare, find_records, load_records
 from zsar_bench.errors import UserError
+from zsar_bench.published import read_published
 from zsar_bench.record import Record, read_record
 from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table, wording

@@ -162,6 +162,33 @@ def test_large_files_inside_archives(tmp_path: Path, monkeypatch: pytest.MonkeyP
         files.open("missing")
 
 
+def test_a_container_by_itself(spec: Any, raw: Path) -> None:
+    """The file that is named stands for itself, whatever lies beside it; so it must be enough."""
+
+    class Alone(Book):
+        def open(self, name: str, source: RawSource) -> Any:
+            assert list(source.names) == ["y.book"]
+            return super().open(name, _With(source, {"y.scale": b"100"}))
+
+    clips = list_files(Alone(), spec, [raw / "y.book"])["clips"]  # type: ignore[arg-type]
+    assert [c.id for c in clips] == ["y-0"]
+    (clip,) = from_files(Alone(), [raw / "y.book"])(clips)  # type: ignore[arg-type]
+    assert clip[0, 0, 0, 0] == 400  # type: ignore[index]
+
+
+class _With:
+    """A source and some files more."""
+
+    def __init__(self, source: RawSource, more: dict[str, bytes]) -> None:
+        self.source, self.more = source, more
+
+    def open(self, name: str) -> Any:
+        return self.source.open(name)
+
+    def read(self, name: str) -> bytes:
+        return self.more[name]
+
+
 def test_a_listed_clip_survives_json() -> None:
     clip = Listed("i", "A", "", "", "", "A_-.npy", 0, "x.book", "x.book", 5, 6, 2)
     assert Listed(*list(clip)) == clip

@@ -55,7 +55,7 @@ def clips_of(home: Path, half: str) -> dict[str, list[tuple[str, str, str, np.nd
     keys = {}
     for path in (home / "encoders").glob("*/encoder.json"):
         one = json.loads(path.read_bytes())
-        plain = one["seed"] == 0 and one["params"]["steps"] == 30
+        plain = one["seed"] == 0 and one["params"].get("steps") == 30
         plain = plain and one["dataset"] == "toy-motion" and len(one["train_subjects"]) == 4
         if plain and tuple(one["train_classes"]) == SEEN and one["encoder"] == "toy-mean":
             keys[one["round"]] = path.parent

@@ -17,7 +17,8 @@ from zsar_bench.datasets import ActionClass, Dataset
 from zsar_bench.environment import Machine
 from zsar_bench.features import EncoderPlan
 from zsar_bench.identity import derive_seed, digest, key
-from zsar_bench.protocol import CROSS_FIT, Protocol
+from zsar_bench.protocol import Protocol
+from zsar_bench.rounds import CROSS_FIT
 from zsar_bench.runner import RunPlan
 from zsar_bench.settings import Settings
 from zsar_bench.text_features import TextPlan

@@ -110,7 +110,7 @@ def test_largest_class_is_the_best_constant_answer(case):
     _, labels = case
     k = 6
     answers = [metrics.micro_accuracy(np.eye(k)[[c] * len(labels)], labels, []) for c in range(k)]
-    assert metrics.largest_class(labels, k) == pytest.approx(max(answers))
+    assert metrics.largest_class(np.zeros((len(labels), k)), labels) == pytest.approx(max(answers))
 
 
 def test_ties_are_found_in_the_stored_precision():
@@ -123,11 +123,11 @@ def test_unsigned_and_narrow_labels_count_alike():
     for dtype in (np.uint8, np.int32, np.uint64):
         labels = LABELS.astype(dtype)
         assert metrics.macro_accuracy(SCORES, labels, SUBJECTS) == 0.375
-        assert metrics.largest_class(labels, 3) == 0.5
+        assert metrics.largest_class(SCORES, labels) == 0.5
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_not_finite_fails_the_run(bad):
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_an_infinite_score_fails_the_run(bad):
     scores = SCORES.copy()
     scores[1, :2] = scores[3, 0] = bad
     message = r"3 of 12 scores are not finite \(2 of 4 clips\)"
@@ -135,6 +135,24 @@ def test_a_score_that_is_not_finite_fails_the_run(bad):
         metrics.judge(scores, LABELS)
     with pytest.raises(RunFailed, match=message):
         metrics.confusion(scores, LABELS)
+
+
+def test_clips_with_candidates_of_their_own():
+    """NaN: no candidate. Numbers by hand: three clips of two groups of classes."""
+    scores = np.full((4, 5), np.nan)
+    scores[:3, :3] = [[1, 0, 2], [3, 1, 1], [0, 0, 0]]
+    scores[3, 3:] = [5, 4]
+    labels = np.array([2, 1, 1, 3])
+    judged = metrics.judge(scores, labels)
+    assert judged.credit.tolist() == [1, 0, pytest.approx(1 / 3), 1]
+    assert judged.tied == 1
+    assert metrics.guesses(scores).tolist() == [1 / 3, 1 / 3, 1 / 3, 1 / 2]
+    # Of the first group's three clips two are of class 1; the other group has one clip.
+    assert metrics.largest_class(scores, labels) == 3 / 4
+    assert metrics.micro_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
+    assert metrics.confusion(scores, labels)[:, 3:].tolist() == [[0, 0]] * 3 + [[1, 0], [0, 0]]
+    with pytest.raises(RunFailed, match="1 of 4 clips have no score for their own class"):
+        metrics.judge(scores, np.array([2, 1, 1, 0]))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +182,7 @@ def test_empty_or_mismatched_means_are_refused():
     with pytest.raises(ValueError, match="no clips"):
         metrics.macro(none, no_labels, 3)
     with pytest.raises(ValueError, match="no clips"):
-        metrics.largest_class(no_labels, 3)
+        metrics.largest_class(np.zeros((0, 3)), no_labels)
     with pytest.raises(ValueError, match="labels are"):
         metrics.macro(np.ones(3), LABELS, 3)
     with pytest.raises(ValueError, match="2 subjects for 4 clips"):

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zsar_datasets import DATA, ntu, ntu_lists
-from zsar_datasets.ntu import LARGEST, Body, Reader, Reader60, choose_bodies
+from zsar_datasets import DATA, ntu_lists, ntu_skeleton
+from zsar_datasets.ntu import Reader, Reader60, choose_bodies
 from zsar_datasets.ntu_lists import EVALUATIONS, Sample
+from zsar_datasets.ntu_skeleton import LARGEST, Body
 
 from zsar_bench.contracts import ClipName
 from zsar_bench.errors import DataError
@@ -226,7 +227,7 @@ def texts_of(value: float) -> st.SearchStrategy[str]:
 def test_numbers_are_read_exactly_as_python_does(texts: list[str]) -> None:
     data = " ".join(["what stands before", *texts]).encode()
     ends = np.cumsum([len(b"what stands before"), *(1 + len(t) for t in texts)])
-    found = ntu._decimals(data, ends[:-1] + 1, ends[1:])
+    found = ntu_skeleton._decimals(data, ends[:-1] + 1, ends[1:])
     expected = np.array([float(t) for t in texts])
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))

@@ -30,7 +30,6 @@ from zsar_bench.own.clips import read_clip
 from zsar_bench.own.description import read_description
 from zsar_bench.own.importing import read_own
 from zsar_bench.own.manifest import read_manifest
-from zsar_bench.protocol import Protocol
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text("utf-8")
 #: A file's name before its block, if it has one; the language; the block.
@@ -567,37 +566,21 @@ def test_a_plugin_that_comes_later_with_the_name(cli, home: Path, tmp_path: Path
 
 # --- Protocols and runs ----------------------------------------------------------------------
 
-ON_MINE = """
-id = "mine-1-1"
-title = "one of two"
-dataset = "mine"
-family = "mine"
-source = "this test"
-seen = ["up"]
-unseen = ["down"]
-"""
 DIVIDED = '[samples]\nrule = "xsub"\ntrain = ["p1"]\n'
 
 
-def protocol(text: str) -> Protocol:
-    Path("on-mine.toml").write_text(text)
-    return find_protocol("on-mine.toml", load())
-
-
-def test_a_protocol_may_leave_the_division_to_the_data_set(cli, home: Path, tmp_path: Path) -> None:
-    write(tmp_path / "mine")
+def test_the_division_serves_protocols_without_a_file(cli, home: Path, tmp_path: Path) -> None:
+    more = b"c.npy,up,p2\nd.npy,down,p1\n"  # so that whichever is unseen has its clips
+    clip = {f"{name}_npy": npy(numbers(seed=n)) for n, name in enumerate("cd", 3)}
+    write(tmp_path / "mine", dataset_toml=ABOUT + DIVIDED, manifest_csv=MANIFEST + more, **clip)
     cli("data", "import", "mine/", home=home)
-    with pytest.raises(UserError, match="the field 'samples' is missing"):
-        protocol(ON_MINE)
-    write(tmp_path / "mine", dataset_toml=ABOUT + DIVIDED)
-    cli("data", "import", "mine/", home=home)
-    left = protocol(ON_MINE)
-    said = protocol(ON_MINE + DIVIDED)
-    assert left.digest == said.digest
-    (one,) = left.rounds(open_dataset("mine"))
-    assert (one.train, one.test_unseen, one.test_seen) == ([0], [1], [])
-    other = protocol(ON_MINE + DIVIDED.replace("p1", "p2"))
-    assert other.train == ("p2",)
+    found = find_protocol("mine/random:1@0", load())
+    clips = open_dataset("mine").clips
+    (one,) = found.rounds(open_dataset("mine"))
+    assert {clips["subject"][n] for n in one.train} == {"p1"}
+    assert {clips["class"][n] for n in one.train} == {*found.seen}
+    assert {clips["subject"][n] for n in one.test_unseen} == {"p2"}
+    assert {clips["class"][n] for n in one.test_unseen} == {*found.unseen}
 
 
 @pytest.fixture(scope="module")
@@ -648,8 +631,12 @@ def test_the_page_does_what_it_says(cli, home: Path, followed: Path) -> None:
     )
     assert "16 clips of 2 unseen classes (4 seen), 4 performers" in " ".join(told.split())
     runs = [json.loads(p.read_text()) for p in followed.rglob("run.json")]
-    assert sorted(run["method"]["name"] for run in runs) == ["chance", "eszsl"]
-    assert {run["protocol"]["id"] for run in runs} == {"my-4-2"}
+    assert sorted((run["protocol"]["id"], run["method"]["name"]) for run in runs) == [
+        ("my-4-2", "chance"),
+        ("my-4-2", "eszsl"),
+    ]
+    for line in ("zsar-bench show my-data/folds:3", commands[-1]):
+        assert "my-data/" in said[line]
 
 
 def test_without_class_texts_the_class_list_serves(cli, home: Path, followed: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import tomllib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,17 @@ import pytest
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import ActionClass, Dataset
 from zsar_bench.errors import UserError
-from zsar_bench.lookup import find_protocol, on_stand_in, random_split, with_dials
-from zsar_bench.protocol import Protocol, load_protocol
+from zsar_bench.lookup import (
+    find_group,
+    find_id,
+    find_protocol,
+    load_all,
+    on_stand_in,
+    random_split,
+    with_dials,
+)
+from zsar_bench.protocol import Protocol, ProtocolGroup, dataset_entry
+from zsar_bench.protocol_file import load_protocol
 
 CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
 FIELDS: dict[str, Any] = {
@@ -146,6 +157,7 @@ def test_an_unknown_field_suggests_the_nearest(tmp_path: Path) -> None:
     assert "unseen" in error.hint
 
 
+DIVIDED = {"rule": "xsub", "train": ["1"], "test_clips": 8}
 SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
     "another rule": (FIELDS["samples"] | {"rule": "cross-subject"}, "samples.rule"),
     "not a table": ("performer-cross-fit", "samples.rule"),
@@ -166,6 +178,15 @@ SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
     "count of nothing": (FIELDS["samples"] | {"test_clips": 0}, "samples.test_clips"),
     "count as text": (FIELDS["samples"] | {"test_clips": "8"}, "samples.test_clips"),
     "a misspelt entry": (FIELDS["samples"] | {"test_clip": 8}, "test_clip"),
+    "a column in a cross-fit": (FIELDS["samples"] | {"column": "setup"}, "samples.column"),
+    "a stand-in's cross-fit": (FIELDS["samples"] | {"stand-in": {}}, "samples.stand-in"),
+    "a column of clips": (DIVIDED | {"column": "class"}, "samples.column"),
+    "a column by number": (DIVIDED | {"column": 1}, "samples.column"),
+    "no table": (DIVIDED | {"stand-in": ["1"]}, "samples.stand-in"),
+    "an empty table": (DIVIDED | {"stand-in": {}}, "samples.stand-in.train"),
+    "a misspelt one": (DIVIDED | {"stand-in": {"trains": ["1"]}}, "samples.stand-in"),
+    "its column": (DIVIDED | {"stand-in": {"train": ["1"], "column": "id"}}, "samples.stand-in"),
+    "a performer twice there": (DIVIDED | {"stand-in": {"train": ["1", "1"]}}, "stand-in.train"),
 }
 
 
@@ -173,6 +194,26 @@ SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
 def test_faulty_sample_rules_are_refused(fault: str, tmp_path: Path) -> None:
     samples, field = SAMPLE_FAULTS[fault]
     assert field in refusal(write(tmp_path, samples=samples)).what
+
+
+GZSL_FAULTS: dict[str, tuple[Any, str]] = {
+    "not a table": (["a1"], "'gzsl' must hold"),
+    "another word": ({"pseudo_unseen": ["a1"], "rule": "gate"}, "'gzsl' must hold"),
+    "no word": ({}, "'gzsl' must hold"),
+    "text": ({"pseudo_unseen": "a1"}, "'gzsl' must hold"),
+    "nobody": ({"pseudo_unseen": []}, "'gzsl' must hold"),
+    "an unseen class": ({"pseudo_unseen": ["a1", "a2"]}, "'a2'"),
+    "an unknown class": ({"pseudo_unseen": ["a7"]}, "'a7'"),
+    "a class twice": ({"pseudo_unseen": ["a3", "a3"]}, "repeats a3"),
+    "a list in the list": ({"pseudo_unseen": [["a3"]]}, "gzsl.pseudo_unseen"),
+    "every seen class": ({"pseudo_unseen": ["a1", "a3", "a4", "a6"]}, "no seen class"),
+}
+
+
+@pytest.mark.parametrize("fault", GZSL_FAULTS)
+def test_faulty_pseudo_unseen_classes_are_refused(fault: str, tmp_path: Path) -> None:
+    gzsl, words = GZSL_FAULTS[fault]
+    assert words in refusal(write(tmp_path, gzsl=gzsl)).what
 
 
 @pytest.mark.parametrize(
@@ -196,11 +237,23 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "Cannot read" in refusal(tmp_path / "none.toml").what
 
 
-def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_data_set_suggests_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
-        load_protocol(write(tmp_path, dataset="mad"), None, catalogue())
+        dataset_entry("mad", catalogue())
     assert "'mad'" in caught.value.what
     assert "made" in caught.value.hint
+
+
+def test_without_its_data_set_a_protocol_can_still_be_looked_at(tmp_path: Path) -> None:
+    classes = {"seen": ["a10", "a2", "b1"], "unseen": ["a1"]}
+    one = load_protocol(write(tmp_path, dataset="theirs", **classes), None, catalogue())
+    assert [c.id for c in one.classes] == ["a1", "a2", "a10", "b1"]
+    assert [c.name for c in one.classes] == ["a1", "a2", "a10", "b1"]
+    assert (one.seen, one.unseen) == (("a2", "a10", "b1"), ("a1",))
+    wrong = {"seen": ["a2", 3], "unseen": ["a2"]}
+    for ids in (wrong, {"seen": "a2"}, {"seen": ["a1", "a2"], "unseen": ["a2"]}):
+        with pytest.raises(UserError, match=r"made-4-2\.toml"):
+            load_protocol(write(tmp_path, dataset="theirs", **ids), None, catalogue())
 
 
 # --- Lookup ------------------------------------------------------------------------------------
@@ -259,6 +312,128 @@ def test_two_files_for_one_id_are_refused(known: Catalogue, tmp_path: Path) -> N
     with pytest.raises(UserError) as caught:
         find_protocol("made-3-3", known)
     assert caught.value.what.count("made-4-2.toml") == 2
+
+
+def test_an_id_or_alias_parses_what_it_needs(
+    known: Catalogue, tmp_path: Path, parsed: Counter[str]
+) -> None:
+    for number in range(5):
+        name = f"other-{number}"
+        write(tmp_path / "protocols", name, id=name, aliases=[f"alias {number}"])
+    for name in ("made-4-2", "alias 3"):
+        parsed.clear()
+        assert find_protocol(name, known)
+        assert len(parsed) == 2, "itself and the classes"
+        assert max(parsed.values()) == 1
+    parsed.clear()
+    with pytest.raises(UserError, match="Unknown protocol"):
+        find_protocol("nobody", known)
+    assert len(parsed) == 7, "before saying so, every file"
+    assert max(parsed.values()) == 1
+
+
+def test_an_alias_may_be_spelt_with_escapes(known: Catalogue, tmp_path: Path) -> None:
+    path = write(tmp_path / "protocols", "odd", id="odd", aliases=["ODD"])
+    path.write_text(path.read_text().replace("ODD", "\\u006fdd one"))
+    assert find_protocol("odd one", known).id == "odd"
+
+
+def test_all_are_loaded_with_every_file_read_once(
+    known: Catalogue, tmp_path: Path, parsed: Counter[str]
+) -> None:
+    averaging(tmp_path / "protocols")
+    protocols, groups = load_all(known)
+    assert [p.id for p in protocols] == ["made-3-3", "made-4-2"]
+    assert [g.id for g in groups] == ["both"]
+    assert len(parsed) == 4, "three files and the classes of both"
+    assert max(parsed.values()) == 1
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each text was parsed."""
+    counts: Counter[str] = Counter()
+    loads = tomllib.loads
+
+    def count(text: str) -> dict[str, Any]:
+        counts[text] += 1
+        return loads(text)
+
+    monkeypatch.setattr(tomllib, "loads", count)
+    return counts
+
+
+# --- Averages ------------------------------------------------------------------------------------
+
+
+def averaging(folder: Path, name: str = "both", **changes: Any) -> Path:
+    """A file that averages the two known protocols, with some fields changed."""
+    fields = {
+        "id": "both",
+        "title": "Both",
+        "source": "a table",
+        "aliases": ["mean of both"],
+        "average": {"of": ["made-4-2", "made-3-3"]},
+    }
+    path = folder / f"{name}.toml"
+    values = {k: v for k, v in (fields | changes).items() if v is not None}
+    path.write_text("".join(f"{k} = {toml(v)}\n" for k, v in values.items()), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["both", "mean of both"])
+def test_an_average_is_found_by_id_and_alias(name: str, known: Catalogue, tmp_path: Path) -> None:
+    averaging(tmp_path / "protocols", notes="Of two.", confidence="sure", family="tests")
+    one = find_group(name, known)
+    assert one == ProtocolGroup(
+        id="both",
+        title="Both",
+        source="a table",
+        aliases=("mean of both",),
+        of=("made-4-2", "made-3-3"),
+        family="tests",
+        confidence="sure",
+        notes="Of two.",
+    )
+    assert find_id(name, known) == "both"
+    with pytest.raises(UserError, match="average of several protocols: made-4-2, made-3-3"):
+        find_protocol(name, known)
+
+
+def test_a_protocol_is_no_average(known: Catalogue, tmp_path: Path) -> None:
+    path = averaging(tmp_path / "protocols")
+    for name in ("made", "made-4-2", "made/random:2@1", str(tmp_path / "protocols/made-4-2.toml")):
+        assert find_group(name, known) is None
+    with pytest.raises(UserError, match="Unknown protocol 'bth'"):
+        find_group("bth", known)
+    with pytest.raises(UserError, match="is none itself"):
+        find_protocol(str(path), known)
+
+
+AVERAGE_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "no title": ({"title": None}, "'title' is missing"),
+    "no source": ({"source": None}, "'source' is missing"),
+    "classes": ({"seen": ["a1"]}, "'seen'"),
+    "not a table": ({"average": ["made-4-2", "made-3-3"]}, "'average' must hold"),
+    "one": ({"average": {"of": ["made-4-2"]}}, "two or more"),
+    "one twice": ({"average": {"of": ["made-4-2", "made-4-2"]}}, "different"),
+    "more words": ({"average": {"of": ["made-4-2", "made-3-3"], "by": "mean"}}, "'of' alone"),
+    "an unknown one": ({"average": {"of": ["made-4-2", "made-3-4"]}}, "'made-3-4'"),
+    "itself": ({"average": {"of": ["made-4-2", "both"]}}, "'both'"),
+    "a bad id": ({"id": "a b"}, "'id'"),
+    "another id": ({"id": "other"}, "is not its file's name"),
+}
+
+
+@pytest.mark.parametrize("fault", AVERAGE_FAULTS)
+def test_faulty_averages_are_refused(fault: str, known: Catalogue, tmp_path: Path) -> None:
+    changes, words = AVERAGE_FAULTS[fault]
+    averaging(tmp_path / "protocols", **changes)
+    for load_it in (lambda: find_group("both", known), lambda: load_all(known)):
+        with pytest.raises(UserError) as caught:
+            load_it()
+        assert words in caught.value.what
+        assert "both.toml" in caught.value.what
 
 
 # --- Rounds ------------------------------------------------------------------------------------
@@ -330,6 +505,7 @@ DIVISIONS = {
     "xsub": (["1", "4"], lambda c, s, t: s in "14"),
     "xview": (["2"], lambda c, s, t: t == 2),
     "xset": (["0"], lambda c, s, t: (int(s) + t) % 3 == 0),
+    "split": (["0", "2"], lambda c, s, t: (int(s) + t) % 3 != 1),
 }
 
 
@@ -354,8 +530,43 @@ def test_a_division_is_one_round(rule: str, tmp_path: Path) -> None:
 def test_what_divides_is_in_the_digest(tmp_path: Path) -> None:
     digests = {divided(tmp_path, rule).digest for rule in DIVISIONS}
     digests |= {divided(tmp_path, train=["1"]).digest, load(write(tmp_path)).digest}
-    assert len(digests) == 5
+    digests |= {divided(tmp_path, column="setup").digest}
+    assert len(digests) == 7
+    assert divided(tmp_path, column="subject").digest == divided(tmp_path).digest
     assert divided(tmp_path).test_clips == 0, "nobody has counted: no number is expected"
+
+
+def test_a_division_may_name_its_column(tmp_path: Path) -> None:
+    one = divided(tmp_path, train=["0"], column="setup")
+    assert (one.rule, one.column, one.divides_by) == ("xsub", "setup", "setup")
+    (only,), (same,) = one.rounds(dataset(CLIPS)), divided(tmp_path, "xset").rounds(dataset(CLIPS))
+    assert replace(only, name="xset") == same
+    assert divided(tmp_path).divides_by == "subject"
+
+
+def test_a_stand_in_may_be_divided_by_what_it_has(tmp_path: Path) -> None:
+    plain = divided(tmp_path, train=["1", "4"])
+    one = divided(tmp_path, train=["train"], column="setup", **{"stand-in": {"train": ["1", "4"]}})
+    assert one.digest != plain.digest
+    made = on_stand_in(one, "made-up")
+    assert made == on_stand_in(plain, "made-up"), "as if nobody had named a column"
+    assert on_stand_in(random_split(one, "random:2@1"), "made-up").train == ("1", "4")
+    other = {"train": ["2"], "column": "camera"}
+    seen_by = on_stand_in(divided(tmp_path, train=["1"], **{"stand-in": other}), "made-up")
+    assert (seen_by.divides_by, seen_by.train) == ("camera", ("2",))
+    assert seen_by.rule == "xsub"
+
+
+def test_pseudo_unseen_classes_go_where_their_seen_ones_go(tmp_path: Path) -> None:
+    plain = load(write(tmp_path))
+    one = load(write(tmp_path, gzsl={"pseudo_unseen": ["a4", "a1"]}))
+    assert plain.pseudo_unseen == ()
+    assert one.pseudo_unseen == ("a1", "a4")
+    assert one.digest == plain.digest, "a choice inside the training clips"
+    assert on_stand_in(one, "made-up").pseudo_unseen == ("a1", "a4")
+    assert random_split(one, "random:2@1").pseudo_unseen == ()
+    assert with_dials(one, {"seen": 3.0}).pseudo_unseen == ()
+    assert with_dials(one, {"encoder": 0.5}).pseudo_unseen == ("a1", "a4")
 
 
 def test_a_random_split_keeps_data_and_rule(known: Catalogue) -> None:

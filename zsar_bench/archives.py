@@ -9,33 +9,43 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from zsar_bench.errors import DataError, UserError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 LARGEST_FILE = 256 * 2**20  #: bytes; no raw clip of any known data set comes near
 ENCRYPTED = 1  #: flag of an entry
+LOCAL_HEADER = 30  #: bytes before an entry's name
 
 
 class RawFiles:
-    """The files below a folder, or inside a zip archive.
+    """The files below a folder, or inside a zip archive; or one file that is no archive to us.
 
     Args:
-        source: folder or zip archive.
+        source: folder, zip archive or file.
+        plain: whether a file of this name is to be taken as it is, even if it could be unpacked.
 
     Raises:
         UserError: if the path does not exist, is neither, or cannot be read.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, plain: Callable[[str], bool] = lambda name: False) -> None:
         self.source = source.expanduser()
         self._archive: zipfile.ZipFile | None = None
+        self._only = ""  # the one file's name
         if self.source.is_dir():
+            return
+        if self.source.is_file() and plain(self.source.name):
+            self.source, self._only = self.source.parent, self.source.name
             return
         if not self.source.exists():
             raise UserError(f"There is no file or folder {source}.")
@@ -48,6 +58,9 @@ class RawFiles:
         Names are relative and ``/``-separated; one that an archive holds twice is there twice.
         The stamp changes when the content does: its time in a folder, its checksum in an archive.
         """
+        if self._only:
+            about = (self.source / self._only).stat()
+            return [(self._only, about.st_size, about.st_mtime_ns)]
         if self._archive is None:
             return sorted(_walk(self.source))
         entries = self._archive.infolist()
@@ -103,9 +116,9 @@ class RawFiles:
                 "Unpack the archive, and give the folder.",
             )
         try:
-            return cast("BinaryIO", self._archive.open(name))
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-            raise DataError(f"the archive is damaged here ({error})") from None
+            return _stored(self.source, about)
+        except OSError as error:
+            raise DataError(error.strerror or str(error)) from None
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -116,6 +129,49 @@ class RawFiles:
         if self._archive is None:
             return _read_file(self.source / name)
         return _read_entry(self._archive, name)
+
+
+def _stored(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
+    """An uncompressed entry as a file. zipfile's own can seek, but some versions read all that
+    lies before."""
+    file = archive.open("rb")
+    file.seek(about.header_offset)
+    head = file.read(LOCAL_HEADER)
+    if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
+        file.close()
+        raise DataError("the archive is damaged here (no entry where its list says)")
+    start = file.tell() + sum(struct.unpack("<HH", head[-4:]))  # behind name and extra field
+    return cast("BinaryIO", io.BufferedReader(_Slice(file, start, about.file_size)))
+
+
+class _Slice(io.RawIOBase):
+    """Part of an open file; closing it closes the file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self.file, self.start, self.size, self.at = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
+        self.at = max(0, base + offset)
+        return self.at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        self.file.seek(self.start + self.at)
+        data = self.file.read(max(0, min(len(view), self.size - self.at)))
+        view[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:

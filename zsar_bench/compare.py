@@ -19,6 +19,7 @@ from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.protocol import RANDOM, STAND_IN, folder_name
+from zsar_bench.published import headlines
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
 
@@ -64,7 +65,8 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
 
     Args:
         records: finished runs of any protocols.
-        published: rows of published results; shown beside the sections of their protocol.
+        published: rows of published results; shown beside the sections of their protocol, where
+            they are ``headlines``.
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
@@ -87,7 +89,7 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         "splits": splits,
         "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
-        "published": [row for row in published if row["protocol"] in ids],
+        "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
 
 
@@ -118,9 +120,10 @@ def _section(records: list[Record]) -> Json:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(row_key(record), []).append(record)
-    rows = sorted((_row(g) for g in groups.values()), key=lambda r: (-r["micro"], r["method"]))
+    headline = "macro" if first.protocol.folds else "micro"
+    rows = sorted((_row(g) for g in groups.values()), key=lambda r: (-r[headline], r["method"]))
     name_variants(rows)
-    detectable = _rank(rows)
+    detectable = _rank(rows, fold_numbers(first))
     m = first.metrics
     return {
         "protocol": first.protocol.id,
@@ -135,11 +138,14 @@ def _section(records: list[Record]) -> Json:
         "rule": first.protocol.rule,
         "unseen": len(first.protocol.unseen),
         "seen": len(first.protocol.seen),
+        "folds": len(first.protocol.folds),
+        "headline": headline,
         "clips": m.clips,
         "expected_clips": first.protocol.expected_clips,
         "released": first.encoder.released.model_dump() if first.encoder.released else None,
         "performers": len([p for p in _performers(first) if p != NOBODY]),
         "chance": m.chance,
+        "chance_micro": m.chance if m.chance_micro is None else m.chance_micro,
         "largest_class": m.largest_class,
         "detectable": detectable,
         "rows": rows,
@@ -160,6 +166,22 @@ def performer_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]
         micro.append(sum(credit for credit, _ in cells) / counts[-1])
         macro.append(float(np.mean([credit / n for credit, n in cells])))
     return np.array(micro), np.array(macro), counts
+
+
+def class_means(r: Record) -> NDArray[np.float64]:
+    """(K,) accuracy of each class that has clips, in the order of ``unseen``."""
+    sums = [
+        np.sum([*r.metrics.cells[c].values()], axis=0)
+        for c in r.protocol.unseen
+        if c in r.metrics.cells
+    ]
+    return np.array([credit / clips for credit, clips in sums])
+
+
+def fold_numbers(r: Record) -> list[int]:
+    """(K,) the fold of each class of ``class_means``; empty where classes take no turns."""
+    fold = {c: n for n, classes in enumerate(r.protocol.folds) for c in classes}
+    return [fold[c] for c in r.protocol.unseen if c in r.metrics.cells] if fold else []
 
 
 def over_seeds(records: Sequence[Record], values: Sequence[Any]) -> Any:
@@ -198,6 +220,9 @@ def _row(records: list[Record]) -> Json:
     counts = means[0][2]
     interval = statistics.performer_interval((micro * counts).tolist(), counts)
     macro_interval = statistics.performer_interval(macro.tolist(), [1] * len(macro))
+    by_class = over_seeds(records, [class_means(r) for r in records])
+    folds = fold_numbers(first)
+    over_classes = statistics.class_interval(by_class, folds) if folds else None
     pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
     spread = statistics.spread(pairs)
     encoder_seeds = sorted({r.encoder_seed for r in records})
@@ -214,10 +239,14 @@ def _row(records: list[Record]) -> Json:
         "macro": float(over_seeds(records, [r.metrics.macro for r in records])),
         "sd_encoder": spread.encoder,
         "sd_method": spread.method,
-        "interval": interval_json(interval),
+        "interval": interval_json(over_classes if folds else interval),
+        "performer_interval": interval_json(interval),
         "seed_interval": interval_json(luck),
-        "beats_chance": _beats_chance(macro_interval, first.metrics.chance),
+        "beats_chance": _beats_chance(
+            over_classes if folds else macro_interval, first.metrics.chance
+        ),
         "performer_means": [float(v) for v in micro],
+        "class_means": [float(v) for v in by_class],
         "clips": first.metrics.clips,
         "tied": max(r.metrics.tied for r in records),
         "seen_accuracy": _seen_accuracy(records),
@@ -245,7 +274,7 @@ def interval_json(interval: statistics.Interval | None) -> Json | None:
 
 
 def _beats_chance(interval: statistics.Interval | None, chance: float) -> bool | None:
-    """Whether macro accuracy of new performers is above 1/K; None: cannot tell."""
+    """Whether macro accuracy of new performers, or classes, is above 1/K; None: cannot tell."""
     return None if interval is None else interval.low > chance
 
 
@@ -282,31 +311,21 @@ def name_variants(rows: list[Json]) -> None:
             row["variant"] = " ".join(words)
 
 
-def _rank(rows: list[Json]) -> float | None:
-    """Mark the best row and those not shown to differ from it.
+def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
+    """Mark the best row and those not shown to differ from it: on new classes where classes
+    take turns (``folds``), else on new performers.
 
     Returns:
         The largest of the smallest detectable gaps to the best row; None if none can be told.
     """
     best, rest = rows[0], rows[1:]
     best["best"] = True
+    unit, values = ("classes", "class_means") if folds else ("performers", "performer_means")
     gaps = []
     for row in rest:
-        differences = np.subtract(row["performer_means"], best["performer_means"])
-        verdict = statistics.power_gate(differences.tolist())
+        differences = np.subtract(row[values], best[values])
+        verdict = statistics.power_gate(differences.tolist(), unit, strata=folds)
         row["not_shown_to_differ"] = verdict.answer != "worse"
         if verdict.detectable is not None:
             gaps.append(verdict.detectable)
     return max(gaps) if gaps else None
-
-
-def read_published(folders: Iterable[Path]) -> list[Json]:
-    """Rows of every published-results file."""
-    rows: list[Json] = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            try:
-                rows += json.loads(path.read_bytes())["rows"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(f"The published results {path} are damaged: {error}.") from None
-    return rows

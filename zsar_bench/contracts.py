@@ -209,6 +209,36 @@ class DatasetReader(Protocol):
         """
 
 
+class PreparedClips(Protocol):
+    """The clips of a prepared data set, for one that is pooled from several.
+
+    Attributes:
+        clips: columns over clips, at least ``id``, ``class``, ``subject`` and ``camera``.
+        layout: the joint layout, as its file says it.
+    """
+
+    @property
+    def clips(self) -> dict[str, list[Any]]: ...
+
+    @property
+    def layout(self) -> dict[str, Any]: ...
+
+    def read_clips(self, index: list[int]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """Clips by their number, each (T, B, V, 3) float32 in metres."""
+
+
+class DatasetPool(Protocol):
+    """Puts clips of several prepared data sets together: common joints, common classes."""
+
+    def __init__(self, parts: Mapping[str, PreparedClips]) -> None: ...
+
+    def clips(self) -> list[ClipName]:
+        """All its clips; ``setup`` says which part each is from."""
+
+    def make(self, ids: Sequence[str]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """These clips, each (T, B, V, 3) float32 in metres."""
+
+
 class DatasetGenerator(Protocol):
     """Makes the clips of a stand-in data set; the same parameters give the same clips."""
 

@@ -19,6 +19,7 @@ from zsar_bench.errors import UserError, unknown
 from zsar_bench.importer import ensure_generated
 from zsar_bench.lookup import find_protocol, on_stand_in, random_split, with_dials
 from zsar_bench.protocol import STAND_IN, Protocol, dataset_entry, stand_ins
+from zsar_bench.specs import generated
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -104,15 +105,15 @@ def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
 def open_data(
     choice: DataChoice, params: Mapping[str, Any], machine: Machine, on_event: Event
 ) -> Dataset:
-    """The prepared data set; a stand-in is made if need be.
+    """The prepared data set; a stand-in or a pooled one is made if need be.
 
     Args:
         choice: which one.
         params: a generator's parameters that differ from its defaults.
-        machine: where a stand-in is made.
+        machine: where it is made.
         on_event: hears how far that is.
     """
-    if choice.synthetic:
+    if generated(choice.entry.spec):
         return ensure_generated(choice.entry, dict(params), machine, on_event)
     return open_dataset(choice.entry.name, choice.entry.spec["how_to_get"])
 

@@ -26,6 +26,7 @@ from zsar_bench.codehash import code_closure, code_digest, file_digest
 from zsar_bench.hookspecs import GROUP, Hooks
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
+from zsar_bench.specs import generated
 
 #: What a target's class must offer, by catalogue section.
 DUTIES = {
@@ -72,7 +73,8 @@ def _collect(module: Any) -> tuple[Registry, list[str]]:
 def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
     """Import a spec's target and parameters; returns its catalogue entry."""
     target = resolve(spec.target)
-    duties = GENERATOR if getattr(spec, "stand_in_for", "") else DUTIES.get(kind, ())
+    made = kind == "datasets" and generated(vars(spec))
+    duties = GENERATOR if made else DUTIES.get(kind, ())
     if getattr(spec, "setting", "") == "transductive":
         duties = (*duties, "adapt")
     missing = [duty for duty in duties if not callable(getattr(target, duty, None))]

@@ -100,7 +100,7 @@ def trained(
     @cache  # a plan's key is a digest of all clips' ids: one a seed, not one a run
     def of_seed(seed: int) -> tuple[EncoderPlan, ...]:
         return tuple(
-            EncoderPlan(encoder.entry, encoder.settings, dataset, one, protocol.seen, seed, machine)
+            EncoderPlan(encoder.entry, encoder.settings, dataset, one, one.seen, seed, machine)
             for one in rounds
         )
 

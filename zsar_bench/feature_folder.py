@@ -13,7 +13,6 @@ are refused, and labels and label lists must say the same split as the protocol.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.errors import DataError, UserError
+from zsar_bench.npy import read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,46 +170,13 @@ def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
     """
     import numpy as np
 
-    shape, dtype, start, size = _header(path)
-    if dtype.hasobject:
-        raise DataError(
-            f"{path} holds Python objects; they are not read, because reading them runs code.",
-            "Save it again as plain numbers: numpy.save(path, numpy.asarray(array, dtype=float))",
-        )
-    if dtype.kind not in kinds:
-        raise DataError(f"{path} holds {dtype}, not {what}.")
-    if min(shape, default=1) < 0:
-        raise DataError(f"{path} claims the shape {shape}.")
-    count = math.prod(shape)
-    if not count:
-        raise DataError(f"{path} is empty: its shape is {shape}.")
-    if start + count * dtype.itemsize != size:
-        raise DataError(
-            f"{path} should have {start + count * dtype.itemsize} bytes for its shape {shape}, "
-            f"but has {size}: it was not copied whole.",
-        )
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
-
-
-def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
-    """Shape, type and first byte of a ``.npy`` file's data, and the file's size."""
-    from numpy.lib import format as npy
-
     try:
-        size = path.stat().st_size
-        with path.open("rb") as f:
-            version = npy.read_magic(f)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"it is in version {version} of the format, not 1.0 or 2.0")
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(f)
-            return shape, dtype, f.tell(), size
+        with path.open("rb") as file:
+            read_header(file, path.stat().st_size, str(path), kinds, what)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except Exception as error:  # a header is parsed as Python text: any error of a parser may come
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} is not a .npy file: {why}.") from None
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:

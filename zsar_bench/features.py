@@ -29,7 +29,7 @@ from zsar_bench.paths import (
     rename_folder,
     write_json,
 )
-from zsar_bench.protocol import Round
+from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
 from zsar_bench.settings import Settings
 from zsar_bench.shuffling import content_order

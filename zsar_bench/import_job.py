@@ -72,14 +72,14 @@ def list_files(
     Raises:
         UserError, DataError: if nothing can come of it; says why.
     """
-    raws = [RawFiles(source) for source in sources]
+    holds = _optional(reader, "holds", False)
+    raws = [RawFiles(source, holds) for source in sources]
     clips: list[Listed] = []
     skipped: list[dict[str, str]] = []
     bad: list[dict[str, str]] = []
     others: list[tuple[str, str]] = []  # name and label of what is neither
     used: set[str] = set()  # labels of files that belong to a container
     left_out, sister = (_optional(reader, name, "") for name in ("left_out", "aside"))
-    holds = _optional(reader, "holds", False)
     for number, raw in enumerate(raws):
         prefix = f"{raw.source.name}: " if len(raws) > 1 else ""
         for name, size, stamp in raw.files:
@@ -90,7 +90,9 @@ def list_files(
                 try:
                     inside = reader.open(name, watched).clips  # type: ignore[attr-defined]
                 except DataError as error:
-                    bad.append({"file": label, "reason": error.what})
+                    bad.append(
+                        {"file": label, "reason": " ".join([error.what, error.hint]).strip()}
+                    )
                     continue
                 where |= watched.stamp(name, len(inside))
                 clips += [_listed(clip, **where, part=n) for n, clip in enumerate(inside)]
@@ -219,7 +221,7 @@ Take = Callable[[list[Listed]], Iterator["Clip | DataError"]]
 
 def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
     """Clips read from their files, one after the other; or why one cannot be read."""
-    raws = [RawFiles(source) for source in sources]
+    raws = [RawFiles(source, _optional(reader, "holds", False)) for source in sources]
 
     @lru_cache(maxsize=OPEN)
     def container(source: int, name: str) -> Container:

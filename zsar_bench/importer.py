@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from zsar_bench.datasets import (
     unfinished_folder,
 )
 from zsar_bench.environment import Machine, cores
-from zsar_bench.errors import DataError, RunFailed, unknown
+from zsar_bench.errors import DataError, RunFailed, UserError, unknown
 from zsar_bench.identity import digest
 from zsar_bench.import_crew import Crew
 from zsar_bench.import_job import Listed
@@ -36,6 +37,7 @@ from zsar_bench.journal import Journal, by_shard, shard_key
 from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_json
 from zsar_bench.sandbox import run_job
 from zsar_bench.settings import defaults, one_spelling, science_only
+from zsar_bench.specs import generated
 
 SHOWN = 5  #: bad files named in an error
 
@@ -75,7 +77,25 @@ class Work:
 
     @property
     def generated(self) -> bool:
-        return bool(self.entry.spec["stand_in_for"])
+        return generated(self.entry.spec)
+
+    @cached_property
+    def parts(self) -> dict[str, Dataset]:
+        """The prepared data sets that it is pooled from.
+
+        Raises:
+            UserError: naming those that are not imported.
+        """
+        names = self.entry.spec.get("parts", ())
+        missing = [name for name in names if name not in prepared()]
+        if missing:
+            commands = "; ".join(f"zsar-bench data import {name} PATH" for name in missing)
+            raise UserError(
+                f"'{self.entry.name}' is pooled from {', '.join(names)}; "
+                f"not imported: {', '.join(missing)}.",
+                f"Type: {commands}. How to get them: zsar-bench show {missing[0]}",
+            )
+        return {name: open_dataset(name) for name in names}
 
     @property
     def stage(self) -> str:
@@ -91,6 +111,7 @@ class Work:
         job = self.machine.job(
             kind, self.entry, self.params, spec=self.entry.spec, sources=sources, **rest
         )
+        job["parts"] = {name: str(part.folder) for name, part in self.parts.items()}
         return job | {"device": "cpu", "threads": 1}  # the same bytes whatever the machine
 
 
@@ -118,11 +139,11 @@ def ensure_generated(
 ) -> Dataset:
     """The data set that a generator makes with these parameters; made unless it is there.
 
-    One that other code, classes or joints made is made again. Of several processes one makes it
-    and the others wait.
+    One that other code, classes, joints or parts made is made again. Of several processes one
+    makes it and the others wait.
 
     Args:
-        entry: a data set that stands in for another.
+        entry: a data set that stands in for another, or is pooled from several.
         params: values that differ from the defaults, or all.
         machine: knows the plugin files.
         on_event: gets ``{"stage": "generate", "step": clips made, "total": clips in all}``.
@@ -204,6 +225,9 @@ def _origin(work: Work) -> dict[str, Any]:
     """Where a generated data set comes from; nothing for one that was read."""
     if not work.generated:
         return {}
+    if work.parts:
+        digests = {name: part.digest for name, part in work.parts.items()}
+        return {"parts": digests, "code": work.entry.digest}
     return {
         "stand_in_for": work.entry.spec["stand_in_for"],
         "params": science_only(work.entry, work.params),
@@ -232,7 +256,7 @@ def _make(work: Work) -> None:
         clips = [Listed(*row) for row in listing["clips"]]
         groups = by_shard(clips)
         code, spec = work.entry.digest, work.entry.spec
-        science = science_only(work.entry, work.params)
+        science = science_only(work.entry, work.params) | _origin(work)
         keys = {s: shard_key(group, code, science, spec) for s, group in groups.items()}
         journal = Journal(work.beside, keys)
         _say_what_is_kept(work, journal)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zsar_bench.errors import UserError
 from zsar_bench.plugins import resolve
+from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,8 +88,17 @@ def _device(job: Job) -> torch.device:
 
 
 def _origin(job: Job) -> Any:
-    """The data set's reader, or its generator, which alone has parameters."""
-    return _build(job) if job["spec"]["stand_in_for"] else resolve(job["target"])()
+    """The data set's reader; or its generator, which has parameters, or pool, which has parts."""
+    if job["spec"]["stand_in_for"]:
+        return _build(job)
+    target = resolve(job["target"])
+    if not job["parts"]:
+        return target()
+    from zsar_bench.datasets import Dataset
+    from zsar_bench.paths import read_json
+
+    folders = {name: Path(folder) for name, folder in job["parts"].items()}
+    return target({n: Dataset(f, read_json(f / "dataset.json")) for n, f in folders.items()})
 
 
 def _run_scan(job: Job, line: Line) -> None:
@@ -96,7 +106,7 @@ def _run_scan(job: Job, line: Line) -> None:
     from zsar_bench.paths import write_json
 
     origin, spec = _origin(job), job["spec"]
-    if spec["stand_in_for"]:
+    if generated(spec):
         listing = list_generated(origin, spec)
     else:
         listing = list_files(origin, spec, [Path(s) for s in job["sources"]])
@@ -115,7 +125,7 @@ def _run_import(job: Job, line: Line) -> None:
 
     origin, spec = _origin(job), job["spec"]
     sources = [Path(s) for s in job["sources"]]
-    take = from_generator(origin) if spec["stand_in_for"] else from_files(origin, sources)
+    take = from_generator(origin) if generated(spec) else from_files(origin, sources)
     last, unsaid = time.monotonic(), 0
 
     def report(clips: int) -> None:

@@ -4,7 +4,10 @@ A clip has one prediction: the class with the highest score. Where several class
 highest score the clip's vote is split evenly among them, so that a method that returns a
 constant gets exactly chance, not whatever class happens to stand first.
 
-Shapes: N clips, K candidate classes. All accuracies are fractions in [0, 1].
+Shapes: N clips, K candidate classes. Where clips differ in their candidates (folds of classes,
+pooled data sets), K is all of them, and NaN stands where a class was no candidate of a clip; a
+method's own NaN never comes here, it has failed the run before. All accuracies are fractions in
+[0, 1].
 """
 
 from __future__ import annotations
@@ -41,11 +44,11 @@ def judge(scores: Scores, labels: Labels) -> Judged:
     """Mark every clip.
 
     Args:
-        scores: (N, K), higher is better.
+        scores: (N, K), higher is better; NaN for no candidate.
         labels: (N,) integers in [0, K), the column of the true class.
 
     Raises:
-        RunFailed: a score is not finite.
+        RunFailed: a score is infinite, or the true class is no candidate.
         ValueError: shapes, types or labels that cannot be a run's.
     """
     _check(scores, labels)
@@ -106,12 +109,22 @@ def chance(classes: int) -> float:
     return 1 / classes
 
 
-def largest_class(labels: Labels, classes: int) -> float:
-    """Micro accuracy of always naming the most frequent class of ``labels`` (N,)."""
+def guesses(scores: Scores) -> Floats:
+    """(N,) expected credit of a guess among each clip's own candidates: 1/K_i."""
+    found: Floats = 1 / np.count_nonzero(~np.isnan(scores), axis=1)
+    return found
+
+
+def largest_class(scores: Scores, labels: Labels) -> float:
+    """Micro accuracy of always naming the most frequent of the classes that were candidates
+    together."""
     if not len(labels):
         raise ValueError("no clips to count")
-    counts = per_class(np.zeros(len(labels)), labels, classes)[1]
-    return float(counts.max() / len(labels))
+    _check(scores, labels)
+    _, group = np.unique(~np.isnan(scores), axis=0, return_inverse=True)
+    counts = np.zeros((group.max() + 1, scores.shape[1]), dtype=np.int64)
+    np.add.at(counts, (group.ravel(), labels), 1)
+    return float(counts.max(axis=1).sum() / len(labels))
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
@@ -137,7 +150,7 @@ def macro_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> f
 def _votes(scores: Scores) -> Floats:
     """(N, K) each clip's one vote, split evenly among the classes with its highest score."""
     # Compared in the stored type: a cast to a narrower one would invent ties.
-    top = scores == scores.max(axis=1, keepdims=True)
+    top = scores == np.nanmax(scores, axis=1, keepdims=True)
     votes: Floats = top / top.sum(axis=1, keepdims=True, dtype=np.float64)
     return votes
 
@@ -148,13 +161,15 @@ def _check(scores: Scores, labels: Labels) -> None:
             f"scores are (N clips, K classes) of a float type, not {scores.shape} {scores.dtype}"
         )
     _check_labels(labels, *scores.shape)
-    finite = np.isfinite(scores)
-    if not finite.all():
-        clips = np.count_nonzero(~finite.all(axis=1))
+    infinite = np.isinf(scores)
+    if infinite.any():
         raise RunFailed(
-            f"{np.count_nonzero(~finite)} of {scores.size} scores are not finite "
-            f"({clips} of {len(scores)} clips)"
+            f"{np.count_nonzero(infinite)} of {scores.size} scores are not finite "
+            f"({np.count_nonzero(infinite.any(axis=1))} of {len(scores)} clips)"
         )
+    lost = np.count_nonzero(np.isnan(scores[np.arange(len(labels)), labels]))
+    if lost:
+        raise RunFailed(f"{lost} of {len(scores)} clips have no score for their own class")
 
 
 def _check_labels(labels: Labels, clips: int, classes: int) -> None:

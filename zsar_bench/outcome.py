@@ -14,6 +14,7 @@ from zsar_bench import record as r
 from zsar_bench.environment import environment
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
+from zsar_bench.rounds import candidates_of
 from zsar_bench.sandbox import Worker
 
 if TYPE_CHECKING:
@@ -35,18 +36,29 @@ def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
 
     clips = plan.encoders[0].dataset.clips
     index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
-    scores = np.concatenate(
-        [
-            load_file(plan.part / f"round-{n}" / "scores.safetensors")["scores"]
-            for n in range(len(plan.encoders))
-        ]
-    )
-    column = {c: n for n, c in enumerate(plan.protocol.unseen)}
+    candidates = _candidates(plan)
+    column = {c: n for n, c in enumerate(candidates)}
+    scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
+    start = 0
+    for n, encoder in enumerate(plan.encoders):
+        one = encoder.round
+        found = load_file(plan.part / f"round-{n}" / "scores.safetensors")["scores"]
+        own = candidates_of(plan.protocol, clips, one)
+        for row, numbers in enumerate(own or ()):
+            found[row, [k for k in range(len(one.unseen)) if k not in numbers]] = np.nan
+        scores[start : start + len(found), [column[c] for c in one.unseen]] = found
+        start += len(found)
     labels = np.array([column[clips["class"][i]] for i in index], dtype=np.int64)
     subjects = [clips["subject"][i] for i in index]
     ids = [clips["id"][i] for i in index]
-    predictions = (ids, labels, list(plan.protocol.unseen), scores)
-    return _record(plan, ids, labels, subjects, scores), predictions
+    predictions = (ids, labels, candidates, scores)
+    return _record(plan, candidates, ids, labels, subjects, scores), predictions
+
+
+def _candidates(plan: RunPlan) -> list[str]:
+    """The classes that are unseen in some round, in the data set's order."""
+    unseen = {c for encoder in plan.encoders for c in encoder.round.unseen}
+    return [c for c in plan.protocol.unseen if c in unseen]
 
 
 def cells(
@@ -67,6 +79,7 @@ def cells(
 
 def _record(
     plan: RunPlan,
+    candidates: list[str],
     ids: list[str],
     labels: NDArray[np.int64],
     subjects: list[str],
@@ -75,7 +88,8 @@ def _record(
     from datetime import UTC, datetime
 
     judged = metrics.judge(scores, labels)
-    count = len(plan.protocol.unseen)
+    count = len(candidates)
+    guess = metrics.guesses(scores)
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
     allowed = tolerance(scores, plan.precision)
@@ -93,7 +107,8 @@ def _record(
             samples=digest(sorted(ids)),
             rule=plan.protocol.rule,
             seen=list(plan.protocol.seen),
-            unseen=list(plan.protocol.unseen),
+            unseen=candidates,
+            folds=[list(fold) for fold in plan.protocol.folds],
             expected_clips=plan.protocol.test_clips,
             stand_in_for=plan.protocol.stand_in_for,
             family_of=plan.protocol.family_of,
@@ -132,10 +147,11 @@ def _record(
             clips=len(labels),
             micro=metrics.micro(judged.credit),
             macro=metrics.macro(judged.credit, labels, count),
-            chance=metrics.chance(count),
-            largest_class=metrics.largest_class(labels, count),
+            chance=metrics.macro(guess, labels, count),
+            chance_micro=metrics.micro(guess),
+            largest_class=metrics.largest_class(scores, labels),
             tied=judged.tied,
-            cells=cells(judged.credit, [plan.protocol.unseen[i] for i in labels], subjects),
+            cells=cells(judged.credit, [candidates[i] for i in labels], subjects),
             plugins=_plugin_metrics(plan, labels, subjects, scores),
         ),
         rescoring=r.Rescoring(
@@ -156,7 +172,7 @@ def tolerance(scores: NDArray[np.float32], precision: str) -> float:
     sums differ with the batch; a method that looks at the batch moves by about the spread.
     """
     share = 1e-3 if precision == "float32" else 1e-1
-    return float(share * scores.std() + 1e-6 * np.abs(scores).max())
+    return float(share * np.nanstd(scores) + 1e-6 * np.nanmax(np.abs(scores)))
 
 
 def _plugin_metrics(

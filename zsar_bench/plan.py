@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
-from zsar_bench.controls import plan_controls
+from zsar_bench.controls import SHUFFLED_ALL, SHUFFLED_UNSEEN, plan_controls
 from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
 from zsar_bench.datasets import Dataset, read_classes
 from zsar_bench.environment import Machine
@@ -22,6 +22,7 @@ from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
 from zsar_bench.protocol import Protocol
+from zsar_bench.rounds import TRANSFER
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
@@ -170,6 +171,7 @@ def plan_runs(
     choice = choose_data(request.protocol, request.wanted_data, catalogue)
     dials = parse_dials(request.dials, choice)
     rule = find_rule(request.selection or "last")
+    _check_control(request, choice.protocol)
     controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     profile, profile_choice = _profile(request, machine, methods)
@@ -229,6 +231,17 @@ def plan_runs(
                 for control in controls
             ]
     return plans
+
+
+def _check_control(request: Request, protocol: Protocol) -> None:
+    """Shifts are one cycle of one set of candidates."""
+    several = protocol.folds or protocol.own_candidates or protocol.rule == TRANSFER
+    if request.text_control == SHUFFLED_UNSEEN and several:
+        raise UserError(
+            f"'{SHUFFLED_UNSEEN}' shifts texts among all candidates, and the clips of "
+            f"'{protocol.id}' differ in theirs.",
+            f"Try: --text-control {SHUFFLED_ALL}",
+        )
 
 
 def _counted(protocol: Protocol, features: Features[EncoderPlan]) -> Protocol:
@@ -305,13 +318,16 @@ def _class_texts(request: Request, spec: dict[str, Any]) -> tuple[ClassTexts, tu
         if request.text_fields is None:
             raise UserError(
                 f"The data set '{spec['name']}' has no class texts.",
-                "Give --texts FILE.toml; or, for what the class list has, --text-fields name",
+                "Give --texts FILE (.toml, .csv, .txt, .xlsx) or a folder of them; or, for what "
+                "the class list has, --text-fields name",
             )
         texts = class_list_texts(read_classes(Path(spec["classes"])))
         return texts, ("class texts", texts.name, "the data set has no text set")
     name = request.texts or min(sets)
     reason = "named" if request.texts else "first of the data set's text sets"
     texts = read_texts(name, sets, read_classes(Path(spec["classes"])))
+    if texts.about:
+        reason = f"{reason}: {texts.about}"
     return texts, ("class texts", texts.name, reason)
 
 

@@ -35,7 +35,7 @@ class ProtocolPart(_Part):
     samples: Annotated[str, _doc("SHA-256 of the list of tested clips")]
     rule: Annotated[str, _doc("sample rule; whoever released features has applied it")]
     seen: Annotated[list[str], _doc("official ids of the seen classes")]
-    unseen: Annotated[list[str], _doc("official ids of the unseen classes, the candidates")]
+    unseen: Annotated[list[str], _doc("official ids of the classes that were candidates")]
     expected_clips: Annotated[
         int, _doc("unseen test clips of the complete data set; 0 if nobody published a number")
     ]
@@ -44,6 +44,9 @@ class ProtocolPart(_Part):
     ] = ""
     family_of: Annotated[str, _doc("protocol of which this is a random split, else empty")] = ""
     dials: Annotated[dict[str, float], _doc("dials turned, by name")] = {}
+    folds: Annotated[
+        list[list[str]], _doc("classes that were unseen together, where they take turns")
+    ] = []
 
 
 class MethodPart(_Part):
@@ -147,7 +150,10 @@ class Metrics(_Part):
     clips: Annotated[int, _doc("tested clips")]
     micro: Annotated[float, _doc("share of clips that are right; ties share credit")]
     macro: Annotated[float, _doc("mean over classes of the share of their clips")]
-    chance: Annotated[float, _doc("1/K")]
+    chance: Annotated[float, _doc("macro accuracy of a guess among a clip's candidates; 1/K")]
+    chance_micro: Annotated[
+        float | None, _doc("micro accuracy of that guess; the same unless clips differ in K")
+    ] = None
     largest_class: Annotated[float, _doc("share of the most frequent class")]
     tied: Annotated[int, _doc("clips whose highest score is shared")]
     cells: Annotated[
@@ -232,7 +238,7 @@ def write_predictions(
         ids: N sample ids.
         labels: (N,) index of the true class in ``candidates``.
         candidates: K official class ids.
-        scores: (N, K).
+        scores: (N, K); NaN where a class was no candidate of a clip.
     """
     import json
 

@@ -84,6 +84,8 @@ class Registry:
         """Add a data set."""
         if bool(spec.stand_in_for) != bool(spec.params):
             raise ValueError(f"{spec.name}: 'stand_in_for' and 'params' go together")
+        if spec.stand_in_for and spec.parts:
+            raise ValueError(f"{spec.name}: 'stand_in_for' and 'parts' exclude each other")
         self._add("datasets", spec)
 
     def metric(self, spec: MetricSpec) -> None:

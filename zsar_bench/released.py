@@ -17,7 +17,7 @@ from zsar_bench.errors import UserError
 from zsar_bench.exported import check_export
 from zsar_bench.feature_folder import FeatureFolder, read_folder, round_folders
 from zsar_bench.identity import digest, key
-from zsar_bench.protocol import Protocol, Round
+from zsar_bench.protocol import Protocol
 from zsar_bench.released_store import (
     ReleasedClips,
     columns,
@@ -25,6 +25,7 @@ from zsar_bench.released_store import (
     shard_name,
     write_store,
 )
+from zsar_bench.rounds import TRANSFER, Round
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,6 +103,7 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
     Raises:
         UserError: naming the file, if they cannot be used with this protocol.
     """
+    check_one_split(protocol)
     path = path.expanduser().absolute()
     check_export(path, protocol)
     found = ReleasedSet(
@@ -124,6 +126,17 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
     if len(channels) > 1:
         raise UserError(f"{path}: its rounds have different numbers of channels: {channels}.")
     return found
+
+
+def check_one_split(protocol: Protocol) -> None:
+    """Refuse a protocol whose classes take turns: the layouts of released features have one
+    list of seen and one of unseen classes."""
+    if protocol.folds or protocol.rule == TRANSFER:
+        raise UserError(
+            f"Features of the protocol '{protocol.id}' cannot be brought along or taken away: "
+            "its rounds differ in their seen classes.",
+            f"For one split: --protocol {protocol.dataset}/random:5@0",
+        )
 
 
 def check_method(method: Entry) -> None:
@@ -204,6 +217,8 @@ class ReleasedPlan:
             index["ztest"],  # so the unseen clips of gtest are not needed
             [i for i in index.get("gtest", ()) if classes[i] in seen],
             index["train"],
+            self.whole.protocol.seen,
+            self.whole.protocol.unseen,
         )
 
     def ready(self, wants: Iterable[str]) -> bool:

@@ -17,7 +17,8 @@ from zsar_bench.environment import Machine
 from zsar_bench.errors import RunFailed
 from zsar_bench.identity import VERSION, derive_seed, digest
 from zsar_bench.paths import locked, make_folder, rename_folder, write_bytes, write_json
-from zsar_bench.protocol import Protocol, Round
+from zsar_bench.protocol import Protocol
+from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.settings import Settings
 from zsar_bench.shuffling import content_order
@@ -164,9 +165,9 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         )
 
 
-def _bank(plan: RunPlan, classes: list[str], path: Path) -> None:
+def _bank(plan: RunPlan, one: Round, classes: list[str], path: Path) -> None:
     if plan.control is not None:
-        source = plan.control.sources(plan.protocol.seen, plan.protocol.unseen)
+        source = plan.control.sources(one.seen, one.unseen)
         given = {
             f: {c: plan.class_texts.fields[f][source[c]] for c in classes} for f in plan.fields
         }
@@ -182,7 +183,7 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
         return
     encoder = plan.encoders[number]
     texts = folder / "seen-texts.safetensors"
-    _bank(plan, list(plan.protocol.seen), texts)
+    _bank(plan, encoder.round, list(encoder.round.seen), texts)
     job = plan.machine.job(
         "fit",
         plan.method,
@@ -200,7 +201,7 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
     )
     if plan.method.spec["setting"] != "inductive":
         unseen = folder / "unseen-texts.safetensors"
-        _bank(plan, _shuffled_candidates(plan, encoder.round)[0], unseen)
+        _bank(plan, encoder.round, _shuffled_candidates(plan, encoder.round)[0], unseen)
         job["unseen_texts"] = str(unseen)
     run_job(job, folder, lambda e: hear({"stage": "fit", **e}))
 
@@ -208,7 +209,7 @@ def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
 def _score(
     plan: RunPlan, encoder: FeatureSource, one: Round, folder: Path, hear: Event
 ) -> tuple[NDArray[np.float32], float, int]:
-    """Scores (n, K) of the round's unseen clips in protocol order; the re-scoring's change."""
+    """Scores (n, K) of the round's unseen clips and classes; the re-scoring's change."""
     import numpy as np
 
     seeds = (plan.plain_id, one.name)
@@ -216,7 +217,7 @@ def _score(
     contents = encoder.dataset.contents(one.test_unseen)
     order = content_order(contents, "clips", *seeds)
     texts = folder / "candidates.safetensors"
-    _bank(plan, candidates, texts)
+    _bank(plan, one, candidates, texts)
     transductive = plan.method.spec["setting"] == "transductive"
     job = plan.machine.job(
         "score",
@@ -252,10 +253,9 @@ def _score(
 
 def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[np.int64]]:
     """The unseen classes in the order a worker gets them, and that order."""
-    unseen = plan.protocol.unseen
-    said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in unseen]
+    said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in one.unseen]
     order = content_order((s.encode() for s in said), "candidates", plan.plain_id, one.name)
-    return [unseen[i] for i in order], order
+    return [one.unseen[i] for i in order], order
 
 
 def _request(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zsar_bench.protocol import Round
+from zsar_bench.rounds import Round
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,6 +7,7 @@ the discovery child).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ class DatasetSpec:
     Attributes:
         name: canonical id, e.g. the one protocols name.
         target: class that implements ``contracts.DatasetReader``; for a stand-in
-            ``contracts.DatasetGenerator``.
+            ``contracts.DatasetGenerator``, for a pooled one ``contracts.DatasetPool``.
         title: official name.
         classes: TOML file with one table a class: id, name, verb, noun, in official order.
         layout: TOML file of the joint layout (``views.Layout``).
@@ -101,10 +102,13 @@ class DatasetSpec:
         citation: paper to cite.
         stand_in_for: name of the real data set that this generated one stands in for; empty
             for a data set with raw files.
+        parts: names of the data sets that this one is pooled from; its target then is a
+            ``contracts.DatasetPool``.
         params: class derived from ``params.Params``; generators only, and they must have one.
         assets: files other than Python that the target reads; part of its code's digest.
-        samples: how clips train and test in protocols on it that do not say so themselves: the
-            table ``[samples]`` of a protocol file; empty if every protocol must say it.
+        samples: how clips are divided where no published protocol says it, as the table
+            ``samples`` of a protocol file; for the protocols ``<name>/folds:K`` and
+            ``<name>/random:U@S``. Empty: there are none.
     """
 
     name: str
@@ -121,9 +125,15 @@ class DatasetSpec:
     licence: str = ""
     citation: str = ""
     stand_in_for: str = ""
+    parts: tuple[str, ...] = ()
     params: str = ""
     assets: tuple[Path, ...] = ()
     samples: dict[str, Any] = field(default_factory=dict)
+
+
+def generated(spec: Mapping[str, Any]) -> bool:
+    """Whether a data set, given as JSON values, is made here instead of read from raw files."""
+    return bool(spec.get("stand_in_for") or spec.get("parts"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,14 @@ class SignFlip:
     name: str
 
 
+class _Stratified(NamedTuple):
+    """A t-test whose spread is pooled within strata, and that spread."""
+
+    interval: Interval
+    p: float
+    sd: float
+
+
 class Spread(NamedTuple):
     """Standard deviations over encoder seeds and over method seeds; None: cannot be told."""
 
@@ -126,6 +134,46 @@ def paired_performer(differences: Sequence[float] | Floats, level: float = 0.95)
     """
     values = _values(differences)
     return _t_test(values, level, "performers") if len(values) >= MIN_PERFORMERS else None
+
+
+def class_interval(
+    values: Sequence[float] | Floats, folds: Sequence[int], level: float = 0.95
+) -> Interval | None:
+    """t interval, for new classes, of macro accuracy or of a paired difference of it.
+
+    Every class was unseen once, in one of several folds; classes of a fold share a training, so
+    folds are strata: the spread is pooled within them, df = classes - folds.
+
+    Args:
+        values: (K,) one accuracy, or paired difference, a class.
+        folds: (K,) the number of each class's fold.
+
+    Returns:
+        None for fewer than ``MIN_PERFORMERS`` classes or a fold of one class.
+    """
+    if len(values) < MIN_PERFORMERS:
+        return None
+    test = _stratified(_values(values), folds, level, "classes")
+    return test.interval if test else None
+
+
+def _stratified(
+    values: Floats, strata: Sequence[int], level: float, unit: str
+) -> _Stratified | None:
+    groups: dict[int, list[float]] = {}
+    for stratum, value in zip(strata, values.tolist(), strict=True):
+        groups.setdefault(stratum, []).append(value)
+    n = len(values)
+    if min(map(len, groups.values())) < 2:
+        return None
+    df = n - len(groups)
+    sd = math.sqrt(sum(float(np.var(g)) * len(g) for g in groups.values()) / df)
+    sd = sd if sd > ROUNDING else 0.0
+    mean, error = float(values.mean()), sd / math.sqrt(n)
+    half = _t_quantile(df, level) * error
+    name = f"{100 * level:g} % t over {n} {unit} in {len(groups)} folds"
+    interval = Interval(mean, mean - half, mean + half, level, df, name)
+    return _Stratified(interval, _p(mean, error, df), sd)
 
 
 def seed_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:
@@ -232,17 +280,20 @@ def corrected_resampled_t(
     return _t_test(splits, level, "random splits", overlap=unseen / seen, kind="corrected t")
 
 
-def smallest_detectable(sd: float, n: int, level: float = 0.95, power: float = 0.8) -> float:
+def smallest_detectable(
+    sd: float, n: int, level: float = 0.95, power: float = 0.8, df: int | None = None
+) -> float:
     """Smallest true mean difference that a two-sided paired t-test finds with this power.
 
-    Solves P(T > t_crit) = power for the noncentral t with df = n - 1. A rejection towards the
-    wrong side is not counted: it would be a false answer, not a detection.
+    Solves P(T > t_crit) = power for the noncentral t with df degrees of freedom. A rejection
+    towards the wrong side is not counted: it would be a false answer, not a detection.
 
     Args:
         sd: standard deviation of the differences between units.
         n: number of units, at least 2.
         level: 1 - size of the test.
         power: in (1 - level, 1).
+        df: of the t-test; n - 1 unless the spread was taken within strata.
     """
     if n < 2 or not (math.isfinite(sd) and sd >= 0):
         raise ValueError(f"needs at least 2 units and an sd of at least 0, not {n} and {sd}")
@@ -250,7 +301,8 @@ def smallest_detectable(sd: float, n: int, level: float = 0.95, power: float = 0
         raise ValueError(f"power lies between the test's size and 1, not {power}")
     from scipy.special import nctdtrinc
 
-    noncentrality = float(nctdtrinc(n - 1, 1 - power, _t_quantile(n - 1, level)))
+    df = n - 1 if df is None else df
+    noncentrality = float(nctdtrinc(df, 1 - power, _t_quantile(df, level)))
     return noncentrality * sd / math.sqrt(n)
 
 
@@ -258,6 +310,7 @@ def power_gate(
     differences: Sequence[float] | Floats,
     unit: str = "performers",
     *,
+    strata: Sequence[int] = (),
     least: int = MIN_PERFORMERS,
     level: float = 0.95,
     power: float = 0.8,
@@ -271,6 +324,7 @@ def power_gate(
     Args:
         differences: (P,) first method minus second, one a unit.
         unit: what the units are, in the plural.
+        strata: (P,) numbers of groups within which the spread is taken; none: one group.
         least: fewest units that may decide anything.
     """
     values = _values(differences)
@@ -278,9 +332,12 @@ def power_gate(
     if n < max(least, 2):
         reason = f"{n} {unit} are too few to test, {max(least, 2)} are needed"
         return Verdict("cannot tell", observed, None, n, reason)
-    sd = _sd(values)
-    detectable = smallest_detectable(sd, n, level, power) if sd else None
-    p = max(_t_test(values, level, unit).p, sign_flip(values, unit).p)
+    test = _stratified(values, strata or [0] * n, level, unit)
+    if test is None:
+        return Verdict("cannot tell", observed, None, n, f"a fold has fewer than two {unit}")
+    df = test.interval.df
+    detectable = smallest_detectable(test.sd, n, level, power, df) if test.sd else None
+    p = max(test.p, sign_flip(values, unit).p)
     reason = f"observed {100 * observed:+.1f} points over {n} {unit}, p = {p:.2g}"
     if detectable is not None:
         reason += f"; found with a power of {100 * power:g} %: {100 * detectable:.1f} points"

@@ -1,19 +1,22 @@
 """Class texts: what a text encoder reads about every class of a data set.
 
-A text set is a TOML file with one table a class and the same fields in each. The fields
-``name``, ``verb`` and ``noun`` come from the data set's class list, so that every set has them.
+A text set is a TOML file with one table a class and the same fields in each; texts of others may
+come in other files (``text_sources``). The fields ``name``, ``verb`` and ``noun`` come from the
+data set's class list, so that every set has them; a file's own names take their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from zsar_bench.datasets import ActionClass, read_toml
-from zsar_bench.errors import UserError, unknown
+from zsar_bench.errors import UserError, nearest, unknown
 from zsar_bench.identity import digest
+from zsar_bench.text_sources import is_source, read_text_source
 
+CLASS_LIST = ("name", "verb", "noun")
 HEAD = ("version", "dataset", "set", "author", "style", "oracle")
 
 
@@ -22,17 +25,22 @@ class ClassTexts:
     """The texts of one set.
 
     Attributes:
-        name: id of the set, or the file's name for a user's own.
-        version: of the set; a change of frozen texts is a new version.
+        name: id of the set, or the file's name for a user's own; files of others have the
+            beginning of their SHA-256 in it.
+        version: of the set; a change of frozen texts is a new version. Files of others have 1.
         fields: field -> class id -> text.
         oracle: whether the texts were made from what the clips were made from. They bound what
             texts could give and are never ranked with texts that somebody wrote.
+        faults: field -> why it cannot be used, where a file's other fields can.
+        about: how files of others were read, for people; empty for a set.
     """
 
     name: str
     version: int
     fields: Mapping[str, Mapping[str, str]]
     oracle: bool = False
+    faults: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
 
     def digest(self, fields: Iterable[str]) -> str:
         """SHA-256 of the texts of these fields, in this order."""
@@ -46,33 +54,48 @@ class ClassTexts:
         """
         wanted = tuple(wanted)
         for name in wanted:
+            if name in self.faults:
+                raise UserError(f"The text field '{name}': {self.faults[name]}", self._usable())
             if name not in self.fields:
-                raise unknown(f"text field in set '{self.name}':", name, self.fields)
+                close = nearest(name, self.fields)
+                hint = f"Did you mean {' or '.join(close)}? " if close else ""
+                raise UserError(
+                    f"Unknown text field in set '{self.name}': '{name}'.",
+                    hint + self._usable([*wanted, *close]),
+                )
             empty = [c for c, text in self.fields[name].items() if not text]
             if empty:
-                raise UserError(f"The text field '{name}' is empty for {', '.join(empty[:5])}.")
+                raise UserError(
+                    f"The text field '{name}' is empty for {', '.join(empty[:5])}.",
+                    self._usable(wanted),
+                )
         if not wanted:
             raise UserError("No text field was named.", "For example: --text-fields motion,name")
         return wanted
 
+    def _usable(self, wanted: Iterable[str] = ()) -> str:
+        """Which fields have a text for every class, and how to ask for those that are wanted."""
+        usable = [name for name, texts in self.fields.items() if all(texts.values())]
+        own = [name for name in usable if name not in CLASS_LIST]
+        ask = [name for name in wanted if name in usable] or own[-1:] or usable[:1]
+        if not ask:
+            return ""
+        return f"It has: {', '.join(usable)}. Type: --text-fields {','.join(ask)}"
+
 
 def class_list_texts(classes: Sequence[ActionClass]) -> ClassTexts:
     """The fields that every set has, as a set: for a data set of which nobody wrote texts."""
-    fields = {
-        "name": {c.id: c.name for c in classes},
-        "verb": {c.id: c.verb for c in classes},
-        "noun": {c.id: c.noun for c in classes},
-    }
-    return ClassTexts(name="class-list", version=1, fields=fields)
+    return ClassTexts(name="class-list", version=1, fields=_class_list(classes))
 
 
 def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionClass]) -> ClassTexts:
-    """A text set by id, or from a user's TOML file.
+    """A text set by id, from a user's TOML file, or from the field's own files.
 
     A registered set may serve several data sets, so it may hold more classes than this one.
 
     Args:
-        source: id of a registered set, or a file name ending in ``.toml``.
+        source: id of a registered set, a file name ending in ``.toml``, or what
+            ``text_sources`` reads.
         sets: registered set id -> file.
         classes: of the data set.
 
@@ -80,6 +103,8 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
         UserError: for an unknown set and for a file whose classes or fields are not complete.
     """
     classes = list(classes)
+    if source not in sets and is_source(source):
+        return _of_files(source, sets, classes)
     if source.endswith(".toml"):
         path, set_id = Path(source).expanduser(), Path(source).stem
     elif source in sets:
@@ -111,6 +136,32 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
     return ClassTexts(
         name=set_id,
         version=int(data.get("version", 1)),
-        fields={**class_list_texts(classes).fields, **fields},
+        fields={**_class_list(classes), **fields},
         oracle=bool(data.get("oracle", False)),
     )
+
+
+def _class_list(classes: Sequence[ActionClass]) -> dict[str, dict[str, str]]:
+    """The fields that every text set has."""
+    return {key: {c.id: getattr(c, key) for c in classes} for key in CLASS_LIST}
+
+
+def _of_files(source: str, sets: Mapping[str, str], classes: Sequence[ActionClass]) -> ClassTexts:
+    found = read_text_source(source, sets, classes, _longer_lists(sets, classes))
+    fields = {**_class_list(classes), **found.fields}
+    return ClassTexts(
+        name=found.name,
+        version=1,
+        fields={name: texts for name, texts in fields.items() if name not in found.faults},
+        faults=found.faults,
+        about=found.about,
+    )
+
+
+def _longer_lists(sets: Mapping[str, str], classes: Sequence[ActionClass]) -> list[int]:
+    """Lengths of class lists that begin with this data set's: known from text sets it shares."""
+    ids = [c.id for c in classes]
+    lists = [
+        [k for k, v in read_toml(Path(p)).items() if isinstance(v, dict)] for p in sets.values()
+    ]
+    return sorted({len(one) for one in lists if len(one) > len(ids) and one[: len(ids)] == ids})

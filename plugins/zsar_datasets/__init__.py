@@ -18,7 +18,7 @@ DATA = Path(__file__).parent / "data"
 GRAMMAR = Path(__file__).parent / "stand_in" / "grammar.toml"
 
 
-HEAD = ("title", "clips", "min_frames", "bodies", "fps", "how_to_get", "licence", "citation")
+FACTS = ("title", "clips", "min_frames", "bodies", "fps", "how_to_get", "licence", "citation")
 
 
 @hookimpl
@@ -42,7 +42,8 @@ def _described(file: Path) -> DatasetSpec:
         layout=shared / "layout.toml",
         texts={path.stem.removeprefix("texts-"): path for path in _own_texts(shared)},
         assets=tuple(folder / name for name in about.get("assets", ())),
-        **{name: about[name] for name in HEAD if name in about},
+        parts=tuple(about.get("parts", ())),
+        **{name: about[name] for name in (*FACTS, "samples") if name in about},
     )
 
 

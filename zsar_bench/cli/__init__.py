@@ -8,7 +8,7 @@ import sys
 import typer
 
 from zsar_bench import __version__
-from zsar_bench.cli import compare, data, doctor, features, listing, run
+from zsar_bench.cli import compare, data, doctor, features, listing, run, show
 from zsar_bench.cli.common import error_console
 from zsar_bench.errors import RunFailed, UserError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("list")(listing.list_things)
-app.command("show")(listing.show)
+app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(features.app, name="features")

@@ -54,7 +54,9 @@ def compare(
     """Compare stored runs: one section a protocol, best first, with what can be told."""
     from zsar_bench.catalogue import load
     from zsar_bench.compare import compare as compare_records
-    from zsar_bench.compare import find_records, load_records, read_published
+    from zsar_bench.compare import find_records, load_records
+    from zsar_bench.published import read_published
+    from zsar_bench.text_sources import bare_name
 
     catalogue = load(plugin or ())
     entry = catalogue.find("reporters", "json" if json else format)
@@ -71,7 +73,8 @@ def compare(
     records = [
         r
         for r in records
-        if (not method or r.method.name in method) and (not texts or r.texts.source in texts)
+        if (not method or r.method.name in method)
+        and (not texts or {r.texts.source, bare_name(r.texts.source)} & set(texts))
     ]
     if not records and (method or texts):
         raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")

@@ -22,6 +22,7 @@ from zsar_bench.cli.common import (
     progress_bar,
 )
 from zsar_bench.errors import UserError
+from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
@@ -85,14 +86,15 @@ def import_(
         return
     entry = catalogue.find("datasets", name)
     params = _params(entry, sources, set_ or [])
-    store = store_name(entry, params) if entry.spec["stand_in_for"] else name
+    made = generated(entry.spec)
+    store = store_name(entry, params) if made else name
     if sources and store in prepared() and not force:
         remark = f"Already imported; {', '.join(map(str, sources))} was not read."
         _report(open_dataset(store), json, remark, catalogue)
         return
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     with progress_bar(f"import {store}", quiet or json) as (on_event, say):
-        if entry.spec["stand_in_for"]:
+        if made:
             dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
         else:
             work = Work(
@@ -114,18 +116,18 @@ def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> 
     from zsar_bench.settings import Assignment, resolve
 
     spec, name = entry.spec, entry.name
+    if generated(spec) and sources:
+        raise UserError(
+            f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
+        )
     if spec["stand_in_for"]:
-        if sources:
-            raise UserError(
-                f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
-            )
         parsed = [Assignment.parse(text) for text in assignments]
         mine = [replace(a, owner=a.owner or name) for a in parsed]
         return resolve(entry, "paper", mine).values
     how_to_get = " ".join(spec["how_to_get"].split())
     if assignments:
-        raise UserError(f"'{name}' is read from files; it has no parameters to --set.")
-    if not sources:
+        raise UserError(f"'{name}' has no parameters to --set.")
+    if not sources and not generated(spec):
         raise UserError(
             f"To import '{name}', give its raw files. {how_to_get}".strip(),
             f"Then type: zsar-bench data import {name} PATH",
@@ -166,7 +168,8 @@ def _report(
     if remark:
         out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
     took = "" if seconds is None else f", {seconds:.0f} s"
-    done = "Generated" if about.get("stand_in_for") else "Imported"
+    made = about.get("stand_in_for") or about.get("parts")
+    done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
         f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
         f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames, "
@@ -202,20 +205,18 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
 
 def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
     """Which protocols have the clips they need in an incomplete data set."""
-    from zsar_bench.datasets import read_toml
-    from zsar_bench.lookup import find_protocol, protocol_files
+    from zsar_bench.lookup import load_all
 
     ready, lacking = [], []
-    for name, path in protocol_files(catalogue).items():
-        if read_toml(path).get("dataset") != dataset.name:
+    for protocol in load_all(catalogue)[0]:
+        if protocol.dataset != dataset.name:
             continue
-        protocol = find_protocol(name, catalogue)
         try:
             protocol.rounds(dataset)
         except UserError:
-            lacking.append(name)
+            lacking.append(protocol.id)
         else:
-            ready.append(name)
+            ready.append(protocol.id)
     if ready:
         yield f"Protocols it is enough for, on fewer clips: {', '.join(ready)}."
     if lacking:

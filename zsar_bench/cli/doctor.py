@@ -103,16 +103,18 @@ def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:
 
 def _next(catalogue: Any, imported: list[str], broken: list[Any]) -> str:
     """The command that leads furthest from here: real data before synthetic ones."""
-    from zsar_bench.lookup import protocol_files
-    from zsar_bench.protocol import load_protocol, stand_ins
+    from zsar_bench.lookup import load_all
+    from zsar_bench.protocol import stand_ins
 
     if broken:
         return "zsar-bench list plugins"
-    protocols = [load_protocol(p, None, catalogue) for p in protocol_files(catalogue).values()]
+    protocols, groups = load_all(catalogue)
+    parts = {name for group in groups for name in group.of}
+    protocols = [p for p in protocols if p.id not in parts] or protocols
     methods = " ".join(catalogue.names("methods"))
     ready = [p for p in protocols if p.dataset in imported]
     if ready:
-        best = max(ready, key=lambda p: (len(p.seen), p.rule == "xsub"))
+        best = max(ready, key=lambda p: (len(p.seen), p.rule == "xsub", p.pseudo_unseen != ()))
         return f"zsar-bench run {methods} --protocol {best.id}"
     possible = [(e, p) for p in protocols for e in stand_ins(p.dataset, catalogue)]
     if possible:  # the smallest first
@@ -122,6 +124,7 @@ def _next(catalogue: Any, imported: list[str], broken: list[Any]) -> str:
                 ep[0].spec["clips"],
                 len(ep[1].unseen),
                 ep[1].rule != "xsub",
+                not ep[1].pseudo_unseen,
                 ep[1].id,
             ),
         )

@@ -45,7 +45,11 @@ def run(
     ] = None,
     text_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     texts: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Text set of the data set, or FILE.toml.")
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Text set of the data set, or files: .toml, .csv, .txt, .xlsx, or a folder.",
+        ),
     ] = None,
     text_fields: Annotated[
         str | None, typer.Option(metavar="A,B", help="Text fields, instead of the method's recipe.")
@@ -316,7 +320,8 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 
 def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
-    from zsar_bench.compare import compare, load_records, read_published
+    from zsar_bench.compare import compare, load_records
+    from zsar_bench.published import read_published
     from zsar_bench.reporters.table import render
 
     done = [p.folder for p in plans if p.done]

@@ -37,12 +37,19 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
 
 
 def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
-    """Every remark once, with the protocols it is about."""
-    where: dict[str, list[str]] = {}
+    """Every remark once, with the methods and protocols it is about."""
+    about: dict[str, list[dict[str, Any]]] = {}
     for row in published:
         for remark in row.get("remarks", ()):
-            where.setdefault(remark, []).append(row["protocol"])
-    return [wording.plain(f"{', '.join(p)}: {remark}") for remark, p in where.items()]
+            about.setdefault(remark, []).append(row)
+    return [
+        wording.plain(f"{_each(rows, 'method')} ({_each(rows, 'protocol')}): {remark}")
+        for remark, rows in about.items()
+    ]
+
+
+def _each(rows: Sequence[dict[str, Any]], field: str) -> str:
+    return ", ".join(dict.fromkeys(row[field] for row in rows))
 
 
 def _caption(lines: Sequence[str]) -> str:

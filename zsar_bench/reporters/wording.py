@@ -161,9 +161,8 @@ def caption(section: Json) -> list[str]:
     rows = section["rows"]
     lines = all_rows(grid(section)[2])
     lines.append(
-        f"{section['clips']} clips of {section['unseen']} unseen classes "
-        f"({section['seen']} seen), {_who(section)}. "
-        f"Reference lines: 1/K {percent(section['chance'])} %, "
+        f"{section['clips']} clips of {_classes(section)}, {_who(section)}. "
+        f"Reference lines: {guessing(section)}, "
         f"largest class {percent(section['largest_class'])} %."
     )
     if section["synthetic"]:
@@ -182,7 +181,7 @@ def caption(section: Json) -> list[str]:
         )
     named = interval_name(rows)
     if named:
-        lines.append(f"Interval: {named} (micro accuracy averaged over seeds).")
+        lines.append(f"Interval: {named} ({section['headline']} accuracy averaged over seeds).")
     elif section["performers"]:
         lines.append("No interval: fewer than 6 performers.")
     else:
@@ -196,6 +195,20 @@ def caption(section: Json) -> list[str]:
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
     return [plain(line) for line in lines]
+
+
+def _classes(section: Json) -> str:
+    """Which classes were candidates."""
+    if section["folds"]:
+        return f"{section['unseen']} classes, each unseen in one of {section['folds']} folds"
+    return f"{section['unseen']} unseen classes ({section['seen']} seen)"
+
+
+def guessing(section: Json) -> str:
+    """What a guess gets: 1/K, or two numbers where clips differ in their candidates."""
+    micro, macro = percent(section["chance_micro"]), percent(section["chance"])
+    same = abs(section["chance_micro"] - section["chance"]) < 1e-9
+    return f"1/K {macro} %" if same else f"guessing {micro} % micro and {macro} % macro"
 
 
 def _who(section: Json) -> str:
@@ -226,8 +239,9 @@ def _released(section: Json) -> list[str]:
 
 def published_cells(row: Json) -> list[str]:
     """Cells of one published row: method, protocol, value, features, texts, source."""
+    variant = f", {row['variant']}" if row.get("variant") else ""
     told = [
-        f"{row['method']} ({row['venue']} {row['year']})",
+        f"{row['method']} ({row['venue']} {row['year']}){variant}",
         row["protocol"],
         f"{row['value']:.2f}",
         row["skeleton_encoder"],
@@ -239,6 +253,6 @@ def published_cells(row: Json) -> list[str]:
 
 PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")
 PUBLISHED_NOTE = (
-    "Printed by their authors, not measured here; other features, texts and training clips, "
-    "so not ranked with the rows above."
+    "Printed in papers, not measured here; other features, texts and training clips, so not "
+    "ranked with the rows above. All of them: zsar-bench list published."
 )

@@ -100,6 +100,10 @@ def register_datasets(registry: Registry) -> None:
             fps=20.0,
             how_to_get="Make it: python -m zsar_toy.make FOLDER.",
             licence="None needed: it is synthetic.",
+            samples={
+                "rule": "performer-cross-fit",
+                "groups": [["1", "3", "5", "7"], ["2", "4", "6", "8"]],
+            },
         )
     )
     registry.dataset(

@@ -1,0 +1,218 @@
+"""``zsar-bench show``: what one registered thing, protocol or average means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsar_bench.cli.common import JsonOption, PluginOption, console, print_json, print_table
+from zsar_bench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue import Catalogue, Entry
+    from zsar_bench.protocol import Protocol, ProtocolGroup
+
+Rows = list[dict[str, Any]]
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A method, encoder, data set or protocol.")],
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one thing: parameters with types, defaults and meaning; classes and counts."""
+    from zsar_bench.catalogue import load
+    from zsar_bench.lookup import find_group, find_protocol, protocol_files
+    from zsar_bench.published import read_published
+    from zsar_bench.registry import KINDS
+
+    catalogue = load(plugin or ())
+    for kind in KINDS:
+        if name in catalogue.data[kind] or name in catalogue.data["conflicts"].get(kind, {}):
+            _show_entry(catalogue.find(kind, name), KINDS[kind], json)
+            return
+    try:
+        group = find_group(name, catalogue)
+        protocol = None if group else find_protocol(name, catalogue)
+    except UserError as error:
+        if not error.what.startswith("Unknown protocol '"):
+            raise
+        known = [n for kind in KINDS for n in catalogue.names(kind)]
+        known += protocol_files(catalogue)
+        raise unknown("name", name, known, "zsar-bench list") from None
+    about = protocol or group
+    rows = read_published(catalogue.published_folders)
+    published = sum(about is not None and row["protocol"] == about.id for row in rows)
+    if group:
+        _show_group(group, published, json)
+    elif protocol:
+        _show_protocol(protocol, published, catalogue, json)
+
+
+def parameters(entry: Entry) -> Rows:
+    """Parameters of a plugin class: name, type, default, value per profile, kind, meaning."""
+    rows = []
+    for name, field in entry.schema.get("properties", {}).items():
+        row = {
+            "name": name,
+            "type": _type(field),
+            "default": field.get("default"),
+            "kind": field.get("kind", "science"),
+            "meaning": field.get("description", ""),
+        }
+        for profile, values in entry.profiles.items():
+            row[f"profile {profile}"] = values.get(name, field.get("default"))
+        rows.append(row)
+    return rows
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "enum" in field:
+        return " | ".join(str(v) for v in field["enum"])
+    if "anyOf" in field:
+        return " | ".join(_type(f) for f in field["anyOf"])
+    words = {
+        "minimum": ">=",
+        "exclusiveMinimum": ">",
+        "maximum": "<=",
+        "exclusiveMaximum": "<",
+    }
+    bounds = [f"{sign} {field[key]}" for key, sign in words.items() if key in field]
+    return " ".join([str(field.get("type", "any")), *bounds])
+
+
+def _show_entry(entry: Entry, kind: str, json: bool) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    rows = parameters(entry)
+    if json:
+        print_json({"kind": kind, "spec": entry.spec, "code": entry.digest, "parameters": rows})
+        return
+    out = console()
+    out.print(f"[bold]{entry.name}[/] ({kind}, plugin {entry.plugin})")
+    for key, value in entry.spec.items():
+        if key in ("name", "plugin", "target", "params", "seconds") or not value:
+            continue
+        text = (
+            ", ".join(map(str, value))
+            if isinstance(value, list | dict)
+            else " ".join(str(value).split())
+        )
+        out.print(f"  {key.replace('_', ' ')}: {text}", markup=False, soft_wrap=False)
+    if not rows:
+        return
+    out.print("\nParameters (--set name=value), with the values of the profiles that differ:")
+    for r in rows:
+        differ = [
+            f"{p}: {r[f'profile {p}']}" for p in entry.profiles if r[f"profile {p}"] != r["default"]
+        ]
+        note = "; changes speed only" if r["kind"] == "runtime" else ""
+        rest = f"  {', '.join(differ)}  ({r['type']}{note})".replace("    ", "  ")
+        out.print(Text.assemble((f"  {r['name']} = {r['default']}", "bold"), rest))
+        out.print(Padding(Text(r["meaning"]), (0, 0, 0, 6)))
+
+
+def _show_group(group: ProtocolGroup, published: int, json: bool) -> None:
+    from dataclasses import asdict
+
+    facts = asdict(group) | {"published": published}
+    if json:
+        print_json(facts)
+        return
+    console().print(f"[bold]{group.id}[/]: {group.title}")
+    _say(facts, ("family", "source", "confidence", "notes"))
+    console().print(f"  the mean of: {', '.join(group.of)}", markup=False)
+    _say_published(group.id, published)
+
+
+def _say(facts: dict[str, Any], keys: Sequence[str]) -> None:
+    for key in keys:
+        text = " ".join(str(facts[key]).split())
+        console().print(f"  {key.replace('_', ' ')}: {text}", markup=False)
+
+
+def _say_published(name: str, count: int) -> None:
+    if count:
+        more = f"zsar-bench list published --protocol {name}"
+        console().print(f"  published numbers: {count}; see {more}", markup=False)
+
+
+def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, json: bool) -> None:
+    from zsar_bench.datasets import open_dataset, prepared
+    from zsar_bench.protocol import stand_ins
+
+    others = stand_ins(protocol.dataset, catalogue)
+    counts: dict[str, int] = {}
+    rounds = []
+    if protocol.dataset in prepared():
+        dataset = open_dataset(protocol.dataset)
+        for class_id in dataset.clips["class"]:
+            counts[class_id] = counts.get(class_id, 0) + 1
+        rounds = [
+            {
+                "round": r.name,
+                "train": len(r.train),
+                "test unseen": len(r.test_unseen),
+                "test seen": len(r.test_seen),
+            }
+            for r in protocol.rounds(dataset)
+        ]
+    classes = [
+        {
+            "id": c.id,
+            "name": c.name,
+            "part": "unseen" if c.id in protocol.unseen else "seen",
+            "clips": counts.get(c.id),
+        }
+        for c in protocol.classes
+    ]
+    facts = {
+        "id": protocol.id,
+        "title": protocol.title,
+        "dataset": protocol.dataset,
+        "family": protocol.family,
+        "rule": protocol.rule,
+        "groups": [list(g) for g in protocol.groups],
+        "divided by": protocol.divides_by,
+        "train": list(protocol.train),
+        "seen": len(protocol.seen),
+        "unseen": len(protocol.unseen),
+        "test_clips": protocol.test_clips,
+        "pseudo_unseen": list(protocol.pseudo_unseen),
+        "published": published,
+        "source": protocol.source,
+        "confidence": protocol.confidence,
+        "notes": protocol.notes,
+        "classes": classes,
+        "rounds": rounds,
+    }
+    if json:
+        print_json(facts)
+        return
+    out = console()
+    out.print(f"[bold]{protocol.id}[/]: {protocol.title}")
+    _say(facts, ("dataset", "family", "rule", "seen", "unseen", "test_clips", "source"))
+    _say(facts, ("confidence", "notes"))
+    if protocol.groups:
+        groups = "; ".join(", ".join(g) for g in protocol.groups)
+        out.print(f"  groups of performers: {groups}", markup=False)
+    else:
+        column = f"{protocol.divides_by}s".replace("subject", "performer")
+        out.print(f"  {column} that train: {', '.join(protocol.train)}", markup=False)
+    if protocol.pseudo_unseen:
+        ids = ", ".join(protocol.pseudo_unseen)
+        out.print(f"  published pseudo-unseen classes (GZSL): {ids}", markup=False)
+    _say_published(protocol.id, published)
+    if protocol.dataset not in catalogue.names("datasets") and not others:
+        out.print("  no installed plugin reads this data set", markup=False)
+    if others and not counts:
+        out.print(f"  until it is imported: synthetic clips of {others[0].name}", markup=False)
+    cells = [
+        [c["id"], c["name"], c["part"], c["clips"] if counts else "not imported"] for c in classes
+    ]
+    print_table("Classes", ("id", "name", "part", "clips"), cells)
+    if rounds:
+        print_table("Rounds", tuple(rounds[0]), [list(r.values()) for r in rounds])
