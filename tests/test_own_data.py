@@ -30,6 +30,7 @@ from zsar_bench.own.clips import read_clip
 from zsar_bench.own.description import read_description
 from zsar_bench.own.importing import read_own
 from zsar_bench.own.manifest import read_manifest
+from zsar_bench.protocol import Protocol
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text("utf-8")
 #: A file's name before its block, if it has one; the language; the block.
@@ -566,7 +567,37 @@ def test_a_plugin_that_comes_later_with_the_name(cli, home: Path, tmp_path: Path
 
 # --- Protocols and runs ----------------------------------------------------------------------
 
+ON_MINE = """
+id = "mine-1-1"
+title = "one of two"
+dataset = "mine"
+family = "mine"
+source = "this test"
+seen = ["up"]
+unseen = ["down"]
+"""
 DIVIDED = '[samples]\nrule = "xsub"\ntrain = ["p1"]\n'
+
+
+def protocol(text: str) -> Protocol:
+    Path("on-mine.toml").write_text(text)
+    return find_protocol("on-mine.toml", load())
+
+
+def test_a_protocol_may_leave_the_division_to_the_data_set(cli, home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "mine")
+    cli("data", "import", "mine/", home=home)
+    with pytest.raises(UserError, match="the field 'samples' is missing"):
+        protocol(ON_MINE)
+    write(tmp_path / "mine", dataset_toml=ABOUT + DIVIDED)
+    cli("data", "import", "mine/", home=home)
+    left = protocol(ON_MINE)
+    said = protocol(ON_MINE + DIVIDED)
+    assert left.digest == said.digest
+    (one,) = left.rounds(open_dataset("mine"))
+    assert (one.train, one.test_unseen, one.test_seen) == ([0], [1], [])
+    other = protocol(ON_MINE + DIVIDED.replace("p1", "p2"))
+    assert other.train == ("p2",)
 
 
 def test_the_division_serves_protocols_without_a_file(cli, home: Path, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
             "Name one of them.",
         )
     lists = ClassLists(catalogue)
-    return _checked(protocol_of(data, path, lists.of(data.get("dataset"))), path)
+    dataset = data.get("dataset")
+    return _checked(protocol_of(data, path, lists.of(dataset), lists.samples(dataset)), path)
 
 
 def find_group(name: str, catalogue: Catalogue) -> ProtocolGroup | None:
@@ -114,8 +115,8 @@ def load_all(catalogue: Catalogue) -> tuple[list[Protocol], list[ProtocolGroup]]
         if is_group(data):
             groups.append(_checked(group_of(data, path, files), path))
         else:
-            classes = lists.of(data.get("dataset"))
-            protocols.append(_checked(protocol_of(data, path, classes), path))
+            classes, samples = (f(data.get("dataset")) for f in (lists.of, lists.samples))
+            protocols.append(_checked(protocol_of(data, path, classes, samples), path))
     return protocols, groups
 
 

@@ -14,8 +14,8 @@ from zsar_bench.protocol import Protocol, ProtocolGroup, dataset_entry, stand_in
 from zsar_bench.registry import NAME
 from zsar_bench.rounds import CROSS_FIT, DIVISIONS, TRANSFER
 
-REQUIRED = ("id", "title", "dataset", "family", "source", "samples")
-OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds", "gzsl")
+REQUIRED = ("id", "title", "dataset", "family", "source")
+OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds", "samples", "gzsl")
 AVERAGE = "average"  #: the table that only a group has
 GROUP_REQUIRED = ("id", "title", "source", AVERAGE)
 GROUP_OPTIONAL = ("family", "confidence", "notes", "aliases")
@@ -49,6 +49,12 @@ class ClassLists:
             self._read[dataset] = self._classes(dataset) if found else None
         return self._read[dataset]
 
+    def samples(self, dataset: Any) -> Any:
+        """How a data set's clips are divided unless a protocol says it; None if it does not say."""
+        if not isinstance(dataset, str) or self.of(dataset) is None:
+            return None
+        return dataset_entry(dataset, self._catalogue).spec.get("samples") or None
+
     def _classes(self, dataset: str) -> tuple[ActionClass, ...]:
         entry = dataset_entry(dataset, self._catalogue)
         return tuple(read_classes(Path(entry.spec["classes"])))
@@ -74,9 +80,11 @@ def load_protocol(
             f"Protocol file {path} averages other protocols and is none itself.",
             "Name one of those that its list 'of' holds.",
         )
+    lists = ClassLists(catalogue)
+    dataset = data.get("dataset")
     if classes is None:
-        classes = ClassLists(catalogue).of(data.get("dataset"))
-    return protocol_of(data, path, classes)
+        classes = lists.of(dataset)
+    return protocol_of(data, path, classes, lists.samples(dataset))
 
 
 def is_group(data: Mapping[str, Any]) -> bool:
@@ -85,7 +93,10 @@ def is_group(data: Mapping[str, Any]) -> bool:
 
 
 def protocol_of(
-    data: dict[str, Any], path: Path, classes: Iterable[ActionClass] | None
+    data: dict[str, Any],
+    path: Path,
+    classes: Iterable[ActionClass] | None,
+    samples: Any = None,
 ) -> Protocol:
     """The protocol of a file that has been read.
 
@@ -94,6 +105,7 @@ def protocol_of(
         path: for messages.
         classes: of its data set; None where nobody brings that: such a protocol can be listed
             and shown, with its own ids as the classes' names.
+        samples: how the data set's clips are divided, where the file leaves it to that.
 
     Raises:
         UserError: as ``load_protocol``.
@@ -104,7 +116,10 @@ def protocol_of(
     if not isinstance(data["dataset"], str):
         raise UserError(f"{where}: 'dataset' must be the name of a data set.")
     classes = _own_classes(data) if classes is None else tuple(classes)
-    samples = check_samples(data["samples"], where)
+    samples = data.get("samples", samples)
+    if samples is None:
+        raise UserError(f"{where}: the field 'samples' is missing.")
+    samples = check_samples(samples, where)
     stand_in = samples.get("stand-in", {})
     ids = [c.id for c in classes]
     folds = _folds(data, ids, samples["rule"], where)

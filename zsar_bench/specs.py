@@ -106,9 +106,9 @@ class DatasetSpec:
             ``contracts.DatasetPool``.
         params: class derived from ``params.Params``; generators only, and they must have one.
         assets: files other than Python that the target reads; part of its code's digest.
-        samples: how clips are divided where no published protocol says it, as the table
-            ``samples`` of a protocol file; for the protocols ``<name>/folds:K`` and
-            ``<name>/random:U@S``. Empty: there are none.
+        samples: how clips are divided by protocols that do not say so themselves, as the table
+            ``samples`` of a protocol file; also for ``<name>/folds:K`` and ``<name>/random:U@S``.
+            Empty: every protocol must say it.
     """
 
     name: str

@@ -23,6 +23,8 @@ PROTOCOLS = (
     "purls-utd-mhad-14-13",
     "purls-nw-ucla-8-2",
     "purls-nw-ucla-5-5",
+    "kinect20",
+    "kinect20-transfer",
     "stand-in/synse-55-5",
     "stand-in/synse-48-12",
 )

@@ -33,7 +33,7 @@ from zsar_bench.own.store import (
 from zsar_bench.paths import locked, make_folder, write_bytes, write_json
 from zsar_bench.protocol_file import check_samples
 from zsar_bench.registry import spec_as_json
-from zsar_bench.rounds import DIVISIONS
+from zsar_bench.rounds import CROSS_FIT, DIVISIONS
 from zsar_bench.texts import read_texts
 
 Read = Callable[[Entry], Dataset]
@@ -191,12 +191,12 @@ def _check_samples(description: Description, opened: Container) -> None:
     for name in ("test_clips", "stand-in"):
         if name in samples:
             raise UserError(f"{ABOUT}: samples.{name} belongs into a protocol file.")
-    column = "subject" if "groups" in samples else "setup"
-    if "train" in samples:
-        column = samples.get("column", DIVISIONS[samples["rule"]])
-    groups = samples.get("groups", samples.get("pairs", [samples.get("train")]))
-    named = [value for group in groups for value in group]
+    if samples["rule"] not in (CROSS_FIT, *DIVISIONS):
+        raise UserError(f"{ABOUT}: the rule '{samples['rule']}' belongs into a protocol file.")
+    cross = samples["rule"] == CROSS_FIT
+    column = "subject" if cross else samples.get("column", DIVISIONS[samples["rule"]])
     values = {getattr(clip, column) for clip in opened.clips}
+    named = [s for group in samples["groups"] for s in group] if cross else samples["train"]
     for value in named:
         if value not in values:
             close = nearest(value, values)
