@@ -458,14 +458,19 @@ def test_encrypted_archives(cli, home: Path, toy_raw: Path, tmp_path: Path) -> N
     assert "Unpack the archive with its password" in said
 
 
-def test_a_folder_with_archives_only(cli, home: Path, toy_raw: Path, tmp_path: Path) -> None:
+def test_a_folder_of_archives_as_downloaded(cli, home: Path, toy_raw: Path, tmp_path: Path) -> None:
     folder = tmp_path / "downloads"
     folder.mkdir()
     packed(sorted(toy_raw.iterdir()), folder / "toy.zip")
     (folder / "more.7z").write_bytes(b"7z\xbc\xaf")
+    done = cli("data", "import", "toy-motion", folder, home=home)
+    assert "96 clips" in done.stdout
+    cli("data", "rm", "toy-motion", home=home)
+    (folder / "toy.zip").rename(tmp_path / "toy.zip")
     said = cli("data", "import", "toy-motion", folder, home=home, check=2).stderr
-    assert "holds no clip of Toy Motion, but archives: more.7z, toy.zip." in said
+    assert "holds no clip of Toy Motion, but archives: more.7z." in said
     assert "Give the zip archives themselves" in said
+    (tmp_path / "toy.zip").rename(folder / "toy.zip")
     said = cli("data", "import", "toy-motion", folder / "more.7z", home=home, check=2).stderr
     assert "is not a readable zip archive: it is a 7z archive" in said
     whole = (folder / "toy.zip").read_bytes()

@@ -600,6 +600,20 @@ def test_a_protocol_may_leave_the_division_to_the_data_set(cli, home: Path, tmp_
     assert other.train == ("p2",)
 
 
+def test_the_division_serves_protocols_without_a_file(cli, home: Path, tmp_path: Path) -> None:
+    more = b"c.npy,up,p2\nd.npy,down,p1\n"  # so that whichever is unseen has its clips
+    clip = {f"{name}_npy": npy(numbers(seed=n)) for n, name in enumerate("cd", 3)}
+    write(tmp_path / "mine", dataset_toml=ABOUT + DIVIDED, manifest_csv=MANIFEST + more, **clip)
+    cli("data", "import", "mine/", home=home)
+    found = find_protocol("mine/random:1@0", load())
+    clips = open_dataset("mine").clips
+    (one,) = found.rounds(open_dataset("mine"))
+    assert {clips["subject"][n] for n in one.train} == {"p1"}
+    assert {clips["class"][n] for n in one.train} == {*found.seen}
+    assert {clips["subject"][n] for n in one.test_unseen} == {"p2"}
+    assert {clips["class"][n] for n in one.test_unseen} == {*found.unseen}
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of somebody who has written all files of the page."""
@@ -648,8 +662,12 @@ def test_the_page_does_what_it_says(cli, home: Path, followed: Path) -> None:
     )
     assert "16 clips of 2 unseen classes (4 seen), 4 performers" in " ".join(told.split())
     runs = [json.loads(p.read_text()) for p in followed.rglob("run.json")]
-    assert sorted(run["method"]["name"] for run in runs) == ["chance", "eszsl"]
-    assert {run["protocol"]["id"] for run in runs} == {"my-4-2"}
+    assert sorted((run["protocol"]["id"], run["method"]["name"]) for run in runs) == [
+        ("my-4-2", "chance"),
+        ("my-4-2", "eszsl"),
+    ]
+    for line in ("zsar-bench show my-data/folds:3", commands[-1]):
+        assert "my-data/" in said[line]
 
 
 def test_without_class_texts_the_class_list_serves(cli, home: Path, followed: Path) -> None:

@@ -18,7 +18,7 @@ from zsar_bench import statistics
 from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
-from zsar_bench.protocol import RANDOM, STAND_IN, folder_name
+from zsar_bench.protocol import FOLDS, RANDOM, STAND_IN, ProtocolGroup, folder_name
 from zsar_bench.published import headlines
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
@@ -35,13 +35,14 @@ def find_records(results: Path, protocol: str = "") -> list[Path]:
     Args:
         results: holds ``runs``.
         protocol: a protocol's folder name: its runs, those of its stand-in, and of the random
-            splits and dials of both; empty: all.
+            splits, folds and dials of both; empty: all.
     """
     found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
     if not protocol:
         return found
     names = (protocol, folder_name(STAND_IN) + protocol)
-    behind = tuple(name + more for name in names for more in ("[", folder_name(RANDOM)))
+    variants = ("[", folder_name(RANDOM), folder_name(FOLDS))
+    behind = tuple(name + more for name in names for more in variants)
     return [
         folder
         for folder in found
@@ -60,13 +61,19 @@ def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     return records, damaged
 
 
-def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
+def compare(
+    records: Sequence[Record],
+    published: Sequence[Json] = (),
+    averages: Sequence[ProtocolGroup] = (),
+) -> Json:
     """Sections of rows, best first.
 
     Args:
         records: finished runs of any protocols.
         published: rows of published results; shown beside the sections of their protocol, where
             they are ``headlines``.
+        averages: protocols of which papers print the mean; each is one more section of splits,
+            for methods that were run on all of its members.
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
@@ -75,7 +82,7 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
         ``compare_controls`` for those of runs under a text control, and ``curves``.
     """
     from zsar_bench.compare_controls import control_sections
-    from zsar_bench.compare_splits import in_splits, split_sections
+    from zsar_bench.compare_splits import average_sections, in_splits, split_sections
 
     plain = [r for r in records if not r.texts.control]
     splits = split_sections(plain)
@@ -83,10 +90,11 @@ def compare(records: Sequence[Record], published: Sequence[Json] = ()) -> Json:
     for record in (r for r in plain if not in_splits(r, splits)):
         groups.setdefault(_section_key(record), []).append(record)
     sections = [_section(group) for _, group in sorted(groups.items())]
-    ids = {s["protocol"] for s in sections}
+    means = average_sections(plain, averages)
+    ids = {s["protocol"] for s in sections} | {s["family"] for s in means}
     return {
         "sections": sections,
-        "splits": splits,
+        "splits": [*means, *splits],
         "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
         "published": [row for row in headlines(published) if row["protocol"] in ids],

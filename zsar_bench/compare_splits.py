@@ -1,4 +1,4 @@
-"""Random class splits of one protocol: one row a method over all of its splits.
+"""Several class splits as one: random ones of one protocol, or those that a paper averages.
 
 A protocol ``family/random:K@seed`` is its family with other unseen classes, K of them, drawn
 with the seed. Splits overlap, so their accuracies are far from independent: the only interval
@@ -9,6 +9,7 @@ The answer is plain JSON data, as that of ``zsar_bench.compare``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from zsar_bench import statistics
 from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head, row_key
 from zsar_bench.curves import base_of
-from zsar_bench.protocol import RANDOM
+from zsar_bench.protocol import RANDOM, STAND_IN, ProtocolGroup
 from zsar_bench.record import Record
 
 Json = dict[str, Any]
@@ -48,6 +49,29 @@ def split_sections(records: Sequence[Record]) -> list[Json]:
     ]
 
 
+def average_sections(records: Sequence[Record], groups: Sequence[ProtocolGroup]) -> list[Json]:
+    """Sections of averages that papers print, for methods that were run on every member.
+
+    Args:
+        records: finished runs of any protocols, none under a text control.
+        groups: the averages that are known.
+    """
+    found = []
+    for group, before in itertools.product(groups, ("", STAND_IN)):
+        whole = {before + member for member in group.of}
+        kinds: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+        for record in records:
+            if record.protocol.id in whole:
+                rows = kinds.setdefault(_section_key(record)[1:], {})
+                rows.setdefault(row_key(record), []).append(record)
+        for rows in kinds.values():
+            complete = [g for g in rows.values() if {r.protocol.id for r in g} == whole]
+            if complete:
+                members = [record for row in complete for record in row]
+                found.append({**_section(members, []), "family": before + group.id, "mean": True})
+    return found
+
+
 def in_splits(record: Record, sections: Sequence[Json]) -> bool:
     """Whether one of these sections holds the record's protocol."""
     return any(record.protocol.id in section["splits"] for section in sections)
@@ -75,6 +99,7 @@ def _section(records: list[Record], published: list[Record]) -> Json:
     _rank(rows, len(first.unseen), len(first.seen))
     return {
         "family": family(first.id),
+        "mean": False,
         "dials": first.dials,
         "oracle": records[0].texts.oracle,
         "splits": sorted({r.protocol.id for r in records}, key=_by_seed),

@@ -17,7 +17,7 @@ from zsar_bench.datasets import Dataset, open_dataset, prepared
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.importer import ensure_generated
-from zsar_bench.lookup import find_protocol, on_stand_in, random_split, with_dials
+from zsar_bench.lookup import find_group, find_protocol, on_stand_in, random_split, with_dials
 from zsar_bench.protocol import STAND_IN, Protocol, dataset_entry, stand_ins
 from zsar_bench.specs import generated
 
@@ -46,6 +46,19 @@ class DataChoice:
     @property
     def synthetic(self) -> bool:
         return self.protocol.synthetic
+
+
+def members(name: str, catalogue: Catalogue) -> tuple[str, ...]:
+    """Names of the protocols that a name stands for: those of an average, else itself.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if "[" in name:  # with dials, as results are named
+        return (name,)
+    before = STAND_IN if name.startswith(STAND_IN) else ""
+    group = find_group(name.removeprefix(STAND_IN), catalogue)
+    return tuple(before + member for member in group.of) if group else (name,)
 
 
 def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:

@@ -67,7 +67,8 @@ def list_files(
         ``clips``: a ``Listed`` each, in the store's order; ``skipped``: files that are no clips
         although they are named like some, with reasons; ``bad``: containers that cannot be
         listed, with reasons; ``aside``: reason -> count and first names of all other files;
-        ``coverage``: lines about what is missing.
+        ``coverage``: lines about what is missing; ``sources``: those given, or the archives in
+        folders that hold no clip themselves.
 
     Raises:
         UserError, DataError: if nothing can come of it; says why.
@@ -109,6 +110,10 @@ def list_files(
             row = aside.setdefault(sister(name) or OTHER, {"count": 0, "first": []})
             row["count"] += 1
             row["first"] += [label] if row["count"] <= FIRST else []
+    if not clips and not bad:
+        inside = [zip_ for s in sources if s.is_dir() for zip_ in sorted(s.glob("*.zip"))]
+        if inside:  # as downloaded: a folder of archives
+            return list_files(reader, spec, inside)
     if not clips:
         raise _unlisted(bad) if bad else _nothing(raws, spec, aside)
     if all(raws[clip.source].encrypted(clip.name) for clip in clips):
@@ -120,7 +125,8 @@ def list_files(
     clips = _in_order(clips, spec)
     coverage = _optional(reader, "coverage", [])([clip.id for clip in clips])
     listing: dict[str, Any] = {"clips": clips, "skipped": skipped, "bad": bad}
-    return listing | {"aside": aside, "coverage": coverage}
+    where = {"sources": [str(source) for source in sources]}
+    return listing | {"aside": aside, "coverage": coverage} | where
 
 
 class Watched:
@@ -160,7 +166,8 @@ def list_generated(generator: DatasetGenerator, spec: dict[str, Any]) -> dict[st
     clips = _in_order([_listed(clip, label=clip.id) for clip in generator.clips()], spec)
     if not clips:
         raise UserError(f"{spec['title']} has no clip with these parameters.")
-    return {"clips": clips, "skipped": [], "bad": [], "aside": {}, "coverage": []}
+    empty: dict[str, Any] = {"skipped": [], "bad": [], "aside": {}, "coverage": [], "sources": []}
+    return {"clips": clips, **empty}
 
 
 def _optional(reader: DatasetReader, method: str, default: Any) -> Callable[..., Any]:

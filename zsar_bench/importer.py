@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,7 @@ def _make(work: Work) -> None:
         out = work.beside / "listing.json"
         run_job(work.job("scan", out=str(out)), work.beside)
         listing = read_json(out)
+        work = _from(work, listing["sources"])
         clips = [Listed(*row) for row in listing["clips"]]
         groups = by_shard(clips)
         code, spec = work.entry.digest, work.entry.spec
@@ -273,6 +274,15 @@ def _make(work: Work) -> None:
         remove(work.store)
     rename_folder(work.beside / "store", data_folder() / work.store)
     shutil.rmtree(work.beside)
+
+
+def _from(work: Work, sources: list[str]) -> Work:
+    """The work with the sources where its clips were found."""
+    if sources == work.job("scan")["sources"]:
+        return work
+    names = ", ".join(Path(source).name for source in sources)
+    work.say(f"No clip lies in the folder itself; reading its archives: {names}.")
+    return replace(work, sources=tuple(map(Path, sources)))
 
 
 def _discard_if_empty(beside: Path) -> None:

@@ -79,7 +79,7 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
 
 
 def find_group(name: str, catalogue: Catalogue) -> ProtocolGroup | None:
-    """The group of this id or alias; None if the name is a protocol's, or is not a plain one.
+    """The group of this id or alias; None if the name is a protocol's, or one of its variants.
 
     Raises:
         UserError: for an unknown name (suggests the nearest) or a faulty file.

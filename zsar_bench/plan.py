@@ -15,7 +15,7 @@ from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.controls import SHUFFLED_ALL, SHUFFLED_UNSEEN, plan_controls
-from zsar_bench.data_choice import choose_data, open_data, parse_dials, variants
+from zsar_bench.data_choice import choose_data, members, open_data, parse_dials, variants
 from zsar_bench.datasets import Dataset, read_classes
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
@@ -155,7 +155,8 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
 def plan_runs(
     request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> list[RunPlan]:
-    """One plan a protocol variant, method, seed pair and draw of a text control, in that order.
+    """One plan a protocol variant, method, seed pair and draw of a text control, in that order;
+    for an average, those of all its members.
 
     Args:
         request: what was asked for.
@@ -167,6 +168,11 @@ def plan_runs(
     """
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
+    names = members(request.protocol, catalogue)
+    if len(names) > 1:
+        _check_average(request, names)
+        each = [plan_runs(replace(request, protocol=n), catalogue, on_event) for n in names]
+        return [plan for plans in each for plan in plans]
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
     choice = choose_data(request.protocol, request.wanted_data, catalogue)
     dials = parse_dials(request.dials, choice)
@@ -231,6 +237,16 @@ def plan_runs(
                 for control in controls
             ]
     return plans
+
+
+def _check_average(request: Request, names: Sequence[str]) -> None:
+    """An average is of its own splits, whose features differ."""
+    for option, given in (("--splits", request.splits), ("--features", request.features)):
+        if given:
+            raise UserError(
+                f"'{request.protocol}' is an average; {option} is about one protocol.",
+                f"Name one of: {', '.join(names)}",
+            )
 
 
 def _check_control(request: Request, protocol: Protocol) -> None:

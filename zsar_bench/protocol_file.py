@@ -45,16 +45,18 @@ class ClassLists:
         if not isinstance(dataset, str):
             return None  # the protocol's checks will say so
         if dataset not in self._read:
-            known = dataset in self._catalogue.names("datasets")
-            found = known or stand_ins(dataset, self._catalogue)
-            self._read[dataset] = self._classes(dataset) if found else None
+            self._read[dataset] = self._classes(dataset) if self._known(dataset) else None
         return self._read[dataset]
 
     def samples(self, dataset: Any) -> Any:
         """How a data set's clips are divided unless a protocol says it; None if it does not say."""
-        if not isinstance(dataset, str) or self.of(dataset) is None:
+        if not isinstance(dataset, str) or not self._known(dataset):
             return None
         return dataset_entry(dataset, self._catalogue).spec.get("samples") or None
+
+    def _known(self, dataset: str) -> bool:
+        names = self._catalogue.names("datasets")
+        return dataset in names or bool(stand_ins(dataset, self._catalogue))
 
     def _classes(self, dataset: str) -> tuple[ActionClass, ...]:
         entry = dataset_entry(dataset, self._catalogue)

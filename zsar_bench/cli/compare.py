@@ -55,12 +55,16 @@ def compare(
     from zsar_bench.catalogue import load
     from zsar_bench.compare import compare as compare_records
     from zsar_bench.compare import find_records, load_records
+    from zsar_bench.data_choice import members
+    from zsar_bench.lookup import load_all
     from zsar_bench.published import read_published
     from zsar_bench.text_sources import bare_name
 
     catalogue = load(plugin or ())
     entry = catalogue.find("reporters", "json" if json else format)
-    folders = find_records(results.expanduser(), _folder(protocol, catalogue))
+    names = members(protocol, catalogue) if protocol else ("",)
+    below = [find_records(results.expanduser(), _folder(name, catalogue)) for name in names]
+    folders = [folder for found in below for folder in found]
     if not folders:
         about = f" on '{protocol}'" if protocol else ""
         raise UserError(
@@ -79,7 +83,7 @@ def compare(
     if not records and (method or texts):
         raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")
     rows = read_published(catalogue.published_folders) if published else []
-    comparison = compare_records(records, rows)
+    comparison = compare_records(records, rows, load_all(catalogue)[1])
     out = console()
     typer.echo(_draw(catalogue, entry, comparison, out.width, out.is_terminal), nl=False)
     if damaged:

@@ -152,7 +152,7 @@ def _report(
         "clips": count,
         "expected_clips": expected,
         "classes": len(set(clips["class"])),
-        "performers": len(set(clips["subject"])),
+        "performers": len({*clips["subject"]} - {""}),
         "frames": sum(clips["frames"]),
         "megabytes": round(dataset.size / 1e6, 1),
         "skipped": about["skipped"],
@@ -172,7 +172,8 @@ def _report(
     done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
         f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
-        f"{facts['classes']} classes, {facts['performers']} performers, {facts['frames']} frames, "
+        f"{facts['classes']} classes, {facts['performers'] or 'unknown'} performers, "
+        f"{facts['frames']} frames, "
         f"{facts['megabytes']} MB{took}.",
         markup=False,
         soft_wrap=True,
@@ -236,7 +237,7 @@ def list_(json: JsonOption = False) -> None:
                 "name": name,
                 "clips": len(dataset),
                 "classes": len(set(dataset.clips["class"])),
-                "performers": len(set(dataset.clips["subject"])),
+                "performers": len({*dataset.clips["subject"]} - {""}),
                 "megabytes": round(dataset.size / 1e6, 1),
                 "digest": dataset.digest,
             }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zsar_bench.cli.common import progress_bar
 from zsar_bench.errors import UserError
+from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,8 @@ def named_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> OwnD
 
     known = catalogue.data["datasets"].get(name)
     if not paths:
-        generated = known is not None and known["stand_in_for"]
-        if not generated and is_own(Path(name)):
+        made = known is not None and generated(known)
+        if not made and is_own(Path(name)):
             return read_own(Path(name))
         if known is None and "/" in name and Path(name).expanduser().is_dir():
             raise UserError(

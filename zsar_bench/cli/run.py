@@ -105,7 +105,7 @@ def run(
     """Train and score methods on a protocol; the same command again continues or skips."""
     from zsar_bench.catalogue import load
     from zsar_bench.cli.stand_in import announce, command_to_make, making
-    from zsar_bench.data_choice import choose_data
+    from zsar_bench.data_choice import choose_data, members
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
@@ -135,7 +135,8 @@ def run(
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
     )
-    choice = choose_data(protocol, request.wanted_data, catalogue)
+    first = members(protocol, catalogue)[0]  # those of an average share their data
+    choice = choose_data(first, request.wanted_data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
     command = command_to_make(choice, dial or ()) if dry_run else ""
@@ -321,12 +322,14 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
     from zsar_bench.compare import compare, load_records
+    from zsar_bench.lookup import load_all
     from zsar_bench.published import read_published
     from zsar_bench.reporters.table import render
 
     done = [p.folder for p in plans if p.done]
     records, damaged = load_records(done)
-    comparison = compare(records, read_published(catalogue.published_folders))
+    published = read_published(catalogue.published_folders)
+    comparison = compare(records, published, load_all(catalogue)[1])
     if json:
         comparison["runs"] = [_run_row(p) for p in plans]
         print_json(comparison)

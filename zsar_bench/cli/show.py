@@ -9,6 +9,7 @@ import typer
 
 from zsar_bench.cli.common import JsonOption, PluginOption, console, print_json, print_table
 from zsar_bench.errors import UserError, unknown
+from zsar_bench.rounds import TRANSFER
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
@@ -32,7 +33,9 @@ def show(
     for kind in KINDS:
         if name in catalogue.data[kind] or name in catalogue.data["conflicts"].get(kind, {}):
             _show_entry(catalogue.find(kind, name), KINDS[kind], json)
-            return
+            if json or name not in protocol_files(catalogue):
+                return
+            console().print()  # a data set and the protocol on it may share a name
     try:
         group = find_group(name, catalogue)
         protocol = None if group else find_protocol(name, catalogue)
@@ -140,6 +143,26 @@ def _say_published(name: str, count: int) -> None:
         console().print(f"  published numbers: {count}; see {more}", markup=False)
 
 
+def _part(protocol: Protocol, class_id: str) -> str:
+    """Whether a class is seen or unseen, or when it is its turn."""
+    for number, fold in enumerate(protocol.folds, 1):
+        if class_id in fold:
+            return f"unseen in fold {number}"
+    if protocol.rule == TRANSFER:
+        return "by part"
+    return "unseen" if class_id in protocol.unseen else "seen"
+
+
+def _division(protocol: Protocol) -> str:
+    """Which clips train and which are tested, in words."""
+    if protocol.rule == TRANSFER:
+        return f"from, to: {'; '.join(' to '.join(pair) for pair in protocol.groups)}"
+    if protocol.groups:
+        return f"groups of performers: {'; '.join(', '.join(g) for g in protocol.groups)}"
+    column = f"{protocol.divides_by}s".replace("subject", "performer")
+    return f"{column} that train: {', '.join(protocol.train)}"
+
+
 def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, json: bool) -> None:
     from zsar_bench.datasets import open_dataset, prepared
     from zsar_bench.protocol import stand_ins
@@ -164,7 +187,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
         {
             "id": c.id,
             "name": c.name,
-            "part": "unseen" if c.id in protocol.unseen else "seen",
+            "part": _part(protocol, c.id),
             "clips": counts.get(c.id),
         }
         for c in protocol.classes
@@ -180,6 +203,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
         "train": list(protocol.train),
         "seen": len(protocol.seen),
         "unseen": len(protocol.unseen),
+        "folds": [list(fold) for fold in protocol.folds],
         "test_clips": protocol.test_clips,
         "pseudo_unseen": list(protocol.pseudo_unseen),
         "published": published,
@@ -196,12 +220,9 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
     out.print(f"[bold]{protocol.id}[/]: {protocol.title}")
     _say(facts, ("dataset", "family", "rule", "seen", "unseen", "test_clips", "source"))
     _say(facts, ("confidence", "notes"))
-    if protocol.groups:
-        groups = "; ".join(", ".join(g) for g in protocol.groups)
-        out.print(f"  groups of performers: {groups}", markup=False)
-    else:
-        column = f"{protocol.divides_by}s".replace("subject", "performer")
-        out.print(f"  {column} that train: {', '.join(protocol.train)}", markup=False)
+    out.print(f"  {_division(protocol)}", markup=False)
+    if protocol.own_candidates:
+        out.print("  candidates of a clip: the unseen classes of its own setup", markup=False)
     if protocol.pseudo_unseen:
         ids = ", ".join(protocol.pseudo_unseen)
         out.print(f"  published pseudo-unseen classes (GZSL): {ids}", markup=False)

@@ -188,12 +188,13 @@ def _check_links(folder: Path, files: Iterable[str]) -> None:
 def _check_samples(description: Description, opened: Container) -> None:
     """Check [samples] as in a protocol file, and that the manifest has whom it names."""
     samples = check_samples(description.samples, ABOUT)
-    if "test_clips" in samples:
-        raise UserError(f"{ABOUT}: samples.test_clips belongs into a protocol file.")
+    for name in ("test_clips", "stand-in"):
+        if name in samples:
+            raise UserError(f"{ABOUT}: samples.{name} belongs into a protocol file.")
     if samples["rule"] not in (CROSS_FIT, *DIVISIONS):
         raise UserError(f"{ABOUT}: the rule '{samples['rule']}' belongs into a protocol file.")
     cross = samples["rule"] == CROSS_FIT
-    column = "subject" if cross else DIVISIONS[samples["rule"]]
+    column = "subject" if cross else samples.get("column", DIVISIONS[samples["rule"]])
     values = {getattr(clip, column) for clip in opened.clips}
     named = [s for group in samples["groups"] for s in group] if cross else samples["train"]
     for value in named:

@@ -81,13 +81,14 @@ def _splits(section: Json) -> Block:
             "95 % interval": ends(row["interval"]),
             "> chance": beats_chance(row),
             "range": f"{percent(row['low'])} to {percent(row['high'])}",
-            "published split": _published_split(row),
+            **({} if section["mean"] else {"published split": _published_split(row)}),
         }
         for row in section["rows"]
     ]
     named = interval_name(section["rows"])
+    kind = "Published" if section["mean"] else "Random"
     caption = [
-        f"Random splits into {section['seen']} seen and {section['unseen']} unseen classes, "
+        f"{kind} splits into {section['seen']} seen and {section['unseen']} unseen classes, "
         f"{section['rule']}; micro, sd and range over splits, seeds averaged inside each; "
         f"1/K is {percent(section['chance'])} %.",
         f"Interval: {named}, variance x (1/J + K_u/K_s), of micro accuracy."
@@ -100,7 +101,9 @@ def _splits(section: Json) -> Block:
     parts = [marked(section["family"]), *unusual_setting(section)]
     parts += [dials] if dials else []
     parts += ["oracle texts"] if section["oracle"] else []
-    title = " - ".join([*parts, f"{len(section['splits'])} random class splits"])
+    count = len(section["splits"])
+    kind = f"mean of {count} splits" if section["mean"] else f"{count} random class splits"
+    title = " - ".join([*parts, kind])
     best = next(n for n, r in enumerate(section["rows"]) if r["best"])
     return replace(_block(title, rows, caption), best=best)
 
