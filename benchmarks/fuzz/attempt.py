@@ -56,7 +56,7 @@ def watched() -> Iterator[None]:
 
 
 def attempt(read: Callable[[bytes], object], data: bytes, seconds: float = SECONDS) -> Outcome:
-    """Read some bytes; within ``watched``. As machines are busy, what is slow has a second chance."""
+    """Read some bytes; within ``watched``. On busy machines, what is slow has a second chance."""
     outcome = _attempt(read, data, seconds)
     return _attempt(read, data, seconds) if outcome.kind == SLOW else outcome
 
@@ -87,7 +87,7 @@ def _shown(error: UserError) -> Outcome:
     text = str(error)
     if len(text) > LONGEST:
         what = f"{kind} of more than {LONGEST} characters{_where(error)}"
-        return Outcome(FOREIGN, what, _trace(error)[-3000:])
+        return Outcome(FOREIGN, what, _trace(error))
     if not text.replace("\n", "").isprintable():
         return Outcome(FOREIGN, f"{kind} that no terminal shows{_where(error)}", _trace(error))
     behind = error.__context__
@@ -108,4 +108,6 @@ def _where(error: BaseException) -> str:
 
 
 def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error, limit=-8))[-6000:]
+    """The last calls: the error's own text may be endless."""
+    told = "".join(traceback.format_tb(error.__traceback__, -12))
+    return f"Traceback, last calls:\n{told}{type(error).__name__}: {str(error)[:500]!a}"

@@ -23,6 +23,7 @@ from benchmarks.fuzz.child import Progress
 ROOT = Path(__file__).parents[2]
 BATCH = 20_000  #: inputs of one child
 STUCK = 30.0  #: seconds without a new input after which a child is killed
+START = 120.0  #: seconds until the first one
 DEADLY = 50  #: killed children after which a target is given up
 KEPT = 20  #: faults of a target that are described, the first of their kind
 
@@ -190,7 +191,7 @@ def _wait(process: subprocess.Popen[bytes], path: Path) -> bool:
             found = _progress(path)
             if found is not None and found.ended != last:
                 last, since = found.ended, time.monotonic()
-            elif time.monotonic() - since > STUCK:
+            elif time.monotonic() - since > (START if found is None else STUCK):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 return True

@@ -30,6 +30,7 @@ class Fuzzed(NamedTuple):
 
 Make = Callable[[Path], Fuzzed]  #: gets an empty folder, for parsers that take files
 
+MODULES = ("readers", "own", "texts", "results")  #: where targets are
 TARGETS: dict[str, Make] = {}
 
 
@@ -45,15 +46,14 @@ def find(name: str) -> Make:
         module, _, function = name.partition(":")
         made: Make = getattr(importlib.import_module(module), function)
         return made
-    importlib.import_module("benchmarks.fuzz.readers")
-    importlib.import_module("benchmarks.fuzz.own")
+    names()
     return TARGETS[name]
 
 
 def names() -> list[str]:
     """All registered targets, in a fixed order."""
-    importlib.import_module("benchmarks.fuzz.readers")
-    importlib.import_module("benchmarks.fuzz.own")
+    for module in MODULES:
+        importlib.import_module(f"benchmarks.fuzz.{module}")
     return sorted(TARGETS)
 
 
@@ -75,6 +75,16 @@ class Files(dict[str, bytes]):
 
     def open(self, name: str) -> BinaryIO:
         return io.BytesIO(self[name])
+
+
+def from_file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """A parser that takes a file's path as one that takes bytes."""
+
+    def reading(data: bytes) -> object:
+        path.write_bytes(data)
+        return read(path)
+
+    return reading
 
 
 def joints(*shape: int) -> np.ndarray:
