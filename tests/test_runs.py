@@ -282,6 +282,19 @@ def test_predictions_that_contradict_themselves_are_damaged(
         read_predictions(path)
 
 
+def test_scores_of_a_type_that_numpy_does_not_know_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.safetensors"
+    scores = np.zeros((2, 4), np.uint8)
+    about = {"ids": '["x", "y"]', "candidates": '["a", "b", "c", "d"]'}
+    blob = save({"labels": np.zeros(2, np.int64), "scores": scores}, metadata=about)
+    for name in (b'"F8_E4M3"', b'"F8_E5M2"', b'"BF16"'):
+        size = int.from_bytes(blob[:8], "little")
+        header = blob[8 : 8 + size].replace(b'"U8"', name)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + blob[8 + size :])
+        with pytest.raises(UserError, match="is damaged"):
+            read_predictions(path)
+
+
 def test_the_metrics_follow_from_the_predictions(base: Any) -> None:
     for folder in (base.ridge, base.faulty):
         ids, labels, candidates, scores = read_predictions(folder / "predictions.safetensors")

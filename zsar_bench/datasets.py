@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 import shutil
-import tomllib
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import toml
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.paths import home, locked, read_json
@@ -52,11 +52,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: naming the file, if it is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return toml.parse(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
-    # A ValueError also of numbers with too many digits, and of what is not UTF-8.
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:  # what is not UTF-8 is one too
         raise UserError(f"{path} is not valid TOML: {error}.") from None
 
 

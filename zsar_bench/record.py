@@ -277,7 +277,10 @@ def read_predictions(
             about = f.metadata()
             ids, candidates = json.loads(about["ids"]), json.loads(about["candidates"])
             labels, scores = f.get_tensor("labels"), f.get_tensor("scores")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+    # An AttributeError is of a type that numpy does not have, such as float8.
+    except (
+        SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, AttributeError,
+    ) as error:  # fmt: skip
         raise UserError(f"{path} is damaged: {error}.") from None
     lists = all(
         isinstance(x, list) and all(isinstance(i, str) for i in x) for x in (ids, candidates)

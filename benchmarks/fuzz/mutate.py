@@ -20,7 +20,7 @@ NUMBERS = (
     b"1e400", b"-1e400", b"1e-400", b"1E5000", b".5", b"5.", b"1_0", b"+1", b"007", b"NaN", b"nan",
     b"Infinity", b"-inf", b"0x10", b"\xd9\xa3", b"\xc2\xb2", b"9" * 30, b"9" * 400, b"9" * 5000,
     b"0." + b"3" * 5000, b"0x" + b"f" * 4000, b"true", b"null", b'"1"', b"[1]", b"",
-    b"[" * 3000,
+    b"[" * 3000, b"2L", b"True", b"1, " * 70, b"0xffff", b"1979-05-27",
 )  # fmt: skip
 
 #: What is put anywhere into a text: brackets, ends, signs that split, and what is no text.
@@ -40,7 +40,14 @@ FIELDS = tuple(
     for form in ("<B", "<H", ">H", "<I", ">I", "<Q", ">Q")
 )
 
+#: Names that formats know, beside those of the seeds.
+NAMES = (
+    b"true", b"nan", b"null", b"O", b"f8", b"f2", b"c16", b"U8", b"BF16", b"F8_E4M3", b"id",
+    b"name", b"shape", b"rule", b"label", b"__class__", b"begin", b"end", b"root", b"utf-16", b"x" * 300,
+)  # fmt: skip
+
 _NUMBER = re.compile(rb"[+-]?\d[\d.]*(?:[eE][+-]?\d+)?")
+_NAME = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 _LENGTHS = (1, 1, 2, 4, 8, 8, 30, 100, 1000)
 
 
@@ -158,6 +165,16 @@ def replace(data: bytes, at: int, other: bytes, chance: Chance) -> bytes:
     return data[: found.start()] + chance.of(NUMBERS) + data[found.end() :]
 
 
+def rename(data: bytes, at: int, other: bytes, chance: Chance) -> bytes:
+    """The next name in the text is another, mostly one of the same format."""
+    found = _NAME.search(data, at) or _NAME.search(data)
+    if found is None:
+        return insert(data, at, other, chance)
+    given = _NAME.search(other, chance.below(len(other) + 1))
+    name = chance.of(NAMES) if given is None or chance.random() < 0.3 else given[0]
+    return data[: found.start()] + name + data[found.end() :]
+
+
 def cut(data: bytes, at: int, other: bytes, chance: Chance) -> bytes:
     """A piece is missing."""
     return data[:at] + data[_end(at, len(data), chance) :]
@@ -192,4 +209,6 @@ def swap(data: bytes, at: int, other: bytes, chance: Chance) -> bytes:
     return data[:first] + data[second:end] + data[middle:second] + data[first:middle] + data[end:]
 
 
-MUTATIONS = (flip, put, overwrite, insert, replace, replace, cut, truncate, repeat, splice, swap)
+MUTATIONS = (
+    flip, put, overwrite, insert, replace, replace, rename, cut, truncate, repeat, splice, swap,
+)  # fmt: skip
