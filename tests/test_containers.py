@@ -185,8 +185,8 @@ def test_an_entry_without_a_name_is_no_file(tmp_path: Path) -> None:
 def test_a_damaged_lzma_entry(at: int, new: bytes, why: str, tmp_path: Path) -> None:
     packed = tmp_path / "raw.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
-        archive.writestr("a", b"0123456789" * 9)
-    assert RawFiles(packed).read("a") == b"0123456789" * 9
+        archive.writestr("a", b"0123")
+    assert RawFiles(packed).read("a") == b"0123"
     data = bytearray(packed.read_bytes())
     start = 30 + 1  # behind the entry's header and name
     data[start + at : start + at + len(new)] = new

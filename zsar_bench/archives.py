@@ -141,14 +141,20 @@ class RawFiles:
 def _stored(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
     """An uncompressed entry as a file. zipfile's own can seek, but some versions read all that
     lies before."""
+    file = _at_entry(archive, about)
+    return cast("BinaryIO", io.BufferedReader(_Slice(file, file.tell(), about.file_size)))
+
+
+def _at_entry(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
+    """The archive, open where the packed bytes of an entry begin."""
     file = archive.open("rb")
     file.seek(about.header_offset)
     head = file.read(LOCAL_HEADER)
     if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
         file.close()
         raise DataError("the archive is damaged here (no entry where its list says)")
-    start = file.tell() + sum(struct.unpack("<HH", head[-4:]))  # behind name and extra field
-    return cast("BinaryIO", io.BufferedReader(_Slice(file, start, about.file_size)))
+    file.seek(sum(struct.unpack("<HH", head[-4:])), io.SEEK_CUR)  # behind name and extra field
+    return file
 
 
 class _Slice(io.RawIOBase):
@@ -259,7 +265,7 @@ def _check_dictionary(archive: zipfile.ZipFile, about: zipfile.ZipInfo) -> None:
     """Refuse an entry for which LZMA would take up to four gigabytes, however little it holds."""
     if about.compress_type != zipfile.ZIP_LZMA or archive.filename is None:
         return
-    with _stored(Path(archive.filename), about) as packed:
+    with _at_entry(Path(archive.filename), about) as packed:
         head = packed.read(9)  # version, length of the properties; sign bits, dictionary's size
     if int.from_bytes(head[5:], "little") > LARGEST_FILE:
         raise DataError(

@@ -43,7 +43,7 @@ FIELDS = tuple(
 #: Names that formats know, beside those of the seeds.
 NAMES = (
     b"true", b"nan", b"null", b"O", b"f8", b"f2", b"c16", b"U8", b"BF16", b"F8_E4M3", b"id",
-    b"name", b"shape", b"rule", b"label", b"__class__", b"begin", b"end", b"root", b"utf-16", b"x" * 300,
+    b"name", b"shape", b"rule", b"label", b"__class__", b"begin", b"end", b"root", b"x" * 300,
 )  # fmt: skip
 
 _NUMBER = re.compile(rb"[+-]?\d[\d.]*(?:[eE][+-]?\d+)?")
