@@ -435,6 +435,17 @@ def test_no_file_can_make_the_reader_allocate_run_or_crash(tmp_path: Path) -> No
     np.testing.assert_array_equal(read_array(path, "f", "numbers"), arrays()["train"])
 
 
+def test_a_signalling_nan_is_refused_without_a_word(tmp_path: Path) -> None:
+    """numpy would warn of it as it makes a single of a double."""
+    values = arrays()
+    values["train"] = values["train"].astype(np.float64)
+    values["train"].view(np.uint64)[17, 2] = 0x7FF0000000000001
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="the first is row 17"):
+            open_released(write(tmp_path, values), protocol())
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_that_python_2_wrote_are_read_without_a_word(order: str, tmp_path: Path) -> None:
     """numpy would warn of every one: its integers end in L."""

@@ -8,6 +8,7 @@ import random
 import re
 import struct
 import tomllib
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -210,6 +211,16 @@ def test_bad_files_are_refused_with_the_reason(kind: str) -> None:
     assert re.search(reason, caught.value.what)
     assert "\n" not in caught.value.what
     assert len(caught.value.what) < 200
+
+
+def test_a_signalling_nan_is_refused_without_a_word() -> None:
+    """numpy would warn of it as it makes a double of a single."""
+    clip = values().astype(np.float32)
+    clip.view(np.uint32)[2, 1, 1] = 0x7F800001
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="not finite"):
+            Reader().read(mat(d_skel=clip))
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

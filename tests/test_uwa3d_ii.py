@@ -6,6 +6,7 @@ import io
 import random
 import re
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,17 @@ def test_a_clip_is_read_in_metres(flat: bool, scale: int) -> None:
 def test_what_is_no_clip_is_refused(values: np.ndarray, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         Reader().read(mat(values))
+
+
+@pytest.mark.parametrize("chunk", [(), (3, 15, 3)])
+def test_a_signalling_nan_is_refused_without_a_word(chunk: tuple[int, ...]) -> None:
+    """numpy would warn of it as it makes a double of a single."""
+    values = joints().astype(np.float32)
+    values.view(np.uint32)[2, 3, 1] = 0x7F800001
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="not finite"):
+            Reader().read(mat(values, chunk=chunk))
 
 
 def test_a_file_of_an_absurd_size_is_refused() -> None:

@@ -146,7 +146,8 @@ def _read_part(path: Path, part: str, protocol: Protocol) -> Part:
         raise DataError(
             f"{features_file} has {len(features)} rows, but {labels_file.name} {len(labels)}."
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found in the next line
+    # What float32 cannot hold, and NaNs that numpy warns of, are found in the next lines.
+    with np.errstate(over="ignore", invalid="ignore"):
         features = features.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):

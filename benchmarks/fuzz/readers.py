@@ -35,9 +35,12 @@ def utd_mhad(folder: Path) -> Fuzzed:
     from scipy.io import savemat
     from zsar_datasets.utd_mhad import Reader
 
-    out = io.BytesIO()
-    savemat(out, {"d_skel": joints(3, 20, 3).transpose(1, 2, 0)})
-    plain = b"MATLAB 5.0 MAT-file".ljust(116) + out.getvalue()[116:]  # without the time of day
+    def written(values: np.ndarray) -> bytes:
+        out = io.BytesIO()
+        savemat(out, {"d_skel": values.transpose(1, 2, 0)})
+        return b"MATLAB 5.0 MAT-file".ljust(116) + out.getvalue()[116:]  # without the time of day
+
+    plain = written(joints(3, 20, 3))
 
     def packed(element: bytes) -> bytes:
         held = zlib.compress(element)
@@ -46,6 +49,7 @@ def utd_mhad(folder: Path) -> Fuzzed:
     head = (0, 200 - 128)
     seeds = [
         Seed(plain, hot=((116, 200),)),
+        Seed(written(joints(2, 20, 3).astype(np.float32))),
         Seed(packed(plain[128:]), hot=((116, 160),)),
         Seed(plain[128:], packed, (head,)),
         Seed(plain[128:], lambda data: plain[:128] + data, (head,)),

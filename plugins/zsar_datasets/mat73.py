@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MAX_MESSAGES, MAX_NODES, MAX_NAMES, MAX_RANK = 512, 4096, 1000, 8
 UNDEFINED = 2**64 - 1  # as an address: nothing was stored
 HINT = "Get this file again, or leave it out."
-
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SPACE, _TYPE, _LAYOUT, _FILTERS, _CONTINUED, _GROUP = 0x01, 0x03, 0x08, 0x0B, 0x10, 0x11
 _COMPACT, _CONTIGUOUS, _CHUNKED = 0, 1, 2
@@ -52,7 +51,8 @@ def read_array(data: bytes, name: str, most: int) -> NDArray[np.float64]:
     if start is None:
         raise DataError("it is not a MATLAB 7.3 file (HDF5)", HINT)
     try:
-        return _File(data, start).array(name, most)
+        with np.errstate(invalid="ignore"):  # a NaN may be one that numpy warns of
+            return _File(data, start).array(name, most)
     except struct.error:
         raise DataError("it is damaged or truncated", HINT) from None
 

@@ -132,7 +132,8 @@ class _Variable:
         size = math.prod(self.shape)
         if dtype is None or len(payload) != size * int(dtype[1]):
             raise DataError(f"the values of '{self.name}' do not fill its shape", _HINT)
-        flat = np.frombuffer(payload, self.order + dtype).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a NaN may be one that numpy warns of
+            flat = np.frombuffer(payload, self.order + dtype).astype(np.float64)
         return flat.reshape(self.shape, order="F")
 
 
