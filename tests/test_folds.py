@@ -16,9 +16,10 @@ from test_protocol import CLASSES, FIELDS, catalogue, write
 from zsar_bench import metrics, statistics
 from zsar_bench.datasets import Dataset
 from zsar_bench.errors import UserError
-from zsar_bench.lookup import find_protocol, in_folds, random_split, with_dials
+from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import Protocol
 from zsar_bench.protocol_file import load_protocol
+from zsar_bench.protocol_variants import in_folds, random_split, with_dials
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.rounds import candidates_of
 
