@@ -97,7 +97,7 @@ def commands(entry: Entry, all_: Known, notes: Notes) -> str:
 
 def assemble(title: str, parts: dict[str, list[str]], notes: Notes) -> str:
     """A page of these sections; each ends with what the notes say to it."""
-    out = [MADE, f"# {title}"]
+    out = [f"# {title}", MADE]
     for heading in HEADINGS:
         made, words = parts.get(heading, []), notes.sections.get(heading, "")
         body = [words, *made] if heading == HEADINGS[0] else [*made, words]
@@ -159,7 +159,7 @@ def index_page(all_: Known) -> str:
         rows.append([page_link(name), spec["title"], *counts, reads, told or own, licence])
     headings = ("name", "title", "classes", "joints", "bodies", "clips", "read", "protocols")
     made = table((*headings, "licence"), rows)
-    return f"{MADE}\n\n# Data sets\n\n{made}\n\n{(NOTES / 'index.md').read_text('utf-8')}"
+    return f"# Data sets\n\n{MADE}\n\n{made}\n\n{(NOTES / 'index.md').read_text('utf-8')}"
 
 
 def pages() -> dict[Path, str]:
