@@ -47,6 +47,10 @@ ROOT = HERE.parent
 PAGES = HERE / "datasets"
 NOTES = HERE / "notes"
 MADE = "<!-- Made by docs/datasets.py; the words that are not facts are in docs/notes. -->"
+PATHS = (
+    "What stands behind a data set's name is an example: one or several zip archives or folders, "
+    "as they come. The import ends with what it left out and why."
+)
 HEADINGS = (
     *("What it is", "How to get it", "What to type", "What is read, and how", "Protocols"),
     *("Class texts", "Licence", "Citation"),
@@ -89,7 +93,8 @@ def commands(entry: Entry, all_: Known, notes: Notes) -> str:
     for name in entry.spec["parts"] or [entry.name]:
         path = (notes if name == entry.name else read_notes(name)).head.get("path", "")
         lines.append(f"zsar-bench data import {name} {path}".strip())
-    return shell([*lines, f"zsar-bench run {notes.head['run']}"])
+    block = shell([*lines, f"zsar-bench run {notes.head['run']}"])
+    return f"{block}\n\n{PATHS}"
 
 
 # --- Pages ---------------------------------------------------------------------------------------
