@@ -149,6 +149,14 @@ def test_from_one_part_to_another(tmp_path: Path) -> None:
     assert {data.clips["setup"][n] for n in there.test_unseen} == {"y"}
 
 
+def test_a_clip_of_which_nobody_knows_the_side_is_on_none(tmp_path: Path) -> None:
+    one = loaded(tmp_path, samples={"rule": "split", "train": ["train"]})
+    data = everybody(lambda class_id: "train")
+    data.clips["setup"][4:8] = ["test", "", "train", "test"]  # a2, which is unseen
+    (only,) = one.rounds(data)
+    assert only.test_unseen == [4, 7]
+
+
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
