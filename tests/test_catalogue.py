@@ -274,6 +274,8 @@ def test_a_projects_file_names_plugins(child, tmp_path):
     ("text", "reason"),
     [
         ("plugins = [", "not valid TOML"),
+        ("plugins = " + "9" * 5000, "not valid TOML"),
+        ("plugins = " + "[" * 3000, "not valid TOML"),
         ("plugins = 'one.py'", "must be a list"),
         ("plugins = [1]", "must be a list"),
         ("plugins = ['missing.py']", "missing.py does not exist"),

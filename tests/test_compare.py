@@ -482,7 +482,7 @@ def test_published_rows_only_of_the_protocols_shown_and_marked() -> None:
 def test_published_files_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps({"rows": [published("p")]}))
     assert read_published([tmp_path]) == [published("p")]
-    for content in ("{", "[]", "{}"):
+    for content in ("{", "[]", "{}", "[" * 10_000):
         (tmp_path / "two.json").write_text(content)
         with pytest.raises(UserError, match=r"two\.json are damaged"):
             read_published([tmp_path])

@@ -162,6 +162,39 @@ def test_large_files_inside_archives(tmp_path: Path, monkeypatch: pytest.MonkeyP
         files.open("missing")
 
 
+def test_an_entry_without_a_name_is_no_file(tmp_path: Path) -> None:
+    packed = tmp_path / "raw.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a", b"first")
+        archive.writestr("b/", b"")
+    data = packed.read_bytes()
+    central = data.index(b"PK\x01\x02")  # of a: its name becomes empty, its extra field "a"
+    fields = (0).to_bytes(2, "little") + (1).to_bytes(2, "little")
+    packed.write_bytes(data[: central + 28] + fields + data[central + 32 :])
+    assert RawFiles(packed).names == []
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "why"),
+    [
+        (4, b"\xff", "damaged"),  # properties of LZMA
+        (9, b"\xff" * 6, "damaged"),  # its data
+        (5, b"\xff" * 4, "dictionary"),  # four gigabytes, to unpack a few bytes
+    ],
+)
+def test_a_damaged_lzma_entry(at: int, new: bytes, why: str, tmp_path: Path) -> None:
+    packed = tmp_path / "raw.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"0123")
+    assert RawFiles(packed).read("a") == b"0123"
+    data = bytearray(packed.read_bytes())
+    start = 30 + 1  # behind the entry's header and name
+    data[start + at : start + at + len(new)] = new
+    packed.write_bytes(data)
+    with pytest.raises(DataError, match=why):
+        RawFiles(packed).read("a")
+
+
 def test_a_container_by_itself(spec: Any, raw: Path) -> None:
     """The file that is named stands for itself, whatever lies beside it; so it must be enough."""
 

@@ -270,6 +270,22 @@ def test_names_that_are_no_ids_need_a_list_of_classes() -> None:
         read_manifest(b"clip,class,subject\na.npy,sit down,p", ())
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("layout.toml", '"torso"', "0x" + "f" * 5000),
+        ("layout.toml", "[0, 0, 0, 0]", f"[0, 0, 0, {'[' * 3000}]"),
+        ("dataset.toml", '"mine"', "9" * 5000),
+    ],
+)
+def test_numbers_and_lists_without_end_are_no_toml(name: str, old: str, new: str) -> None:
+    files = {"dataset.toml": ABOUT, "layout.toml": LAYOUT}
+    assert old in files[name]
+    files[name] = files[name].replace(old, new, 1)
+    with pytest.raises(DataError, match=f"{name} is not valid TOML"):
+        read_description(files, lambda n: files[n].encode())
+
+
 # --- Fuzz ------------------------------------------------------------------------------------
 
 

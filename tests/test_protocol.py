@@ -222,8 +222,37 @@ def test_names_that_could_not_be_names_are_refused(field: str, value: Any, tmp_p
     assert f"'{field}'" in refusal(write(tmp_path, **{field: value})).what
 
 
+HUGE = "0x" + "f" * 5000  #: a number that Python reads but does not write
+
+
+@pytest.mark.parametrize("field", ["seen", "unseen", "folds", "aliases", "dataset", "samples"])
+@pytest.mark.parametrize("value", [f"[{HUGE}]", f"[[{HUGE}]]", f"{{a = [{HUGE}]}}", HUGE])
+def test_numbers_without_end_are_no_toml(field: str, value: str, tmp_path: Path) -> None:
+    path = write(tmp_path, **{field: None})
+    path.write_text(f"{field} = {value}\n{path.read_text('utf-8')}", "utf-8")
+    assert "not valid TOML" in refusal(path).what
+
+
+@pytest.mark.parametrize("field", ["id", "title", "family", "source", "confidence", "notes"])
+@pytest.mark.parametrize("value", ["0x7fff", "1", "[1]", "1979-05-27", "nan"])
+def test_what_is_to_be_read_is_text(field: str, value: str, tmp_path: Path) -> None:
+    path = write(tmp_path, **{field: None})
+    path.write_text(f"{field} = {value}\n{path.read_text('utf-8')}", "utf-8")
+    assert refusal(path).what == f"Protocol file {path}: '{field}' must be a text."
+
+
 @pytest.mark.parametrize(
-    "content", [b"id = ", b"\xff\xfe", b"id = 1\nid = 2\n", b"PK\x03\x04", b"seen = [a1]"]
+    "content",
+    [
+        b"id = ",
+        b"\xff\xfe",
+        b"id = 1\nid = 2\n",
+        b"PK\x03\x04",
+        b"seen = [a1]",
+        b"id = " + b"9" * 5000,  # more digits than Python turns into a number
+        b"id = " + b"[" * 3000,  # deeper than Python calls itself
+    ],
+    ids=lambda content: content[:20],
 )
 def test_what_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "made-4-2.toml"

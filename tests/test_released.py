@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import tomllib
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -414,6 +415,8 @@ def test_no_file_can_make_the_reader_allocate_run_or_crash(tmp_path: Path) -> No
         "future": npy(HEADER % ("<f4", "(1,)"), b"\0" * 4, (9, 9)),
         "a huge header": npy("{" + " " * 200_000, b"", (2, 0)),
         "text": b"1 2 3\n4 5 6\n",
+        "truth for a size": npy(HEADER % ("<f4", "(True, 2)"), b"\0" * 8),
+        "too many axes": npy(HEADER % ("<f4", f"({'1, ' * 70})"), b"\0" * 4),
     }  # fmt: skip
     path = tmp_path / "train.npy"
     for name, blob in files.items():
@@ -430,6 +433,20 @@ def test_no_file_can_make_the_reader_allocate_run_or_crash(tmp_path: Path) -> No
             assert found.nbytes == 40 * CHANNELS * 4
     path.write_bytes(good)
     np.testing.assert_array_equal(read_array(path, "f", "numbers"), arrays()["train"])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_that_python_2_wrote_are_read_without_a_word(order: str, tmp_path: Path) -> None:
+    """numpy would warn of every one: its integers end in L."""
+    values = np.arange(6, dtype=">f8").reshape((2, 3))
+    about = "{'descr': '>f8', 'fortran_order': %s, 'shape': (2L, 3L), }\n" % (order == "F")
+    path = tmp_path / "train.npy"
+    path.write_bytes(npy(about, values.tobytes(order)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_array(path, "f", "numbers")
+    np.testing.assert_array_equal(found, values)
+    assert isinstance(found, np.memmap)
 
 
 def test_rounds_are_subfolders_only_where_the_protocol_has_as_many(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from conftest import TOY_ENCODERS, Cli
 from pydantic import BaseModel
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from zsar_bench import catalogue, record, sandbox
 from zsar_bench.cli.run import execute
@@ -253,6 +253,46 @@ def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="is damaged"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "candidates", "labels", "scores"),
+    [
+        ("[" * 5000, '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ("3", '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x"]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", 1]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(3, np.int64), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(2, np.int32), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.zeros(2, np.int64), np.zeros((2, 2), np.float64)),
+        ('["x", "y"]', '["a", "b"]', np.full(2, 2), np.zeros((2, 2), np.float32)),
+        ('["x", "y"]', '["a", "b"]', np.full(2, -1), np.zeros((2, 2), np.float32)),
+    ],
+    ids=["nested", "no list", "fewer ids", "no text", "fewer candidates", "more labels",
+         "other labels", "other scores", "no class", "negative"],
+)  # fmt: skip
+def test_predictions_that_contradict_themselves_are_damaged(
+    ids: str, candidates: str, labels: np.ndarray, scores: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "predictions.safetensors"
+    tensors = {"labels": labels, "scores": scores}
+    path.write_bytes(save(tensors, metadata={"ids": ids, "candidates": candidates}))
+    with pytest.raises(UserError, match="is damaged"):
+        read_predictions(path)
+
+
+def test_scores_of_a_type_that_numpy_does_not_know_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.safetensors"
+    scores = np.zeros((2, 4), np.uint8)
+    about = {"ids": '["x", "y"]', "candidates": '["a", "b", "c", "d"]'}
+    blob = save({"labels": np.zeros(2, np.int64), "scores": scores}, metadata=about)
+    for name in (b'"F8_E4M3"', b'"F8_E5M2"', b'"BF16"'):
+        size = int.from_bytes(blob[:8], "little")
+        header = blob[8 : 8 + size].replace(b'"U8"', name)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + blob[8 + size :])
+        with pytest.raises(UserError, match="is damaged"):
+            read_predictions(path)
 
 
 def test_the_metrics_follow_from_the_predictions(base: Any) -> None:

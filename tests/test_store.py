@@ -370,6 +370,7 @@ def test_a_store_without_the_data_set_says_how_to_get_it(home: Path) -> None:
     ("content", "words"),
     [
         (b'{"format": 1, "na', "is damaged"),
+        (b"[" * 10_000, "is damaged"),
         (b'{"format": 99, "clips": {}}', "another version"),
         (b"{}", "another version"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tracemalloc
 import zipfile
 from collections.abc import Iterable
@@ -544,6 +545,47 @@ def test_a_workbook_with_a_damaged_part_is_refused_or_still_whole(data, part: st
     parts: dict[str, str | bytes] = {**parts_of({"S": table(OTHER_WORDS)})}
     parts[part] = data.draw(damaged(str(parts[part]).encode()))
     only_refusals("b.xlsx", zipped(parts, zipfile.ZIP_STORED))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("version = 2", "version = nan", "'version' must be"),
+        ("version = 2", "version = inf", "'version' must be"),
+        ("version = 2", "version = [2]", "'version' must be"),
+        ("version = 2", "version = 0", "'version' must be"),
+        ("version = 2", 'version = "2"', "'version' must be"),
+        ("oracle = false", 'oracle = "false"', "'oracle' must be"),
+        ('"kick"', "0x7fff", "class b, field 'motion'"),
+        ('"kick"', '["kick"]', "class b, field 'motion'"),
+        ('"kick"', "1", "class b, field 'motion'"),
+        ('"kick"', "9" * 5000, "not valid TOML"),
+        ('"kick"', "0x" + "f" * 5000, "not valid TOML"),
+    ],
+)
+def test_a_text_set_holds_texts(old: str, new: str, what: str, tmp_path: Path) -> None:
+    classes = [ActionClass("a", "bow", "", ""), ActionClass("b", "kick", "", "")]
+    good = 'version = 2\noracle = false\n[a]\nmotion = "bow"\n[b]\nmotion = "kick"\n'
+    path = tmp_path / "t.toml"
+    path.write_text(good)
+    found = read_texts(str(path), {}, classes)
+    assert (found.version, found.oracle, texts_of(found, "motion")) == (2, False, ["bow", "kick"])
+    path.write_text(good.replace(old, new))
+    with pytest.raises(UserError, match=re.escape(what)) as error:
+        read_texts(str(path), {}, classes)
+    assert str(path) in error.value.what
+
+
+@pytest.mark.parametrize(
+    "row", ["id = 1", "id = ['a']", 'id = "a"\nverb = 2', 'id = "a"\nnoun = {}']
+)
+def test_a_class_list_holds_texts(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text(f'[[class]]\nname = "bow"\n{row}\n')
+    with pytest.raises(UserError, match="needs an id and a name"):
+        read_classes(path)
+    path.write_text('[[class]]\nname = "bow"\nid = "a"\n')
+    assert read_classes(path) == [ActionClass("a", "bow", "", "")]
 
 
 # --- Sources: several files, a folder, names -------------------------------------------------

@@ -7,6 +7,7 @@ read only up to a fixed size, so it cannot expand without bound.
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
 import struct
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 256 * 2**20  #: bytes; no raw clip of any known data set comes near
 ENCRYPTED = 1  #: flag of an entry
+#: What comes of unpacking a damaged entry.
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError,
+    ValueError,
+)  # fmt: skip
 LOCAL_HEADER = 30  #: bytes before an entry's name
 
 
@@ -64,7 +70,8 @@ class RawFiles:
         if self._archive is None:
             return sorted(_walk(self.source))
         entries = self._archive.infolist()
-        return sorted((e.filename, e.file_size, e.CRC) for e in entries if not e.is_dir())
+        named = [e for e in entries if e.filename and not e.is_dir()]
+        return sorted((e.filename, e.file_size, e.CRC) for e in named)
 
     @property
     def names(self) -> list[str]:
@@ -134,14 +141,20 @@ class RawFiles:
 def _stored(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
     """An uncompressed entry as a file. zipfile's own can seek, but some versions read all that
     lies before."""
+    file = _at_entry(archive, about)
+    return cast("BinaryIO", io.BufferedReader(_Slice(file, file.tell(), about.file_size)))
+
+
+def _at_entry(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
+    """The archive, open where the packed bytes of an entry begin."""
     file = archive.open("rb")
     file.seek(about.header_offset)
     head = file.read(LOCAL_HEADER)
     if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
         file.close()
         raise DataError("the archive is damaged here (no entry where its list says)")
-    start = file.tell() + sum(struct.unpack("<HH", head[-4:]))  # behind name and extra field
-    return cast("BinaryIO", io.BufferedReader(_Slice(file, start, about.file_size)))
+    file.seek(sum(struct.unpack("<HH", head[-4:])), io.SEEK_CUR)  # behind name and extra field
+    return file
 
 
 class _Slice(io.RawIOBase):
@@ -235,13 +248,27 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     if about.file_size > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     try:
+        _check_dictionary(archive, about)
         with archive.open(name) as entry:
             data = entry.read(LARGEST_FILE + 1)
     # NotImplementedError is a RuntimeError, so it comes first.
     except NotImplementedError as error:
         raise DataError(f"the archive uses an unsupported compression ({error})") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"the archive is damaged here ({error})") from None
     if len(data) > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     return data
+
+
+def _check_dictionary(archive: zipfile.ZipFile, about: zipfile.ZipInfo) -> None:
+    """Refuse an entry for which LZMA would take up to four gigabytes, however little it holds."""
+    if about.compress_type != zipfile.ZIP_LZMA or archive.filename is None:
+        return
+    with _at_entry(Path(archive.filename), about) as packed:
+        head = packed.read(9)  # version, length of the properties; sign bits, dictionary's size
+    if int.from_bytes(head[5:], "little") > LARGEST_FILE:
+        raise DataError(
+            f"unpacking it takes a dictionary of more than {LARGEST_FILE >> 20} MiB",
+            "Unpack the archive with another program, and give the folder.",
+        )

@@ -12,13 +12,12 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zsar_bench import __version__
+from zsar_bench import __version__, toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.own.store import own_state
@@ -139,8 +138,8 @@ def project_plugins(folder: Path | None = None) -> list[Path]:
     if not path.is_file():
         return []
     try:
-        names = tomllib.loads(path.read_text("utf-8")).get("plugins", [])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        names = toml.parse(path.read_text("utf-8")).get("plugins", [])
+    except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise UserError(f"{path}: 'plugins' must be a list of file names.")

@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 import shutil
-import tomllib
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import toml
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.paths import home, locked, read_json
@@ -52,10 +52,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: naming the file, if it is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return toml.parse(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # what is not UTF-8 is one too
         raise UserError(f"{path} is not valid TOML: {error}.") from None
 
 
@@ -63,9 +63,14 @@ def read_classes(path: Path) -> list[ActionClass]:
     """The classes of a data set, in official order."""
     rows = read_toml(path).get("class", [])
     try:
-        return [ActionClass(r["id"], r["name"], r.get("verb", ""), r.get("noun", "")) for r in rows]
+        classes = [
+            ActionClass(r["id"], r["name"], r.get("verb", ""), r.get("noun", "")) for r in rows
+        ]
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: every [[class]] needs an id and a name.") from None
+        classes = None
+    if classes is None or not all(isinstance(v, str) for c in classes for v in vars(c).values()):
+        raise UserError(f"{path}: every [[class]] needs an id and a name, and holds texts only.")
+    return classes
 
 
 @dataclass(frozen=True)

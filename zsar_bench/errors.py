@@ -5,9 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1000  #: characters of what is wrong, and of the hint
+_HEAD, _TAIL = 700, 250  #: what is left of a longer text
+
 
 class UserError(Exception):
     """A mistake in a command, a file or the data, told in at most three sentences.
+
+    Files of strangers put what they like into an error: what a terminal would act on, or could not
+    show, is written out, and of endless texts only both ends are kept.
 
     Args:
         what: what is wrong, with the name of the file, field or class it is about.
@@ -15,6 +21,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
+        what, hint = _shown(what), _shown(hint)
         super().__init__(f"{what}\n{hint}" if hint else what)
         self.what = what
         self.hint = hint
@@ -36,6 +43,19 @@ class RunFailed(Exception):
         super().__init__(reason)
         self.reason = reason
         self.log = log
+
+
+def _shown(text: str) -> str:
+    """The text without control signs, halves of pairs and signs that turn a line round."""
+    text = _ends(text)
+    if text.replace("\n", "").isprintable():
+        return text
+    signs = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return _ends("".join(signs))
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:_HEAD]} ... {text[-_TAIL:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.npy import read_header
@@ -172,11 +172,12 @@ def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
 
     try:
         with path.open("rb") as file:
-            read_header(file, path.stat().st_size, str(path), kinds, what)
+            about = read_header(file, path.stat().st_size, str(path), kinds, what)
+        order: Literal["F", "C"] = "F" if about.fortran else "C"
+        # numpy.load would parse the header again, and warn of those that Python 2 wrote.
+        return np.memmap(path, about.dtype, "r", about.start, about.shape, order)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:

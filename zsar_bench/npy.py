@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LONGEST = 10_000  #: bytes of a header's text; numpy's own limit
+MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def read_header(file: BinaryIO, size: int, name: str, kinds: str, what: str) -> 
         )
     if dtype.kind not in kinds:
         raise DataError(f"{name} holds {dtype}, not {what}.")
+    if len(shape) > MOST_AXES or not all(type(n) is int for n in shape):
+        raise DataError(f"{name} claims the shape {str(shape)[:60]}.")
     if min(shape, default=1) < 0:
         raise DataError(f"{name} claims the shape {shape}.")
     count = math.prod(shape)

@@ -17,6 +17,7 @@ OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds", "sample
 AVERAGE = "average"  #: the table that only a group has
 GROUP_REQUIRED = ("id", "title", "source", AVERAGE)
 GROUP_OPTIONAL = ("family", "confidence", "notes", "aliases")
+TEXTS = ("id", "title", "family", "source", "confidence", "notes")
 SAMPLES = ("rule", "groups", "pairs", "column", "train", "candidates", "test_clips", "stand-in")
 #: Sample rule -> the entries that may say how it divides the clips.
 DIVIDING: Mapping[str, tuple[str, ...]] = {
@@ -42,8 +43,11 @@ def check_fields(
 
 
 def check_names(data: dict[str, Any], where: str) -> None:
-    """Id and aliases."""
-    if not NAME.fullmatch(str(data["id"])):  # it becomes a folder's name
+    """Texts are texts, the id is plain, and aliases are a list."""
+    for name in TEXTS:
+        if not isinstance(data.get(name, ""), str):
+            raise UserError(f"{where}: '{name}' must be a text.")
+    if not NAME.fullmatch(data["id"]):  # it becomes a folder's name
         raise UserError(f"{where}: the 'id' {data['id']!r} must match {NAME.pattern}.")
     aliases = data.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):

@@ -126,13 +126,13 @@ def protocol_of(
     folds = check_folds(data, ids, samples["rule"], where)
     order = {c: i for i, c in enumerate(ids)}
     return Protocol(
-        id=str(data["id"]),
-        title=str(data["title"]),
+        id=data["id"],
+        title=data["title"],
         dataset=data["dataset"],
-        family=str(data["family"]),
-        source=str(data["source"]),
-        confidence=str(data.get("confidence", "")),
-        notes=str(data.get("notes", "")),
+        family=data["family"],
+        source=data["source"],
+        confidence=data.get("confidence", ""),
+        notes=data.get("notes", ""),
         aliases=tuple(data.get("aliases", ())),
         seen=tuple(sorted(data.get("seen", ids), key=order.__getitem__)),
         unseen=tuple(sorted(data.get("unseen", ids), key=order.__getitem__)),
@@ -198,12 +198,12 @@ def group_of(data: dict[str, Any], path: Path, known: Iterable[str]) -> Protocol
         if name not in known or name == data["id"]:
             raise unknown(f"protocol in '{AVERAGE}' of {where}:", name, known)
     return ProtocolGroup(
-        id=str(data["id"]),
-        title=str(data["title"]),
-        source=str(data["source"]),
+        id=data["id"],
+        title=data["title"],
+        source=data["source"],
         aliases=tuple(data.get("aliases", ())),
         of=tuple(of),
-        family=str(data.get("family", "")),
-        confidence=str(data.get("confidence", "")),
-        notes=str(data.get("notes", "")),
+        family=data.get("family", ""),
+        confidence=data.get("confidence", ""),
+        notes=data.get("notes", ""),
     )

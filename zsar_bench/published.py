@@ -52,7 +52,7 @@ def read_published(folders: Iterable[Path]) -> list[Json]:
                 found = json.loads(path.read_bytes())["rows"]
                 for number, row in enumerate(found, 1):
                     _check(row, number)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
                 raise UserError(f"The published results {path} are damaged: {error}.") from None
             rows += found
     return rows

@@ -275,11 +275,22 @@ def read_predictions(
     try:
         with safe_open(path, framework="np") as f:
             about = f.metadata()
-            return (
-                json.loads(about["ids"]),
-                f.get_tensor("labels"),
-                json.loads(about["candidates"]),
-                f.get_tensor("scores"),
-            )
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            ids, candidates = json.loads(about["ids"]), json.loads(about["candidates"])
+            labels, scores = f.get_tensor("labels"), f.get_tensor("scores")
+    # An AttributeError is of a type that numpy does not have, such as float8.
+    except (
+        SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, AttributeError,
+    ) as error:  # fmt: skip
         raise UserError(f"{path} is damaged: {error}.") from None
+    lists = all(
+        isinstance(x, list) and all(isinstance(i, str) for i in x) for x in (ids, candidates)
+    )
+    if (
+        not lists
+        or (labels.dtype.str, scores.dtype.str) != ("<i8", "<f4")
+        or labels.shape != (len(ids),)
+        or scores.shape != (len(ids), len(candidates))
+        or ((labels < 0) | (labels >= len(candidates))).any()
+    ):
+        raise UserError(f"{path} is damaged: its ids, labels, candidates and scores disagree.")
+    return ids, labels, candidates, scores

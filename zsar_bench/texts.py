@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from zsar_bench.datasets import ActionClass, read_toml
 from zsar_bench.errors import UserError, nearest, unknown
@@ -17,6 +18,7 @@ from zsar_bench.identity import digest
 from zsar_bench.text_sources import is_source, read_text_source
 
 CLASS_LIST = ("name", "verb", "noun")
+NEWEST = 10**6  #: version of a set
 HEAD = ("version", "dataset", "set", "author", "style", "oracle")
 
 
@@ -129,16 +131,30 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
         if set(tables[class_id]) != set(names):
             odd = set(tables[class_id]) ^ set(names)
             raise UserError(f"{path}: class {class_id} lacks or adds {', '.join(sorted(odd))}.")
-    fields = {name: {c: str(tables[c][name]).strip() for c in ids} for name in names}
+    _check_kinds(data, path, {c: tables[c] for c in ids})
+    fields = {name: {c: tables[c][name].strip() for c in ids} for name in names}
     for name in names:
         if len(set(fields[name].values())) < len(ids):
             raise UserError(f"{path}: two classes have the same text in field '{name}'.")
     return ClassTexts(
         name=set_id,
-        version=int(data.get("version", 1)),
+        version=data.get("version", 1),
         fields={**_class_list(classes), **fields},
-        oracle=bool(data.get("oracle", False)),
+        oracle=data.get("oracle", False),
     )
+
+
+def _check_kinds(data: Mapping[str, Any], path: Path, tables: Mapping[str, Any]) -> None:
+    """Refuse numbers for texts, and what says something else of the set than it should."""
+    version, oracle = data.get("version", 1), data.get("oracle", False)
+    if type(version) is not int or not 1 <= version <= NEWEST:
+        raise UserError(f"{path}: 'version' must be a whole number from 1 on.")
+    if not isinstance(oracle, bool):
+        raise UserError(f"{path}: 'oracle' must be true or false.")
+    for class_id, table in tables.items():
+        for name, text in table.items():
+            if not isinstance(text, str):
+                raise UserError(f"{path}: class {class_id}, field '{name}' must be a text.")
 
 
 def _class_list(classes: Sequence[ActionClass]) -> dict[str, dict[str, str]]:

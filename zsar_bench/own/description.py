@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from zsar_bench import toml
 from zsar_bench.datasets import ActionClass
 from zsar_bench.errors import DataError, unknown
 from zsar_bench.registry import NAME
@@ -114,8 +114,8 @@ def _toml(name: str, names: Collection[str], read: Callable[[str], bytes]) -> di
     if len(data) > LARGEST_TOML:
         raise DataError(f"{name} is larger than {LARGEST_TOML >> 20} MiB.")
     try:
-        return tomllib.loads(decode(data, name))
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
+        return toml.parse(decode(data, name))
+    except ValueError as error:
         raise DataError(f"{name} is not valid TOML: {str(error)[:200]}.") from None
 
 
