@@ -514,8 +514,8 @@ def test_the_joint_layout_of_a_data_set_is_a_body(name):
     assert [layout.mirror[m] for m in layout.mirror] == list(range(count))
     assert all(layout.parts[v] == layout.parts[m] for v, m in enumerate(layout.mirror))
     assert layout.mirror[layout.left_hip] == layout.right_hip != layout.left_hip
-    swapped = [n.replace("left", "x").replace("right", "left") for n in layout.joints]
-    swapped = [n.replace("x", "right") for n in swapped]
+    swapped = [n.replace("left", "*").replace("right", "left") for n in layout.joints]
+    swapped = [n.replace("*", "right") for n in swapped]
     assert [layout.joints[m] for m in layout.mirror] == swapped
     assert layout.up in (0, 1, 2)
 

@@ -519,7 +519,7 @@ def test_a_planted_leak_is_flagged(base: Any) -> None:
 
 
 def bank_of(plan: RunPlan, classes: list[str], path: Path) -> dict[str, np.ndarray]:
-    _bank(plan, classes, path)
+    _bank(plan, plan.encoders[0].round, classes, path)
     return load_file(path)
 
 

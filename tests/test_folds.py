@@ -16,9 +16,10 @@ from test_protocol import CLASSES, FIELDS, catalogue, write
 from zsar_bench import metrics, statistics
 from zsar_bench.datasets import Dataset
 from zsar_bench.errors import UserError
-from zsar_bench.lookup import find_protocol, in_folds, random_split, with_dials
+from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import Protocol
 from zsar_bench.protocol_file import load_protocol
+from zsar_bench.protocol_variants import in_folds, random_split, with_dials
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.rounds import candidates_of
 
@@ -146,6 +147,14 @@ def test_from_one_part_to_another(tmp_path: Path) -> None:
     assert there.test_seen == [3]
     assert {data.clips["setup"][n] for n in there.train} == {"x"}
     assert {data.clips["setup"][n] for n in there.test_unseen} == {"y"}
+
+
+def test_a_clip_of_which_nobody_knows_the_side_is_on_none(tmp_path: Path) -> None:
+    one = loaded(tmp_path, samples={"rule": "split", "train": ["train"]})
+    data = everybody(lambda class_id: "train")
+    data.clips["setup"][4:8] = ["test", "", "train", "test"]  # a2, which is unseen
+    (only,) = one.rounds(data)
+    assert only.test_unseen == [4, 7]
 
 
 @pytest.mark.parametrize(

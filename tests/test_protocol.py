@@ -20,12 +20,10 @@ from zsar_bench.lookup import (
     find_id,
     find_protocol,
     load_all,
-    on_stand_in,
-    random_split,
-    with_dials,
 )
 from zsar_bench.protocol import Protocol, ProtocolGroup, dataset_entry
 from zsar_bench.protocol_file import load_protocol
+from zsar_bench.protocol_variants import on_stand_in, random_split, with_dials
 
 CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
 FIELDS: dict[str, Any] = {

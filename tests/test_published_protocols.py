@@ -15,8 +15,9 @@ from zsar_datasets.stand_in.samples import pku
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.compare import find_records
 from zsar_bench.datasets import Dataset
-from zsar_bench.lookup import find_group, find_id, find_protocol, load_all, on_stand_in
+from zsar_bench.lookup import find_group, find_id, find_protocol, load_all
 from zsar_bench.protocol import STAND_IN, Protocol, ProtocolGroup
+from zsar_bench.protocol_variants import on_stand_in
 from zsar_bench.record import read_record
 from zsar_bench.rounds import CROSS_FIT
 

@@ -17,8 +17,9 @@ from zsar_bench.datasets import Dataset, open_dataset, prepared
 from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.importer import ensure_generated
-from zsar_bench.lookup import find_group, find_protocol, on_stand_in, random_split, with_dials
+from zsar_bench.lookup import find_group, find_protocol
 from zsar_bench.protocol import STAND_IN, Protocol, dataset_entry, stand_ins
+from zsar_bench.protocol_variants import on_stand_in, random_split, with_dials
 from zsar_bench.specs import generated
 
 Event = Callable[[dict[str, Any]], None]

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, read_classes, read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.protocol import Protocol, ProtocolGroup, dataset_entry, stand_ins
-from zsar_bench.registry import NAME
-from zsar_bench.rounds import CROSS_FIT, DIVISIONS, TRANSFER
-
-REQUIRED = ("id", "title", "dataset", "family", "source")
-OPTIONAL = ("confidence", "notes", "aliases", "seen", "unseen", "folds", "samples", "gzsl")
-AVERAGE = "average"  #: the table that only a group has
-GROUP_REQUIRED = ("id", "title", "source", AVERAGE)
-GROUP_OPTIONAL = ("family", "confidence", "notes", "aliases")
-TEXTS = ("id", "title", "family", "source", "confidence", "notes")
-SAMPLES = ("rule", "groups", "pairs", "column", "train", "candidates", "test_clips", "stand-in")
-#: Sample rule -> the entries that may say how it divides the clips.
-DIVIDING: Mapping[str, tuple[str, ...]] = {
-    CROSS_FIT: ("groups",),
-    TRANSFER: ("pairs",),
-    **dict.fromkeys(DIVISIONS, ("train", "column", "stand-in")),
-}
+from zsar_bench.protocol_checks import (
+    AVERAGE,
+    GROUP_OPTIONAL,
+    GROUP_REQUIRED,
+    OPTIONAL,
+    REQUIRED,
+    check_fields,
+    check_folds,
+    check_names,
+    check_pseudo_unseen,
+    check_samples,
+    column_of,
+    is_texts,
+    own_classes,
+)
 
 
 class ClassLists:
@@ -114,18 +112,18 @@ def protocol_of(
         UserError: as ``load_protocol``.
     """
     where = f"Protocol file {path}"
-    _check_fields(data, path, REQUIRED, OPTIONAL)
-    _check_names(data, where)
+    check_fields(data, path, REQUIRED, OPTIONAL)
+    check_names(data, where)
     if not isinstance(data["dataset"], str):
         raise UserError(f"{where}: 'dataset' must be the name of a data set.")
-    classes = _own_classes(data) if classes is None else tuple(classes)
+    classes = own_classes(data) if classes is None else tuple(classes)
     samples = data.get("samples", samples)
     if samples is None:
         raise UserError(f"{where}: the field 'samples' is missing.")
     samples = check_samples(samples, where)
     stand_in = samples.get("stand-in", {})
     ids = [c.id for c in classes]
-    folds = _folds(data, ids, samples["rule"], where)
+    folds = check_folds(data, ids, samples["rule"], where)
     order = {c: i for i, c in enumerate(ids)}
     return Protocol(
         id=data["id"],
@@ -143,10 +141,10 @@ def protocol_of(
         groups=tuple(tuple(g) for g in samples.get("groups", samples.get("pairs", ()))),
         own_candidates="candidates" in samples,
         train=tuple(samples.get("train", ())),
-        column=_column(samples, samples["rule"]),
+        column=column_of(samples, samples["rule"]),
         stand_in_train=tuple(stand_in.get("train", ())),
-        stand_in_column=_column(stand_in, samples["rule"]),
-        pseudo_unseen=tuple(sorted(_pseudo_unseen(data, where), key=order.__getitem__)),
+        stand_in_column=column_of(stand_in, samples["rule"]),
+        pseudo_unseen=tuple(sorted(check_pseudo_unseen(data, where), key=order.__getitem__)),
         test_clips=samples.get("test_clips", 0),
         classes=classes,
     )
@@ -188,11 +186,11 @@ def group_of(data: dict[str, Any], path: Path, known: Iterable[str]) -> Protocol
         UserError: naming file and field, for faulty fields, and for unknown or too few members.
     """
     where = f"Protocol file {path}"
-    _check_fields(data, path, GROUP_REQUIRED, GROUP_OPTIONAL)
-    _check_names(data, where)
+    check_fields(data, path, GROUP_REQUIRED, GROUP_OPTIONAL)
+    check_names(data, where)
     average, known = data[AVERAGE], {*known}
     of = average.get("of") if isinstance(average, dict) else None
-    if not _texts(of) or len(of) < 2 or {*average} != {"of"}:
+    if not is_texts(of) or len(of) < 2 or {*average} != {"of"}:
         raise UserError(
             f"{where}: '{AVERAGE}' must hold 'of' alone, a list of two or more different protocols."
         )
@@ -209,187 +207,3 @@ def group_of(data: dict[str, Any], path: Path, known: Iterable[str]) -> Protocol
         confidence=data.get("confidence", ""),
         notes=data.get("notes", ""),
     )
-
-
-# --- Checks --------------------------------------------------------------------------------------
-
-
-def _check_fields(
-    data: dict[str, Any], path: Path, required: tuple[str, ...], optional: tuple[str, ...]
-) -> None:
-    for name in required:
-        if name not in data:
-            raise UserError(f"Protocol file {path}: the field '{name}' is missing.")
-    for name in data:
-        if name not in required + optional:
-            raise unknown(f"field in {path.name}:", name, required + optional)
-
-
-def _check_names(data: dict[str, Any], where: str) -> None:
-    for name in TEXTS:
-        if not isinstance(data.get(name, ""), str):
-            raise UserError(f"{where}: '{name}' must be a text.")
-    if not NAME.fullmatch(data["id"]):  # it becomes a folder's name
-        raise UserError(f"{where}: the 'id' {data['id']!r} must match {NAME.pattern}.")
-    aliases = data.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(a, str) for a in aliases):
-        raise UserError(f"{where}: 'aliases' must be a list of names.")
-
-
-def _folds(data: dict[str, Any], ids: list[str], rule: str, where: str) -> list[list[str]]:
-    """The folds of a file, none for one with seen and unseen classes; all checked."""
-    given = [name for name in ("seen", "unseen", "folds") if name in data]
-    if rule == TRANSFER:
-        if given:
-            raise UserError(
-                f"{where}: '{given[0]}' has no meaning for the rule '{TRANSFER}': seen is what "
-                "the training setup has, and unseen what only the tested one has."
-            )
-        return []
-    if "folds" not in given:
-        for name in ("seen", "unseen"):
-            if name not in data:
-                raise UserError(f"{where}: the field '{name}' is missing.")
-        _check_classes(data, ids, where)
-        return []
-    if len(given) > 1:
-        raise UserError(f"{where}: 'folds' and '{given[0]}' exclude each other.")
-    folds = data["folds"]
-    lists = isinstance(folds, list) and all(isinstance(f, list) and f for f in folds)
-    if not lists or len(folds) < 2:
-        raise UserError(f"{where}: 'folds' must hold at least two lists of class ids.")
-    for number, fold in enumerate(folds, 1):
-        rest = [c for other in folds[: number - 1] + folds[number:] for c in other]
-        _check_classes({"seen": rest, "unseen": fold}, ids, f"{where}, fold {number}")
-    return list(folds)
-
-
-def _own_classes(data: dict[str, Any]) -> tuple[ActionClass, ...]:
-    """Classes without names, from the ids that a file lists; A2 stands before A10."""
-    listed = [ids for part in ("seen", "unseen") if isinstance(ids := data.get(part), list)]
-    ids = {c for ids in listed for c in ids if isinstance(c, str)}
-    parts = {c: re.split(r"(\d+)", c) for c in ids}
-    order = sorted(ids, key=lambda c: [int(p) if p.isdecimal() else p for p in parts[c]])
-    return tuple(ActionClass(c, c, "", "") for c in order)
-
-
-def _check_classes(data: dict[str, Any], known: list[str], where: str) -> None:
-    for part in ("seen", "unseen"):
-        ids = data[part]
-        if not isinstance(ids, list) or not ids:
-            raise UserError(f"{where}: '{part}' must be a list of class ids, and not empty.")
-        _check_ids(ids, known, part, where)
-    both = set(data["seen"]) & set(data["unseen"])
-    if both:
-        raise UserError(f"{where}: {', '.join(sorted(both))} is both seen and unseen.")
-    left_out = [c for c in known if c not in {*data["seen"], *data["unseen"]}]
-    if left_out:
-        raise UserError(f"{where}: {', '.join(left_out)} is neither seen nor unseen.")
-
-
-def _check_ids(ids: list[Any], known: list[str], part: str, where: str) -> None:
-    places = {*known}
-    for class_id in ids:
-        if not isinstance(class_id, str) or class_id not in places:
-            raise unknown(f"class in '{part}' of {where}:", str(class_id), known)
-    repeated = {c for c in ids if ids.count(c) > 1} if len({*ids}) < len(ids) else ()
-    if repeated:
-        raise UserError(f"{where}: '{part}' repeats {', '.join(sorted(repeated))}.")
-
-
-def _pseudo_unseen(data: dict[str, Any], where: str) -> list[str]:
-    """Class ids of the table ``gzsl``, which must be seen."""
-    if "gzsl" not in data:
-        return []
-    table = data["gzsl"]
-    ids = table.get("pseudo_unseen") if isinstance(table, dict) else None
-    if not isinstance(ids, list) or not ids or {*table} != {"pseudo_unseen"}:
-        raise UserError(
-            f"{where}: 'gzsl' must hold 'pseudo_unseen' alone, a list of class ids, not empty."
-        )
-    if "seen" not in data:
-        raise UserError(f"{where}: 'gzsl' needs a list of seen classes.")
-    _check_ids(ids, data["seen"], "gzsl.pseudo_unseen", where)
-    if len(ids) >= len(data["seen"]):
-        raise UserError(f"{where}: gzsl.pseudo_unseen leaves no seen class.")
-    return ids
-
-
-def check_samples(data: Any, where: str) -> dict[str, Any]:
-    """The table ``samples`` of a protocol or a data set, if it makes sense.
-
-    Raises:
-        UserError: beginning with ``where``.
-    """
-    rules = tuple(DIVIDING)
-    if not isinstance(data, dict) or data.get("rule") not in rules:
-        raise UserError(f"{where}: samples.rule must be one of {', '.join(rules)}.")
-    for name in data:
-        if name not in SAMPLES:
-            raise unknown(f"entry in 'samples' of {where}:", name, SAMPLES)
-    test_clips = data.get("test_clips", 1)
-    if type(test_clips) is not int or test_clips < 1:
-        raise UserError(
-            f"{where}: samples.test_clips must be the number of unseen test clips, or be left "
-            "out where nobody has counted them."
-        )
-    own = DIVIDING[data["rule"]]
-    for name in (n for names in DIVIDING.values() for n in names):
-        if name in data and name not in own:
-            raise UserError(
-                f"{where}: samples.{name} has no meaning for the rule '{data['rule']}'."
-            )
-    if data.get("candidates", "setup") != "setup":
-        raise UserError(f"{where}: samples.candidates can only be 'setup', or be left out.")
-    if data["rule"] == CROSS_FIT:
-        _check_groups(data.get("groups"), where)
-    elif data["rule"] == TRANSFER:
-        _check_pairs(data.get("pairs"), where)
-    else:
-        _check_division(data, where)
-    return data
-
-
-def _check_pairs(pairs: Any, where: str) -> None:
-    lists = isinstance(pairs, list) and pairs
-    if not lists or not all(_texts(pair) and len(pair) == 2 for pair in pairs):
-        raise UserError(f"{where}: samples.pairs must hold pairs of setups: train, test.")
-    if not _texts([pair[1] for pair in pairs]):
-        raise UserError(f"{where}: samples.pairs must test each setup at most once.")
-
-
-def _check_groups(groups: Any, where: str) -> None:
-    lists = isinstance(groups, list) and all(isinstance(g, list) and g for g in groups)
-    if not lists or len(groups) < 2:
-        raise UserError(f"{where}: samples.groups must hold at least two lists of performers.")
-    if not _texts([s for g in groups for s in g]):
-        raise UserError(f"{where}: samples.groups must name each performer once, as text.")
-
-
-def _check_division(data: dict[str, Any], where: str) -> None:
-    columns = sorted({*DIVISIONS.values()})
-    tables = {"samples": data}
-    if "stand-in" in data:
-        tables["samples.stand-in"] = data["stand-in"]
-        if not isinstance(data["stand-in"], dict) or not {*data["stand-in"]} <= {"column", "train"}:
-            raise UserError(f"{where}: samples.stand-in may hold 'column' and 'train' only.")
-    for name, table in tables.items():
-        column = table.get("column", DIVISIONS[data["rule"]])
-        if column not in columns:
-            raise UserError(f"{where}: {name}.column must be one of {', '.join(columns)}.")
-        if not _texts(table.get("train")):
-            raise UserError(
-                f"{where}: {name}.train must name each training {column} once, as a list of texts."
-            )
-
-
-def _column(table: dict[str, Any], rule: str) -> str:
-    """The column that a table divides by, empty where it is the rule's own."""
-    column = str(table.get("column", ""))
-    return "" if column == DIVISIONS.get(rule) else column
-
-
-def _texts(values: Any) -> TypeGuard[list[str]]:
-    """Whether this is a list of texts, not empty, each once."""
-    texts = isinstance(values, list) and all(isinstance(v, str) for v in values)
-    return texts and 0 < len(values) == len(set(values))

@@ -100,7 +100,7 @@ def _sides(protocol: Protocol, dataset: Dataset) -> Iterator[_Side]:
             yield _Side(name, "subject", everybody - {*group}, {*group})
     else:
         column = protocol.divides_by
-        rest = {*dataset.clips[column]} - {*protocol.train}
+        rest = {*dataset.clips[column]} - {*protocol.train, ""}  # not known is neither
         yield _Side(protocol.rule, column, {*protocol.train}, rest)
 
 

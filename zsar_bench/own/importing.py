@@ -31,7 +31,7 @@ from zsar_bench.own.store import (
     read_imported,
 )
 from zsar_bench.paths import locked, make_folder, write_bytes, write_json
-from zsar_bench.protocol_file import check_samples
+from zsar_bench.protocol_checks import check_samples
 from zsar_bench.registry import spec_as_json
 from zsar_bench.rounds import CROSS_FIT, DIVISIONS
 from zsar_bench.texts import read_texts
