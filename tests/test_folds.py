@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from test_compare import clips, record
 from test_protocol import CLASSES, FIELDS, catalogue, write
 
 from zsar_bench import metrics, statistics
+from zsar_bench.compare import compare
 from zsar_bench.datasets import Dataset
 from zsar_bench.errors import UserError
 from zsar_bench.lookup import find_protocol
@@ -241,6 +243,33 @@ def test_strata_take_a_difference_between_folds_out_of_the_spread() -> None:
     assert loose.detectable is not None
     assert tight.detectable is not None
     assert tight.detectable < loose.detectable / 3
+
+
+def test_a_guess_of_each_performers_own_candidates_does_not_beat_chance() -> None:
+    """Half the performers guess among 2 classes, half among 10: their mean beats the classes'
+    mean guess, and still nobody does better than guessing."""
+    rng = np.random.default_rng(0)
+    easy, hard = (
+        [0.5 + d for d in rng.normal(0, 0.02, 6)],
+        [0.1 + d for d in rng.normal(0, 0.02, 6)],
+    )
+    cells: dict[str, Any] = {"a": {f"e{n}": (100 * v, 100) for n, v in enumerate(easy)}}
+    cells |= {f"b{k}": {f"h{n}": (100 * v, 100) for n, v in enumerate(hard)} for k in range(9)}
+    guesses = {c: dict.fromkeys(row, 0.5 if c == "a" else 0.1) for c, row in cells.items()}
+    plain = record(clips(0), "m", protocol={"unseen": sorted(cells)})
+    about = {"cells": cells, "chance": 0.14, "chance_micro": 0.3}
+
+    def verdict(**more: Any) -> Any:
+        metrics_ = plain.metrics.model_copy(update=about | more)
+        one = plain.model_copy(update={"metrics": metrics_})
+        return compare([one])["sections"][0]["rows"][0]["beats_chance"]
+
+    means = [*easy, *hard]
+    low = stats.t.interval(0.95, 11, np.mean(means), stats.sem(means))[0]
+    assert low > 0.14  # what a single number for all would make of it
+    assert verdict(guesses=guesses) is False
+    assert verdict() is None  # a record that does not say cannot tell
+    assert verdict(chance_micro=0.14) is True  # all guess alike: 1/K it is
 
 
 # --- A whole run -------------------------------------------------------------------------------

@@ -227,7 +227,6 @@ def _row(records: list[Record]) -> Json:
     macro = over_seeds(records, [m[1] for m in means])
     counts = means[0][2]
     interval = statistics.performer_interval((micro * counts).tolist(), counts)
-    macro_interval = statistics.performer_interval(macro.tolist(), [1] * len(macro))
     by_class = over_seeds(records, [class_means(r) for r in records])
     folds = fold_numbers(first)
     over_classes = statistics.class_interval(by_class, folds) if folds else None
@@ -250,9 +249,9 @@ def _row(records: list[Record]) -> Json:
         "interval": interval_json(over_classes if folds else interval),
         "performer_interval": interval_json(interval),
         "seed_interval": interval_json(luck),
-        "beats_chance": _beats_chance(
-            over_classes if folds else macro_interval, first.metrics.chance
-        ),
+        "beats_chance": _above(over_classes, first.metrics.chance)
+        if folds
+        else _beats_chance(first, macro),
         "performer_means": [float(v) for v in micro],
         "class_means": [float(v) for v in by_class],
         "clips": first.metrics.clips,
@@ -281,9 +280,27 @@ def interval_json(interval: statistics.Interval | None) -> Json | None:
     return {"low": interval.low, "high": interval.high, "name": interval.name}
 
 
-def _beats_chance(interval: statistics.Interval | None, chance: float) -> bool | None:
-    """Whether macro accuracy of new performers, or classes, is above 1/K; None: cannot tell."""
-    return None if interval is None else interval.low > chance
+def _above(interval: statistics.Interval | None, value: float) -> bool | None:
+    """Whether an interval lies above a value; None: cannot tell."""
+    return None if interval is None else interval.low > value
+
+
+def _beats_chance(first: Record, macro: NDArray[np.float64]) -> bool | None:
+    """Whether macro accuracy of new performers is above guessing; None: cannot tell.
+
+    Args:
+        first: a record of the row.
+        macro: (P,) macro accuracy of each performer, in sorted order.
+    """
+    m = first.metrics
+    guesses: Any = m.chance
+    if m.guesses:  # performers differ in what guessing gets them
+        rows = [[row[p] for row in m.guesses.values() if p in row] for p in _performers(first)]
+        guesses = np.array([np.mean(row) for row in rows])
+    elif m.chance_micro is not None and abs(m.chance_micro - m.chance) > statistics.ROUNDING:
+        return None  # they do, and an older record does not say in what
+    over = (macro - guesses).tolist()
+    return _above(statistics.performer_interval(over, [1] * len(over)), 0.0)
 
 
 def _seen_accuracy(records: list[Record]) -> float | None:
@@ -324,7 +341,8 @@ def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
     take turns (``folds``), else on new performers.
 
     Returns:
-        The largest of the smallest detectable gaps to the best row; None if none can be told.
+        The largest of the smallest detectable gaps to the best row, over the rows that are not
+        shown to differ from it; None if none can be told.
     """
     best, rest = rows[0], rows[1:]
     best["best"] = True
@@ -334,6 +352,6 @@ def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
         differences = np.subtract(row[values], best[values])
         verdict = statistics.power_gate(differences.tolist(), unit, strata=folds)
         row["not_shown_to_differ"] = verdict.answer != "worse"
-        if verdict.detectable is not None:
+        if row["not_shown_to_differ"] and verdict.detectable is not None:
             gaps.append(verdict.detectable)
     return max(gaps) if gaps else None

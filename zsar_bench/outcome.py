@@ -77,6 +77,10 @@ def cells(
     return table
 
 
+def _means(table: dict[str, dict[str, tuple[float, int]]]) -> dict[str, dict[str, float]]:
+    return {c: {s: total / n for s, (total, n) in row.items()} for c, row in table.items()}
+
+
 def _record(
     plan: RunPlan,
     candidates: list[str],
@@ -90,6 +94,7 @@ def _record(
     judged = metrics.judge(scores, labels)
     count = len(candidates)
     guess = metrics.guesses(scores)
+    classes = [candidates[i] for i in labels]
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
     allowed = tolerance(scores, plan.precision)
@@ -149,9 +154,10 @@ def _record(
             macro=metrics.macro(judged.credit, labels, count),
             chance=metrics.macro(guess, labels, count),
             chance_micro=metrics.micro(guess),
+            guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
             largest_class=metrics.largest_class(scores, labels),
             tied=judged.tied,
-            cells=cells(judged.credit, [candidates[i] for i in labels], subjects),
+            cells=cells(judged.credit, classes, subjects),
             plugins=_plugin_metrics(plan, labels, subjects, scores),
         ),
         rescoring=r.Rescoring(

@@ -154,6 +154,10 @@ class Metrics(_Part):
     chance_micro: Annotated[
         float | None, _doc("micro accuracy of that guess; the same unless clips differ in K")
     ] = None
+    guesses: Annotated[
+        dict[str, dict[str, float]],
+        _doc("class -> performer -> credit of that guess a clip, where clips differ in K"),
+    ] = {}
     largest_class: Annotated[float, _doc("share of the most frequent class")]
     tied: Annotated[int, _doc("clips whose highest score is shared")]
     cells: Annotated[
