@@ -34,15 +34,21 @@ def test_nothing_is_left_to_fill_in() -> None:
     assert "@@" not in README
 
 
-def test_the_table_is_the_reference_runs(cli) -> None:
-    table = re.search(r"<!-- table -->\n```\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("mark", "protocol", "texts"),
+    [
+        ("table", "stand-in/synse-55-5", ("--texts", "a")),
+        ("kinect20", "kinect20", ("--texts", "a", "--texts", "b")),
+    ],
+)
+def test_the_tables_are_the_reference_runs(mark: str, protocol: str, texts: tuple[str, ...], cli):
+    table = re.search(rf"<!-- {mark} -->\n```\n(.*?)```", README, re.DOTALL)
     assert table is not None
     done = cli(
         "compare",
         "--protocol",
-        "stand-in/synse-55-5",
-        "--texts",
-        "a",
+        protocol,
+        *texts,
         "--results",
         ROOT / "results" / "reference",
         "--no-published",
