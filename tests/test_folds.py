@@ -277,7 +277,7 @@ def test_a_guess_of_each_performers_own_candidates_does_not_beat_chance() -> Non
 
 def test_a_run_over_folds(cli: Any, tmp_path: Path) -> None:
     words = ("--results", tmp_path / "results", "--skeleton-encoder", "toy-mean", "--quiet")
-    cli("run", "toy-ridge", "chance", "--protocol", "toy-motion/folds:3", *words)
+    cli("run", "toy-ridge", "--protocol", "toy-motion/folds:3", *words)
     (folder,) = (tmp_path / "results/runs/toy-motion+folds:3/toy-ridge").glob("[!.]*")
     record = read_record(folder)
     ids, labels, candidates, scores = read_predictions(folder / "predictions.safetensors")
@@ -310,6 +310,6 @@ def test_a_run_over_folds(cli: Any, tmp_path: Path) -> None:
     ).stderr
     assert "differ in theirs" in " ".join(refused.split())
     cli(
-        *("run", "toy-ridge", "--protocol", "toy-motion/folds:3", *words),
-        *("--text-control", "shuffled-all", "--draws", "2"),
+        *("run", "toy-ridge", "--protocol", "toy-motion/folds:2", *words),
+        *("--text-control", "shuffled-all", "--draws", "1"),
     )
