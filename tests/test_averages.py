@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 from test_compare import clips, record
+from test_protocol import catalogue
 from test_splits import SEEN
 
+from zsar_bench.catalogue import load
 from zsar_bench.compare import compare
+from zsar_bench.lookup import load_all, load_groups
 from zsar_bench.protocol import ProtocolGroup
 from zsar_bench.reporters import markdown
 
@@ -55,6 +58,17 @@ def test_synthetic_members_are_another_average() -> None:
     assert [s["family"] for s in said["splits"]] == ["three", "stand-in/three"]
     assert said["published"] == published
     assert compare(made, published, averages=[GROUP])["published"] == []
+
+
+def test_groups_are_found_whatever_is_wrong_with_other_protocols(tmp_path: Any) -> None:
+    """What is shown after a run must not depend on files that have no part in it."""
+    for name in ("p-1", "p-2", "p-3"):
+        (tmp_path / f"{name}.toml").write_text('id = "broken')
+    (tmp_path / "three.toml").write_text(
+        'id = "three"\ntitle = "Three"\nsource = "a test"\n[average]\nof = ["p-1", "p-2", "p-3"]\n'
+    )
+    assert load_groups(catalogue(tmp_path)) == [GROUP]
+    assert load_groups(load()) == load_all(load())[1]
 
 
 def test_on_the_command_line(cli: Any, tmp_path: Any) -> None:

@@ -15,6 +15,7 @@ from zsar_bench.catalogue import Catalogue
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.protocol import FOLDS, RANDOM, Protocol, ProtocolGroup
+from zsar_bench.protocol_checks import AVERAGE
 from zsar_bench.protocol_file import (
     ClassLists,
     dataset_protocol,
@@ -111,6 +112,17 @@ def load_all(catalogue: Catalogue) -> tuple[list[Protocol], list[ProtocolGroup]]
             classes, samples = (f(data.get("dataset")) for f in (lists.of, lists.samples))
             protocols.append(_checked(protocol_of(data, path, classes, samples), path))
     return protocols, groups
+
+
+def load_groups(catalogue: Catalogue) -> list[ProtocolGroup]:
+    """All groups, in the order of their files; what is wrong with other files is not looked at.
+
+    Raises:
+        UserError: for a faulty file of a group.
+    """
+    files = protocol_files(catalogue)
+    read = [(path, read_toml(path)) for path in files.values() if _mentions(path, AVERAGE)]
+    return [_checked(group_of(d, path, files), path) for path, d in read if is_group(d)]
 
 
 def _find_file(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]]:

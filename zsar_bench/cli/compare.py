@@ -56,7 +56,7 @@ def compare(
     from zsar_bench.compare import compare as compare_records
     from zsar_bench.compare import find_records, load_records
     from zsar_bench.data_choice import members
-    from zsar_bench.lookup import load_all
+    from zsar_bench.lookup import load_groups
     from zsar_bench.published import read_published
     from zsar_bench.text_sources import bare_name
 
@@ -83,7 +83,7 @@ def compare(
     if not records and (method or texts):
         raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")
     rows = read_published(catalogue.published_folders) if published else []
-    comparison = compare_records(records, rows, load_all(catalogue)[1])
+    comparison = compare_records(records, rows, load_groups(catalogue))
     out = console()
     typer.echo(_draw(catalogue, entry, comparison, out.width, out.is_terminal), nl=False)
     if damaged:

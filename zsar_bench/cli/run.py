@@ -322,14 +322,14 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
     from zsar_bench.compare import compare, load_records
-    from zsar_bench.lookup import load_all
+    from zsar_bench.lookup import load_groups
     from zsar_bench.published import read_published
     from zsar_bench.reporters.table import render
 
     done = [p.folder for p in plans if p.done]
     records, damaged = load_records(done)
     published = read_published(catalogue.published_folders)
-    comparison = compare(records, published, load_all(catalogue)[1])
+    comparison = compare(records, published, load_groups(catalogue))
     if json:
         comparison["runs"] = [_run_row(p) for p in plans]
         print_json(comparison)
