@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_files import Files
 from zsar_datasets import DATA
 from zsar_datasets.kinetics import Reader, Reader200, parse
 
@@ -22,23 +22,6 @@ from zsar_bench.import_job import ShardMaker, from_files, list_files
 from zsar_bench.texts import read_texts
 
 NAME = "kinetics_val/-0AbCdE_GhI.json"
-
-
-class Files:
-    """A ``RawSource`` in memory."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
-        self.names = sorted(files)
-
-    def size(self, name: str) -> int:
-        return len(self.files[name])
-
-    def read(self, name: str) -> bytes:
-        return self.files[name]
-
-    def open(self, name: str) -> BinaryIO:
-        return io.BytesIO(self.files[name])
 
 
 def person(seed: int, score: float | None = None, lost: tuple[int, ...] = ()) -> dict[str, Any]:

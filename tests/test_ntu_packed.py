@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+import toy_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zsar_datasets import ntu_lists, ntu_npz, ntu_pyskl
@@ -28,23 +29,13 @@ LISTS = Path(__file__).parents[2] / "shared" / "data" / "ntu_rgbd" / "ntu_statis
 READER = Reader()
 
 
-class Files(dict[str, bytes]):
-    """A folder in memory (``contracts.RawSource``)."""
+class Files(toy_files.Files):
+    """Files that remember which of them was opened last."""
 
     opened: BinaryIO
 
-    @property
-    def names(self) -> Sequence[str]:
-        return list(self)
-
-    def size(self, name: str) -> int:
-        return len(self[name])
-
-    def read(self, name: str) -> bytes:
-        return self[name]
-
     def open(self, name: str) -> BinaryIO:
-        self.opened = io.BytesIO(self[name])
+        self.opened = super().open(name)
         return self.opened
 
 

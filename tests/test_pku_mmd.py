@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import random
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_files import Files
 from zsar_datasets import DATA
 from zsar_datasets.pku_mmd import INTERACTIONS, Reader, ReaderII, main_actor_first
 
@@ -23,23 +23,6 @@ from zsar_bench.import_job import ShardMaker, from_files, list_files
 SKELETONS, LABELS = "Data/PKU_Skeleton_Renew", "Label/Train_Label_PKU_final"
 SPLIT = "Split/cross-subject.txt"
 LIST = b"Training videos: \n0002-L, 0002-M, 0002-R, \nValidataion videos: \n0007-L, 0007-M\n"
-
-
-class Files:
-    """A ``RawSource`` in memory."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
-        self.names = sorted(files)
-
-    def size(self, name: str) -> int:
-        return len(self.files[name])
-
-    def read(self, name: str) -> bytes:
-        return self.files[name]
-
-    def open(self, name: str) -> BinaryIO:
-        return io.BytesIO(self.files[name])
 
 
 def recording(frames: int, second: range = range(0), seed: int = 0) -> bytes:

@@ -6,6 +6,7 @@ import re
 from typing import BinaryIO
 
 import numpy as np
+import toy_files
 from scipy.spatial.transform import Rotation
 from zsar_datasets import _amc, _asf
 from zsar_datasets.hdm05 import Reader, bones
@@ -14,21 +15,8 @@ NAME = "1/HDM_bd_squat1Reps_001_120.amc"
 METRES = 0.0254 / 0.45  # of the real files' unit
 
 
-class Files:
-    """Some files (``zsar_bench.contracts.RawSource``)."""
-
-    def __init__(self, **files: bytes) -> None:
-        self.files = files
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.files)
-
-    def size(self, name: str) -> int:
-        return len(self.files[name])
-
-    def read(self, name: str) -> bytes:
-        return self.files[name]
+class Files(toy_files.Files):
+    """Some files; those of a clip are small and read at once."""
 
     def open(self, name: str) -> BinaryIO:
         raise NotImplementedError

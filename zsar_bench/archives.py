@@ -148,13 +148,22 @@ def _stored(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
 def _at_entry(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
     """The archive, open where the packed bytes of an entry begin."""
     file = archive.open("rb")
-    file.seek(about.header_offset)
-    head = file.read(LOCAL_HEADER)
-    if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
+    start = entry_start(file, about)
+    if start is None:
         file.close()
         raise DataError("the archive is damaged here (no entry where its list says)")
-    file.seek(sum(struct.unpack("<HH", head[-4:])), io.SEEK_CUR)  # behind name and extra field
+    file.seek(start)
     return file
+
+
+def entry_start(archive: BinaryIO, about: zipfile.ZipInfo) -> int | None:
+    """Offset of an entry's packed bytes; None if the archive's list leads to no entry."""
+    archive.seek(about.header_offset)
+    head = archive.read(LOCAL_HEADER)
+    if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
+        return None
+    name, extra = struct.unpack("<HH", head[-4:])  # lengths of what stands before the bytes
+    return archive.tell() + int(name + extra)
 
 
 class _Slice(io.RawIOBase):

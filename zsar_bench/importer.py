@@ -106,10 +106,14 @@ class Work:
         """Folder of the unfinished import."""
         return unfinished_folder(self.store)
 
+    @property
+    def places(self) -> list[str]:
+        """The sources as a worker gets them."""
+        return [str(path.expanduser().absolute()) for path in self.sources]
+
     def job(self, kind: str, **rest: Any) -> dict[str, Any]:
-        sources = [str(path.expanduser().absolute()) for path in self.sources]
         job = self.machine.job(
-            kind, self.entry, self.params, spec=self.entry.spec, sources=sources, **rest
+            kind, self.entry, self.params, spec=self.entry.spec, sources=self.places, **rest
         )
         job["parts"] = {name: str(part.folder) for name, part in self.parts.items()}
         return job | {"device": "cpu", "threads": 1}  # the same bytes whatever the machine
@@ -278,7 +282,7 @@ def _make(work: Work) -> None:
 
 def _from(work: Work, sources: list[str]) -> Work:
     """The work with the sources where its clips were found."""
-    if sources == work.job("scan")["sources"]:
+    if sources == work.places:
         return work
     names = ", ".join(Path(source).name for source in sources)
     work.say(f"No clip lies in the folder itself; reading its archives: {names}.")

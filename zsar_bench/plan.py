@@ -22,7 +22,6 @@ from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
 from zsar_bench.protocol import Protocol
-from zsar_bench.rounds import TRANSFER
 from zsar_bench.runner import RunPlan, finish_run, run_round
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import find_rule
@@ -251,8 +250,8 @@ def _check_average(request: Request, names: Sequence[str]) -> None:
 
 def _check_control(request: Request, protocol: Protocol) -> None:
     """Shifts are one cycle of one set of candidates."""
-    several = protocol.folds or protocol.own_candidates or protocol.rule == TRANSFER
-    if request.text_control == SHUFFLED_UNSEEN and several:
+    one_cycle = protocol.one_split and not protocol.own_candidates
+    if request.text_control == SHUFFLED_UNSEEN and not one_cycle:
         raise UserError(
             f"'{SHUFFLED_UNSEEN}' shifts texts among all candidates, and the clips of "
             f"'{protocol.id}' differ in theirs.",

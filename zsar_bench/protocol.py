@@ -14,7 +14,7 @@ from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, Dataset
-from zsar_bench.rounds import DIVISIONS, Round, make_rounds
+from zsar_bench.rounds import DIVISIONS, TRANSFER, Round, make_rounds
 
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
 RANDOM = "/random:"  #: what stands in the id of a random split, behind its family's id
@@ -90,6 +90,11 @@ class Protocol:
     def synthetic(self) -> bool:
         """Whether its clips are made, not recorded."""
         return bool(self.stand_in_for)
+
+    @property
+    def one_split(self) -> bool:
+        """Whether all rounds have the same seen and unseen classes."""
+        return not self.folds and self.rule != TRANSFER
 
     @property
     def divides_by(self) -> str:

@@ -128,7 +128,7 @@ def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
     if not dials:
         return protocol
     seen = protocol.seen
-    if "seen" in dials and (protocol.folds or protocol.rule == TRANSFER):
+    if "seen" in dials and not protocol.one_split:
         raise UserError(
             f"The dial 'seen' has no meaning for '{protocol.id}': its seen classes take turns.",
             f"For one split: --protocol {protocol.dataset}/random:5@0",

@@ -25,7 +25,7 @@ from zsar_bench.released_store import (
     shard_name,
     write_store,
 )
-from zsar_bench.rounds import TRANSFER, Round
+from zsar_bench.rounds import Round
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,7 +131,7 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
 def check_one_split(protocol: Protocol) -> None:
     """Refuse a protocol whose classes take turns: the layouts of released features have one
     list of seen and one of unseen classes."""
-    if protocol.folds or protocol.rule == TRANSFER:
+    if not protocol.one_split:
         raise UserError(
             f"Features of the protocol '{protocol.id}' cannot be brought along or taken away: "
             "its rounds differ in their seen classes.",

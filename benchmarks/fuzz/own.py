@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from toy_files import Files
 
 from benchmarks.fuzz.mutate import Seed
 from benchmarks.fuzz.registry import (
-    Files,
     Fuzzed,
     Make,
     as_json,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from toy_files import Files
 
 from benchmarks.fuzz.mutate import Seed
 from benchmarks.fuzz.registry import (
-    Files,
     Fuzzed,
     as_json,
     busy,

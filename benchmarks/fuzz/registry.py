@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,23 +58,6 @@ def names() -> list[str]:
 
 
 # --- What seeds are made with, and readings ----------------------------------------------------
-
-
-class Files(dict[str, bytes]):
-    """A folder in memory (``zsar_bench.contracts.RawSource``)."""
-
-    @property
-    def names(self) -> list[str]:
-        return list(self)
-
-    def size(self, name: str) -> int:
-        return len(self[name])
-
-    def read(self, name: str) -> bytes:
-        return self[name]
-
-    def open(self, name: str) -> BinaryIO:
-        return io.BytesIO(self[name])
 
 
 def from_file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:

@@ -24,7 +24,6 @@ the 60 variant has zeros); here the second is left out again, for no two people 
 from __future__ import annotations
 
 import re
-import struct
 import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from zsar_bench.archives import entry_start
 from zsar_bench.contracts import ClipName, RawSource
 from zsar_bench.errors import DataError
 from zsar_bench.npy import Header, read_header
@@ -50,7 +50,6 @@ SIDES = ("train", "test")
 MOST = 120_000  #: clips; NTU RGB+D 120 has 113,945
 OTHERS = "Import the .skeleton files, or PYSKL's ntu60_3danno.pkl or ntu120_3danno.pkl."
 _PART = 4 * 2**20  # bytes that are read at once
-_LOCAL = struct.Struct("<4s22xHH")  # a zip member's own header: magic, lengths of name and extra
 
 _NAME = re.compile(r"ntu(60|120)_(cs|cv|csub|cset)([-_. ].*)?\.npz", re.IGNORECASE)
 _ORDER = {"xsub60": "performer", "xview60": "camera", "xsub120": "performer", "xset120": "setup"}
@@ -250,12 +249,10 @@ def _labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Labels:
 def _values(file: BinaryIO, size: int, member: zipfile.ZipInfo, clips: int) -> _Row:
     """Where the first row of an uncompressed member starts, and the type of its values."""
     with _reading("it"):
-        file.seek(member.header_offset)
-        magic, *lengths = _LOCAL.unpack(file.read(_LOCAL.size))
-        start = member.header_offset + _LOCAL.size + sum(lengths)
-        file.seek(start)
-        if magic != b"PK\x03\x04" or start + member.file_size > size:
+        start = entry_start(file, member)
+        if start is None or start + member.file_size > size:
             raise DataError("it is truncated", HINT)
+        file.seek(start)
         about: Header = read_header(
             file, member.file_size, member.filename, "f", "floating-point numbers"
         )
