@@ -33,7 +33,7 @@ from zsar_bench.identity import digest
 from zsar_bench.paths import locked
 from zsar_bench.plan import Request, plan_runs, tasks
 from zsar_bench.record import read_predictions, read_record
-from zsar_bench.runner import RunPlan
+from zsar_bench.run_plan import RunPlan
 from zsar_bench.settings import Assignment
 from zsar_bench.shuffling import content_order
 
