@@ -39,10 +39,11 @@ class RunFailed(Exception):
         log: the tail of the worker's standard error.
     """
 
-    def __init__(self, reason: str, log: str = "") -> None:
+    def __init__(self, reason: str, log: str = "", status: str = "failed") -> None:
         super().__init__(reason)
         self.reason = reason
         self.log = log
+        self.status = status
 
 
 def _shown(text: str) -> str:

@@ -79,6 +79,9 @@ class Worker:
     ) -> None:
         if _stopping.is_set():
             raise RunFailed("interrupted")
+        import types
+        self.walls = types.SimpleNamespace(level="process", abi=0, files=False, tcp=False, signals=False, system_calls=False, capabilities=False)
+        self.denied: dict[str, int] = {}
         self.on_event = on_event
         self.log = workdir / f"{job['kind']}.log"
         job_file = workdir / f"{job['kind']}.job.json"
