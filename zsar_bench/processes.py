@@ -84,8 +84,7 @@ def memory(pids: list[int]) -> int:
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                total += int(file.read().split()[1]) * PAGE
+            total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
     return total
 
 

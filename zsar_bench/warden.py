@@ -10,6 +10,7 @@ The last word to the parent says how it went.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -116,10 +117,8 @@ def watch(job_file: str, requests: int, answers: int, control: int, log: int) ->
     except Exception as error:  # a fault of ours: the parent must hear of it
         report = {"problem": f"{type(error).__name__}: {error}"}
     processes.end_descendants()
-    try:
+    with contextlib.suppress(OSError):  # nobody may be there to hear it
         line.send(json.dumps(report).encode())
-    except OSError:
-        pass  # nobody is there to hear it
     os._exit(0)
 
 
@@ -155,9 +154,7 @@ def _watch(
     return report
 
 
-def _wait(
-    pid: int, printed: int, line: socket.socket, log: Log, limits: Limits
-) -> dict[str, Any]:
+def _wait(pid: int, printed: int, line: socket.socket, log: Log, limits: Limits) -> dict[str, Any]:
     """Until the worker ends by itself (``{}``) or has to; says why."""
     started = time.monotonic()
     poll = select.poll()
