@@ -17,7 +17,7 @@ from zsar_bench.reporters.markdown import remarks
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
     *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
-    *("draws", "own texts", "splits", "sd", "range"),  # beside the ranked tables
+    *("draws", "own texts", "splits", "sd", "range", "at", "vs last"),  # beside the ranked tables
 )
 
 
