@@ -94,6 +94,8 @@ def compare(
     records = _of_rule(records, selection)
     rows = read_published(catalogue.published_folders) if published else []
     comparison = compare_records(records, rows, load_groups(catalogue), rules=selection == ALL)
+    if selection == ALL and not comparison["rules"]:
+        error_console().print("No method has runs under two rules: nothing to tell of peeking.")
     out = console()
     typer.echo(_draw(catalogue, entry, comparison, out.width, out.is_terminal), nl=False)
     if damaged:

@@ -205,7 +205,6 @@ def _by_rule(where: str, group: Json) -> Block:
     rows = [
         {
             **about(row),
-            "rule": rule_words(row["rule"]) + remarked(row),
             "seeds": str(row["seeds"]),
             "at": f"{100 * row['fraction']:.0f} %",
             "micro": percent(row["micro"]),
@@ -229,7 +228,6 @@ def _by_rule(where: str, group: Json) -> Block:
             if not all(d["interval"] for d in found)
             else []
         ),
-        *trust_lines({"rows": told, "unranked": ""}),
     ]
     title = f"{where} - {row_name(group)} by selection rule; not ranked"
     return _block(title, rows, caption, "rule")
@@ -245,12 +243,13 @@ def _difference(difference: Json | None) -> str:
 def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
     counts = sorted({p["evaluations"] for _, price in prices for p in price["points"]})
     rows = []
-    for group, price in prices:
+    for group, price in prices:  # their confinement stands with the rules above
         at = {p["evaluations"]: points(p["price"]) for p in price["points"]}
         rows.append(
             {
                 "method": row_name(group),
-                **about({**group, "rule": price["rule"]}),
+                **{h: v for h, v in about(group).items() if h != "confined"},
+                "rule": rule_words(price["rule"]),
                 "seeds": str(price["seeds"]),
                 **{f"E={n}": at.get(n, "-") for n in counts},
             }

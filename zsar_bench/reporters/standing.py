@@ -60,11 +60,15 @@ def trust_lines(section: Json) -> list[str]:
     weak = len(levels) - levels.count("landlock")
     if weak and SELF_REPORTED not in section["unranked"]:
         old = levels.count("unknown")
-        since = f" ({old} of them before certificates were kept)" if old else ""
+        since = f" ({old} before certificates were kept)" if old else ""
         lines.append(f"{weak} of {len(rows)} rows were made without confinement{since}.")
+    about: dict[str, list[str]] = {}
     for row in rows:
-        rule = "" if row["rule"] == LAST else f", {row['rule']}"
-        lines += [f"‡ {row_name(row)}{rule}: {remark}" for remark in _remarks(row)]
+        name = row_name(row) + ("" if row["rule"] == LAST else f" by {row['rule']}")
+        for remark in _remarks(row):
+            about.setdefault(remark, []).append(name)
+    for remark, names in about.items():
+        lines.append(f"‡ {', '.join(dict.fromkeys(names))}: {remark}")
     return lines
 
 
