@@ -201,8 +201,9 @@ def _cached(path: Path) -> dict[str, Any] | None:
     try:
         data: dict[str, Any] = json.loads(path.read_bytes())
         for name, digest in data["files"].items():
-            if hashlib.sha256(Path(name).read_bytes()).hexdigest() != digest:
-                return None
+            with Path(name).open("rb") as file:  # an asset may be large
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return data

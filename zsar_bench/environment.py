@@ -31,16 +31,20 @@ class Machine:
         threads: CPU threads of a worker; part of identity, because sums depend on it.
         device_name: the accelerator's name, for the record.
         plugin_files: single-file plugins a worker must import.
+        deterministic: whether CUDA may only use operations that repeat bit for bit. A CPU does
+            so anyway, so that it is part of identity on CUDA only.
     """
 
     device: str
     threads: int
     device_name: str = ""
     plugin_files: tuple[str, ...] = ()
+    deterministic: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"device": self.device, "threads": self.threads}
+        choice = {"deterministic": True} if self.deterministic and self.device == "cuda" else {}
+        return {"device": self.device, "threads": self.threads, **choice}
 
     def job(self, kind: str, entry: Entry, params: dict[str, Any], **rest: Any) -> dict[str, Any]:
         """A job for a worker that builds ``entry``'s object."""
@@ -52,6 +56,7 @@ class Machine:
             "params": params,
             "device": self.device,
             "threads": self.threads,
+            "deterministic": self.deterministic,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             **rest,
         }

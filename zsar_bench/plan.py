@@ -57,6 +57,7 @@ class Request:
     draws: int | None = None
     device: str = "auto"
     threads: int = 1
+    deterministic: bool = False
     assignments: tuple[Assignment, ...] = ()
     features: Path | None = None
 
@@ -148,7 +149,10 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
     )
     name = str(catalogue.machine.get("device", "")) if device == "cuda" else ""
     files = tuple(str(p) for p in catalogue.plugin_files)
-    return Machine(device, request.threads, name, files), ("device", device, reason)
+    if request.deterministic and device == "cuda":
+        reason += "; deterministic"
+    machine = Machine(device, request.threads, name, files, request.deterministic)
+    return machine, ("device", device, reason)
 
 
 def plan_runs(
