@@ -166,3 +166,16 @@ def test_run_knows_the_word(cli: Cli) -> None:
     plain, sure = (json.loads(cli.run(*words, *more).stdout) for more in ((), ("--deterministic",)))
     assert sure == plain
     assert "--deterministic" in cli("run", "--help").stdout
+
+
+def test_the_benchmark_refuses_without_a_gpu(cli: Cli) -> None:
+    env = environment(cli.home, cli.site, {"CUDA_VISIBLE_DEVICES": ""})
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "determinism.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no CUDA device here" in done.stderr
