@@ -210,8 +210,9 @@ def _cached(path: Path) -> dict[str, Any] | None:
             return None
         data: dict[str, Any] = json.loads(payload)
         for name, digest in data["files"].items():
-            if hashlib.sha256(Path(name).read_bytes()).hexdigest() != digest:
-                return None
+            with Path(name).open("rb") as file:  # an asset may be large
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    return None
     except (Damaged, OSError):
         return None
     return data

@@ -282,7 +282,7 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
 
 
 def _take_up(fitted: Path, state: Path) -> None:
-    """The state of an encoder whose clips an earlier command was killed encoding, if it is whole."""
+    """The state of an encoder that an earlier command was killed encoding with, if it is whole."""
     state.unlink(missing_ok=True)
     with contextlib.suppress(Damaged):
         blob = read_sealed(fitted)

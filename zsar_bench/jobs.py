@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zsar_bench.determinism import repeatable
 from zsar_bench.errors import UserError
 from zsar_bench.plugins import resolve
 from zsar_bench.specs import generated
@@ -84,7 +85,10 @@ def _device(job: Job) -> torch.device:
     import torch
 
     torch.set_num_threads(job["threads"])
-    return torch.device(job["device"])
+    device = torch.device(job["device"])
+    if job.get("deterministic") and device.type == "cuda":
+        repeatable()
+    return device
 
 
 def _origin(job: Job) -> Any:
