@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsar_bench.confinement import Rules, carve, check, support, worker_rules
+from zsar_bench.confinement import (
+    Rules,
+    carve,
+    check,
+    discovery_rules,
+    support,
+    worker_rules,
+)
+from zsar_bench.confinement.system import devices
 from zsar_bench.confinement.workers import model_caches
 from zsar_bench.errors import DataError, UserError
 
@@ -285,3 +293,33 @@ def test_an_editable_root_that_holds_the_results_is_carved(tmp_path: Path) -> No
     answers = inside(tmp_path, made, [str(root)], modules, [str(root / name) for name in closed])
     assert [answers[name] for name in modules] == ["code", "code", "other", "none"]
     assert {answers[str(root / name)] for name in closed} == {"refused"}
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia-uvm"), reason="CUDA's device files are there")
+def test_missing_device_files_of_cuda_are_made_by_the_program_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-modprobe"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    program.chmod(0o755)
+    assert devices() == ["/dev/null", "/dev/zero"] or support().abi == 0
+    assert not (tmp_path / "said").exists()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    devices()
+    assert (tmp_path / "said").read_text() == "-u -c 0\n"
+
+
+def test_the_discovery_child_reads_all_but_what_is_protected(tmp_path: Path) -> None:
+    make(tmp_path, "store/features", "beside", "tmp/x")
+    made = discovery_rules(
+        temporary=str(tmp_path / "tmp"),
+        protected=[str(tmp_path / "store"), str(tmp_path / "not-yet")],
+    )
+    check(made, [str(tmp_path / "store")])
+    assert reachable(made.read, tmp_path / "beside")
+    assert reachable(made.read, Path(os.path.realpath(json.__file__)))
+    assert not reachable((*made.read, *made.write), tmp_path / "store" / "features")
+    others = Path(f"/proc/{os.getppid()}/environ")
+    assert not reachable(made.read, others)
+    folders = [path for path in made.write if not path.startswith("/dev/")]
+    assert folders == [str(tmp_path / "tmp")]

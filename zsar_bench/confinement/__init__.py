@@ -15,7 +15,7 @@ from pathlib import Path
 from zsar_bench.confinement import capabilities, landlock, seccomp
 from zsar_bench.confinement.finder import import_by_name
 from zsar_bench.confinement.rules import Rules, carve, check, real
-from zsar_bench.confinement.workers import worker_rules
+from zsar_bench.confinement.workers import discovery_rules, worker_rules
 from zsar_bench.errors import UserError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "carve",
     "check",
     "confine",
+    "discovery_rules",
     "support",
     "worker_rules",
 ]
