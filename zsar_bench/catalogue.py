@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,22 @@ def _cached(path: Path) -> dict[str, Any] | None:
 
 
 def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
-    child = subprocess.run(
-        # -P: the folder the user happens to stand in is no place to import from.
-        [sys.executable, "-P", "-m", "zsar_bench.discovery"],
-        input=json.dumps({"sources": sources}).encode(),
-        capture_output=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
+    from zsar_bench.confinement import (
+        ConfinementError,
+        discovery_rules,
+    )  # only if nothing is cached
+
+    with tempfile.TemporaryDirectory(prefix="zsar-bench-") as temporary:
+        rules = discovery_rules(temporary=temporary, protected=[str(p) for p in _protected()])
+        own = dict.fromkeys(("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"), temporary)
+        child = subprocess.run(
+            # -P: the folder the user happens to stand in is no place to import from.
+            [sys.executable, "-P", "-m", "zsar_bench.discovery"],
+            input=json.dumps({"sources": sources, "rules": asdict(rules)}).encode(),
+            capture_output=True,
+            check=False,
+            env=os.environ | own | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
     try:
         data: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
@@ -235,4 +244,13 @@ def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
             f"A plugin broke the discovery of plugins (exit code {child.returncode}): {tail}",
             "Leave out the --plugin added last, or uninstall the package added last.",
         ) from None
+    if "unconfined" in data:
+        raise ConfinementError(*data["unconfined"])
     return data
+
+
+def _protected() -> list[Path]:
+    """What no plugin may read while it is imported: it could keep it in its parameters."""
+    store = (home() / name for name in ("data", "features", "encoders", "texts"))
+    results = (Path("results", name).absolute() for name in ("runs", "dev"))
+    return [*store, *results]

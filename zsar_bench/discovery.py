@@ -3,8 +3,9 @@
     python -m zsar_bench.discovery < request.json > catalogue.json
 
 Runs in a process of its own, so that a plugin which raises, prints, exits or takes seconds to
-import costs the parent nothing. Plugins are loaded one at a time, each in a plugin manager
-of its own: a broken one becomes a row with its error.
+import costs the parent nothing. It is confined: it reads anything but prepared data and results,
+writes to a temporary folder only and has no network. Plugins are loaded one at a time, each in a
+plugin manager of its own: a broken one becomes a row with its error.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from zsar_bench.codehash import (
     package_root,
     with_assets,
 )
+from zsar_bench.confinement import ConfinementError, Rules, confine
 from zsar_bench.hookspecs import GROUP, Hooks
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
@@ -231,9 +233,15 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)  # whatever plugins print must not mix with the answer
     request = json.load(sys.stdin)
-    catalogue = discover(request["sources"])
+    try:
+        rules = request["rules"]
+        paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
+        confine(Rules(**paths, network=rules["network"]))
+        said = discover(request["sources"])
+    except ConfinementError as error:
+        said = {"unconfined": [error.what, error.hint]}
     with os.fdopen(answer, "w") as out:
-        json.dump(catalogue, out)
+        json.dump(said, out)
         out.flush()
     with contextlib.suppress(Exception):
         sys.stderr.flush()
