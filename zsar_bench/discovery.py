@@ -24,6 +24,7 @@ import pluggy
 from zsar_bench import API
 from zsar_bench.codehash import code_closure, code_digest, file_digest
 from zsar_bench.hookspecs import GROUP, Hooks
+from zsar_bench.names import NAME
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
 from zsar_bench.specs import generated
@@ -94,6 +95,9 @@ def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
         entry["digest"] = hashlib.sha256(text.encode()).hexdigest()
     if getattr(spec, "params", ""):
         params = resolve(spec.params)  # type: ignore[union-attr]
+        for profile in params.profiles:
+            if not NAME.fullmatch(profile):
+                raise ValueError(f"profile {profile!r} must match {NAME.pattern}")
         entry["schema"] = params.model_json_schema()
         entry["profiles"] = params.profiles
         for values in params.profiles.values():
