@@ -5,6 +5,7 @@ Only the parent does this, and only after the last worker of the run has ended.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from zsar_bench.sandbox import Worker
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from zsar_bench.protocol import Protocol
+    from zsar_bench.rounds import Round
     from zsar_bench.runner import RunPlan
 
 
@@ -36,16 +39,14 @@ def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
 
     clips = plan.encoders[0].dataset.clips
     index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
-    candidates = _candidates(plan)
+    candidates = candidates_in(plan.protocol, [encoder.round for encoder in plan.encoders])
     column = {c: n for n, c in enumerate(candidates)}
     scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
     start = 0
     for n, encoder in enumerate(plan.encoders):
         one = encoder.round
         found = load_file(plan.part / f"round-{n}" / "scores.safetensors")["scores"]
-        own = candidates_of(plan.protocol, clips, one)
-        for row, numbers in enumerate(own or ()):
-            found[row, [k for k in range(len(one.unseen)) if k not in numbers]] = np.nan
+        found[~candidate_mask(plan.protocol, clips, one)] = np.nan
         scores[start : start + len(found), [column[c] for c in one.unseen]] = found
         start += len(found)
     labels = np.array([column[clips["class"][i]] for i in index], dtype=np.int64)
@@ -55,14 +56,79 @@ def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
     return _record(plan, candidates, ids, labels, subjects, scores), predictions
 
 
-def _candidates(plan: RunPlan) -> list[str]:
+def candidate_mask(
+    protocol: Protocol, clips: Mapping[str, Sequence[str]], one: Round
+) -> NDArray[np.bool_]:
+    """(n, K) whether a class of ``one.unseen`` is a candidate of a clip of ``one.test_unseen``."""
+    own = candidates_of(protocol, clips, one)
+    mask = np.full((len(one.test_unseen), len(one.unseen)), own is None)
+    for row, numbers in enumerate(own or ()):
+        mask[row, numbers] = True
+    return mask
+
+
+def candidates_in(protocol: Protocol, rounds: Iterable[Round]) -> list[str]:
     """The classes that are unseen in some round, in the data set's order."""
-    unseen = {c for encoder in plan.encoders for c in encoder.round.unseen}
-    return [c for c in plan.protocol.unseen if c in unseen]
+    unseen = {c for one in rounds for c in one.unseen}
+    return [c for c in protocol.unseen if c in unseen]
+
+
+def protocol_part(
+    protocol: Protocol, data: str, candidates: list[str], ids: Sequence[str]
+) -> r.ProtocolPart:
+    """What was tested: a protocol, on data of this digest, on clips of these ids."""
+    return r.ProtocolPart(
+        id=protocol.id,
+        dataset=protocol.dataset,
+        digest=protocol.digest,
+        data=data,
+        samples=digest(sorted(ids)),
+        rule=protocol.rule,
+        seen=list(protocol.seen),
+        unseen=candidates,
+        folds=[list(fold) for fold in protocol.folds],
+        expected_clips=protocol.test_clips,
+        stand_in_for=protocol.stand_in_for,
+        family_of=protocol.family_of,
+        dials=dict(protocol.dials),
+    )
+
+
+def measure(
+    candidates: Sequence[str],
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    scores: NDArray[np.float32],
+) -> r.Metrics:
+    """Every number of a record that follows from its predictions.
+
+    Args:
+        candidates: K official class ids.
+        labels: (N,) index of the true class in ``candidates``.
+        subjects: N performers.
+        scores: (N, K); NaN where a class was no candidate of a clip.
+
+    Raises:
+        RunFailed: a score is infinite, or the true class is no candidate.
+    """
+    judged = metrics.judge(scores, labels)
+    guess = metrics.guesses(scores)
+    classes = [candidates[i] for i in labels]
+    return r.Metrics(
+        clips=len(labels),
+        micro=metrics.micro(judged.credit),
+        macro=metrics.macro(judged.credit, labels, len(candidates)),
+        chance=metrics.macro(guess, labels, len(candidates)),
+        chance_micro=metrics.micro(guess),
+        guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
+        largest_class=metrics.largest_class(scores, labels),
+        tied=judged.tied,
+        cells=cells(judged.credit, classes, subjects),
+    )
 
 
 def cells(
-    credit: NDArray[np.float64], classes: list[str], subjects: list[str]
+    credit: NDArray[np.float64], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
     """Credit and clips by class and performer: all that metrics and statistics need.
 
@@ -91,34 +157,15 @@ def _record(
 ) -> r.Record:
     from datetime import UTC, datetime
 
-    judged = metrics.judge(scores, labels)
-    count = len(candidates)
-    guess = metrics.guesses(scores)
-    classes = [candidates[i] for i in labels]
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
     allowed = tolerance(scores, plan.precision)
     declared = plan.method.spec["setting"]
-    dataset = plan.encoders[0].dataset
     return r.Record(
         run_id=plan.run_id,
         identity=plan.identity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        protocol=r.ProtocolPart(
-            id=plan.protocol.id,
-            dataset=plan.protocol.dataset,
-            digest=plan.protocol.digest,
-            data=dataset.digest,
-            samples=digest(sorted(ids)),
-            rule=plan.protocol.rule,
-            seen=list(plan.protocol.seen),
-            unseen=candidates,
-            folds=[list(fold) for fold in plan.protocol.folds],
-            expected_clips=plan.protocol.test_clips,
-            stand_in_for=plan.protocol.stand_in_for,
-            family_of=plan.protocol.family_of,
-            dials=dict(plan.protocol.dials),
-        ),
+        protocol=protocol_part(plan.protocol, plan.encoders[0].dataset.digest, candidates, ids),
         method=r.MethodPart(
             name=plan.method.name,
             plugin=plan.method.plugin,
@@ -148,17 +195,8 @@ def _record(
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,
         selection=plan.rule,
-        metrics=r.Metrics(
-            clips=len(labels),
-            micro=metrics.micro(judged.credit),
-            macro=metrics.macro(judged.credit, labels, count),
-            chance=metrics.macro(guess, labels, count),
-            chance_micro=metrics.micro(guess),
-            guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
-            largest_class=metrics.largest_class(scores, labels),
-            tied=judged.tied,
-            cells=cells(judged.credit, classes, subjects),
-            plugins=_plugin_metrics(plan, labels, subjects, scores),
+        metrics=measure(candidates, labels, subjects, scores).model_copy(
+            update={"plugins": _plugin_metrics(plan, labels, subjects, scores)}
         ),
         rescoring=r.Rescoring(
             clips=sum(one["rescored"] for one in rounds), largest_change=change, tolerance=allowed

@@ -95,7 +95,7 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
         print_json({"kind": kind, "spec": entry.spec, "code": entry.digest, "parameters": rows})
         return
     out = console()
-    out.print(f"[bold]{entry.name}[/] ({kind}, plugin {entry.plugin})")
+    out.print(Text.assemble((entry.name, "bold"), f" ({kind}, plugin {entry.plugin})"))
     for key, value in entry.spec.items():
         if key in ("name", "plugin", "target", "params", "seconds") or not value:
             continue
@@ -125,10 +125,16 @@ def _show_group(group: ProtocolGroup, published: int, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    console().print(f"[bold]{group.id}[/]: {group.title}")
+    _say_title(group.id, group.title)
     _say(facts, ("family", "source", "confidence", "notes"))
     console().print(f"  the mean of: {', '.join(group.of)}", markup=False)
     _say_published(group.id, published)
+
+
+def _say_title(name: str, title: str) -> None:
+    from rich.text import Text
+
+    console().print(Text.assemble((name, "bold"), f": {title}"))
 
 
 def _say(facts: dict[str, Any], keys: Sequence[str]) -> None:
@@ -217,7 +223,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
         print_json(facts)
         return
     out = console()
-    out.print(f"[bold]{protocol.id}[/]: {protocol.title}")
+    _say_title(protocol.id, protocol.title)
     _say(facts, ("dataset", "family", "rule", "seen", "unseen", "test_clips", "source"))
     _say(facts, ("confidence", "notes"))
     out.print(f"  {_division(protocol)}", markup=False)
