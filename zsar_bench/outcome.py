@@ -5,7 +5,7 @@ Only the parent does this, and only after the last worker of the run has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +15,13 @@ from zsar_bench import record as r
 from zsar_bench.environment import environment
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
-from zsar_bench.rounds import candidates_of
 from zsar_bench.sandbox import Worker
+from zsar_bench.tested import candidate_mask, candidates_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zsar_bench.protocol import Protocol
-    from zsar_bench.rounds import Round
     from zsar_bench.runner import RunPlan
 
 
@@ -54,23 +53,6 @@ def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
     ids = [clips["id"][i] for i in index]
     predictions = (ids, labels, candidates, scores)
     return _record(plan, candidates, ids, labels, subjects, scores), predictions
-
-
-def candidate_mask(
-    protocol: Protocol, clips: Mapping[str, Sequence[str]], one: Round
-) -> NDArray[np.bool_]:
-    """(n, K) whether a class of ``one.unseen`` is a candidate of a clip of ``one.test_unseen``."""
-    own = candidates_of(protocol, clips, one)
-    mask = np.full((len(one.test_unseen), len(one.unseen)), own is None)
-    for row, numbers in enumerate(own or ()):
-        mask[row, numbers] = True
-    return mask
-
-
-def candidates_in(protocol: Protocol, rounds: Iterable[Round]) -> list[str]:
-    """The classes that are unseen in some round, in the data set's order."""
-    unseen = {c for one in rounds for c in one.unseen}
-    return [c for c in protocol.unseen if c in unseen]
 
 
 def protocol_part(
