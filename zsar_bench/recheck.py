@@ -17,7 +17,7 @@ import numpy as np
 from zsar_bench import record as r
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.data_choice import OWN_DIALS, choose_data
-from zsar_bench.datasets import Dataset, open_dataset, prepared
+from zsar_bench.datasets import open_dataset, prepared
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.identity import digest
 from zsar_bench.importer import store_name
@@ -27,7 +27,7 @@ from zsar_bench.protocol_variants import with_dials
 from zsar_bench.self_reported import ORIGIN, UNKNOWN, identity_of
 from zsar_bench.sources import NOBODY
 from zsar_bench.specs import generated
-from zsar_bench.tested import Tested, tested_clips
+from zsar_bench.tested import UnseenClips, unseen_clips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,22 +105,23 @@ class Known:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._found: dict[str, tuple[Protocol | None, Tested | None, str]] = {}
+        self._found: dict[str, tuple[Protocol | None, UnseenClips | None, str]] = {}
 
-    def tested(self, record: r.Record) -> tuple[Tested | None, str]:
+    def tested(self, record: r.Record) -> tuple[UnseenClips | None, str]:
         """The clips that a record's protocol tests here, or why that is not known.
 
         Raises:
             UserError: if the protocol of this name is another one here.
         """
         name = record.protocol.id
-        if name not in self._found:
-            self._found[name] = self._look_up(record)
-        protocol, tested, note = self._found[name]
+        key = digest([name, record.protocol.dials])  # a false record may not answer for others
+        if key not in self._found:
+            self._found[key] = self._look_up(record)
+        protocol, tested, note = self._found[key]
         if protocol is not None:
             said = record.protocol
-            same = (protocol.digest, protocol.dataset, list(protocol.seen))
-            if (said.digest, said.dataset, said.seen) != same:
+            same = (protocol.id, protocol.digest, protocol.dataset, list(protocol.seen))
+            if (name, said.digest, said.dataset, said.seen) != same:
                 raise UserError(
                     f"protocol: '{name}' has other classes or another sample rule here "
                     f"(digest {protocol.digest[:12]}, not {said.digest[:12]})"
@@ -133,7 +134,7 @@ class Known:
             return None, "released features: their clips' labels are not here"
         return tested, note
 
-    def _look_up(self, record: r.Record) -> tuple[Protocol | None, Tested | None, str]:
+    def _look_up(self, record: r.Record) -> tuple[Protocol | None, UnseenClips | None, str]:
         said = record.protocol
         base = said.id.partition("[")[0]
         try:
@@ -146,12 +147,11 @@ class Known:
         made = generated(choice.entry.spec)
         try:
             store = store_name(choice.entry, params) if made else choice.entry.name
-        except UserError as error:
-            return protocol, None, f"the data are not here ({error.what.removesuffix('.')})"
-        if store not in prepared():
-            return protocol, None, f"the data '{store}' are not here"
-        dataset: Dataset = open_dataset(store)
-        return protocol, tested_clips(protocol, dataset), ""
+            if store not in prepared():
+                return protocol, None, f"the data '{store}' are not here"
+            return protocol, unseen_clips(protocol, open_dataset(store)), ""
+        except UserError as error:  # it lacks classes, or is damaged: no judge of anything
+            return protocol, None, f"the data are no help here ({error.what.removesuffix('.')})"
 
 
 # --- What must agree ----------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _clips(record: r.Record, found: _Predictions) -> Iterator[str]:
         yield "predictions: some scores are not finite"
 
 
-def _against(record: r.Record, found: _Predictions, tested: Tested) -> Iterator[str]:
+def _against(record: r.Record, found: _Predictions, tested: UnseenClips) -> Iterator[str]:
     """Labels, clips and candidates are those of the store."""
     if tested.candidates != found.candidates:
         yield "predictions: their candidates are not those of the protocol here"

@@ -27,7 +27,7 @@ from zsar_bench.score_files import Scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zsar_bench.tested import Tested
+    from zsar_bench.tested import UnseenClips
 
 ORIGIN: Final = "self-reported"
 UNKNOWN: Final = "unknown"
@@ -36,7 +36,7 @@ SHOWN = 3  #: names in an error
 
 
 def judge_scores(
-    found: Scores, source: str, sha256: str, method: str, protocol: Protocol, tested: Tested
+    found: Scores, source: str, sha256: str, method: str, protocol: Protocol, tested: UnseenClips
 ) -> tuple[r.Record, tuple[Any, ...]]:
     """The record of scores that were made elsewhere, and what to store of them.
 
@@ -111,7 +111,7 @@ def judge_scores(
 
 
 def identity_of(
-    protocol: str, data: str, method: str, tested: Tested | Any, scores: NDArray[np.float32]
+    protocol: str, data: str, method: str, tested: UnseenClips | Any, scores: NDArray[np.float32]
 ) -> dict[str, Any]:
     """Everything that makes these scores these: JSON values.
 
@@ -150,7 +150,9 @@ def keep(results: Path, record: r.Record, predictions: tuple[Any, ...]) -> Path:
 # --- A matrix in the order of the test ----------------------------------------------------------
 
 
-def arrange(found: Scores, source: str, protocol: Protocol, tested: Tested) -> NDArray[np.float32]:
+def arrange(
+    found: Scores, source: str, protocol: Protocol, tested: UnseenClips
+) -> NDArray[np.float32]:
     """(N, K) the scores in the test's order of clips and classes; NaN for no candidate.
 
     Raises:
@@ -210,7 +212,7 @@ def _first(names: Collection[str]) -> str:
     return ", ".join(few) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _stored(scores: NDArray[np.float64], where: str, tested: Tested) -> NDArray[np.float32]:
+def _stored(scores: NDArray[np.float64], where: str, tested: UnseenClips) -> NDArray[np.float32]:
     """The scores as they are stored; nobody may lose by it, or win."""
     with np.errstate(over="ignore"):
         stored = scores.astype(np.float32)
@@ -228,7 +230,7 @@ def _stored(scores: NDArray[np.float64], where: str, tested: Tested) -> NDArray[
     return stored
 
 
-def write_template(path: Path, protocol: Protocol, tested: Tested) -> None:
+def write_template(path: Path, protocol: Protocol, tested: UnseenClips) -> None:
     """A CSV file with the clips and classes of a test, to be filled with scores.
 
     Clips stand in an order that says nothing about their classes.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tested:
+class UnseenClips:
     """The unseen test clips of all rounds, in the order of a run's predictions.
 
     Attributes:
@@ -39,7 +39,7 @@ class Tested:
     mask: NDArray[np.bool_] = field(repr=False)
 
 
-def tested_clips(protocol: Protocol, dataset: Dataset) -> Tested:
+def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
     """The clips that every run of this protocol on this data is judged by.
 
     Raises:
@@ -55,7 +55,7 @@ def tested_clips(protocol: Protocol, dataset: Dataset) -> Tested:
         own = candidate_mask(protocol, clips, one)
         mask[start : start + len(own), [column[c] for c in one.unseen]] = own
         start += len(own)
-    return Tested(
+    return UnseenClips(
         data=dataset.digest,
         ids=[clips["id"][i] for i in index],
         labels=np.array([column[clips["class"][i]] for i in index], dtype=np.int64),

@@ -22,7 +22,7 @@ from zsar_bench.errors import UserError
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue
     from zsar_bench.protocol import Protocol
-    from zsar_bench.tested import Tested
+    from zsar_bench.tested import UnseenClips
 
 
 def score(
@@ -79,7 +79,7 @@ def _name(scores: Path, given: str | None) -> str:
     return name
 
 
-def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Tested]:
+def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, UnseenClips]:
     """The protocol and its test clips; synthetic ones only where they are named."""
     from dataclasses import replace
 
@@ -87,7 +87,7 @@ def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Tes
     from zsar_bench.data_choice import choose_data, members, open_data
     from zsar_bench.environment import Machine
     from zsar_bench.protocol import STAND_IN
-    from zsar_bench.tested import tested_clips
+    from zsar_bench.tested import unseen_clips
 
     parts = members(name, catalogue)
     if len(parts) > 1:
@@ -100,14 +100,14 @@ def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Tes
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     with making(choice, quiet) as (on_event, _):
         dataset = open_data(choice, {}, machine, on_event)
-    tested = tested_clips(choice.protocol, dataset)
+    tested = unseen_clips(choice.protocol, dataset)
     protocol = choice.protocol
     if choice.synthetic:  # complete by construction
         protocol = replace(protocol, test_clips=len(tested.ids))
     return protocol, tested
 
 
-def _template(path: Path, protocol: Protocol, tested: Tested) -> None:
+def _template(path: Path, protocol: Protocol, tested: UnseenClips) -> None:
     from zsar_bench.self_reported import write_template
 
     if path.suffix.lower() != ".csv" or path.exists():
@@ -123,7 +123,7 @@ def _template(path: Path, protocol: Protocol, tested: Tested) -> None:
 
 
 def _judge(
-    path: Path, method: str, protocol: Protocol, tested: Tested, results: Path, json: bool
+    path: Path, method: str, protocol: Protocol, tested: UnseenClips, results: Path, json: bool
 ) -> None:
     from zsar_bench.codehash import file_digest
     from zsar_bench.compare import compare
