@@ -17,7 +17,7 @@ from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
 from zsar_bench.record import Record, parse_record, read_record
 
 ROOT = Path(__file__).parents[1]
-#: A record as release 0.1.0.dev0 wrote it. Never to be written anew: strangers have such files.
+#: A record as a release of schema 1 wrote it. Never write it anew: strangers have such files.
 PINNED = (Path(__file__).parent / "records" / "schema-1.json").read_bytes()
 NEW = {"certificate": None, "states": None, "origin": "run"}
 
