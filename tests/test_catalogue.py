@@ -380,7 +380,7 @@ def test_a_mended_package_is_found_at_once(child, tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"/nowhere": ""}}'])
 def test_a_damaged_cache_is_made_anew(child, tmp_path, damage):
     whole = load().data
-    (cache,) = (tmp_path / "home/catalogue").glob("*.json")
+    (cache,) = (tmp_path / "home/catalogue").glob("*")
     cache.write_bytes(damage)
     assert load().data == whole
     assert len(child) == 2

@@ -21,7 +21,7 @@ from zsar_bench.cli import app
 from zsar_bench.compare import find_records
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
-from zsar_bench.record import read_predictions, read_record, write_predictions
+from zsar_bench.record import read_predictions, read_record, seal_run, write_predictions
 from zsar_bench.results_import import check_runs, import_runs
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -53,10 +53,12 @@ def told(source: Path, results: Path) -> list[tuple[str, str]]:
 
 
 def edit(folder: Path, change: Edit) -> None:
+    """Change a record and seal the run again: a seal is no lock."""
     path = folder / "run.json"
     record = json.loads(path.read_bytes())
     change(record)
     path.write_text(json.dumps(record))
+    seal_run(folder)
 
 
 def renamed(record: Json) -> None:
@@ -272,6 +274,7 @@ def test_a_careful_liar_is_caught_by_the_store(
     change(parts)
     ids, labels, candidates, scores = parts
     write_predictions(theirs / "predictions.safetensors", *parts)
+    seal_run(theirs)
     clips = json.loads((Path(_home()) / "data/toy-motion/dataset.json").read_bytes())["clips"]
     who = dict(zip(clips["id"], clips["subject"], strict=True))
     metrics = measure(candidates, labels, [who[i] for i in ids], scores)
@@ -293,6 +296,7 @@ def _home() -> str:
 
 
 def test_a_run_that_is_cut_or_lacks_a_file_is_refused(theirs: Path, tmp_path: Path) -> None:
+    (theirs / "seal.json").unlink()
     whole = (theirs / "predictions.safetensors").read_bytes()
     (theirs / "predictions.safetensors").write_bytes(whole[:-8])
     assert "is damaged" in told(theirs, tmp_path / "mine")[0][1]
@@ -300,8 +304,19 @@ def test_a_run_that_is_cut_or_lacks_a_file_is_refused(theirs: Path, tmp_path: Pa
     assert told(theirs, tmp_path / "mine") == [("refused", "predictions.safetensors is missing")]
     (theirs / "predictions.safetensors").write_bytes(whole)
     (theirs / "events.jsonl").write_text("{}\n[1]\n")
+    seal_run(theirs)
     assert told(theirs, tmp_path / "mine")[0][1] == "events.jsonl, line 2: it is no JSON object"
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_broken_seal_is_a_refusal(theirs: Path, tmp_path: Path) -> None:
+    path = theirs / "run.json"
+    path.write_bytes(path.read_bytes() + b" ")  # says the same
+    [(status, about)] = told(theirs, tmp_path / "mine")
+    assert (status, "run.json is damaged" in about) == ("refused", True), about
+    assert str(tmp_path) not in about
+    (theirs / "seal.json").unlink()
+    assert told(theirs, tmp_path / "mine")[0][0] == "imported"
 
 
 def test_links_do_not_bring_files_of_this_machine(theirs: Path, tmp_path: Path) -> None:
@@ -309,6 +324,7 @@ def test_links_do_not_bring_files_of_this_machine(theirs: Path, tmp_path: Path) 
     secret.write_text('{"key": 1}\n')
     (theirs / "events.jsonl").unlink()
     (theirs / "events.jsonl").symlink_to(secret)
+    seal_run(theirs)
     [(status, about)] = told(theirs, tmp_path / "mine")
     assert (status, "is a link" in about) == ("refused", True)
 

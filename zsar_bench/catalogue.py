@@ -1,7 +1,7 @@
 """The catalogue: everything registered, as data. The parent's only knowledge of plugins.
 
 Cached under the digests of the entry points and of every source file behind them, so that
-most commands never start the discovery child.
+most commands never start the discovery child. A cache that is damaged is asked for again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from zsar_bench import __version__, toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.own.store import own_state
-from zsar_bench.paths import home, make_folder, write_bytes
+from zsar_bench.paths import home, make_folder
 from zsar_bench.registry import KINDS
+from zsar_bench.seals import Damaged, read_sealed, write_sealed
 
 CORE = "core"  #: entry point of what the harness brings itself
 
@@ -163,14 +164,14 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
         if path.suffix != ".py" or not path.is_file():
             raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
     sources = _sources(files)
-    cache = home() / "catalogue" / f"{_key(sources)}.json"
+    cache = home() / "catalogue" / f"{_key(sources)}.sealed"
     data = None if refresh else _cached(cache)
     if data is None:
         data = _ask(sources)
         # A broken plugin is asked again: the files that would mend it are not all known.
         if all(row["status"] == "ok" for row in data["plugins"]):
             make_folder(cache.parent)
-            write_bytes(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
+            write_sealed(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
     return Catalogue(data, files)
 
 
@@ -199,11 +200,14 @@ def _key(sources: list[dict[str, str]]) -> str:
 def _cached(path: Path) -> dict[str, Any] | None:
     """The stored answer, if every file behind it still reads the same."""
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
+        payload = read_sealed(path)
+        if payload is None:
+            return None
+        data: dict[str, Any] = json.loads(payload)
         for name, digest in data["files"].items():
             if hashlib.sha256(Path(name).read_bytes()).hexdigest() != digest:
                 return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Damaged, OSError):
         return None
     return data
 

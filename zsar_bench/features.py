@@ -2,6 +2,9 @@
 
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
 
+Each of the three, the encoder's own two files and the two folders of features, has its own
+``seal.json``, for they are made at different times; see ``feature_seals.py``.
+
 An encoder is trained on the seen training clips of one round and then encodes the round's
 clips, which reach it shuffled, without labels, ids or file names.
 """
@@ -16,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import feature_seals
 from zsar_bench.catalogue import Entry
 from zsar_bench.datasets import Dataset
 from zsar_bench.environment import Machine
@@ -31,6 +35,7 @@ from zsar_bench.paths import (
 )
 from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
+from zsar_bench.seals import seal
 from zsar_bench.settings import Settings
 from zsar_bench.shuffling import content_order
 
@@ -110,8 +115,15 @@ class EncoderPlan:
         return ["pooled", "tokens"] if "tokens" in wants else ["pooled"]
 
     def ready(self, wants: Iterable[str]) -> bool:
-        """Whether all that is wanted is in the cache."""
-        return all((self.folder / part).is_dir() for part in self.parts(wants))
+        """Whether all that is wanted is in the cache, as it was written."""
+        return feature_seals.intact(self.folder, self.parts(wants))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """``encoder.json``: training clips and performers, seen accuracy, seconds."""
+        feature_seals.check(self.folder, "", ["encoder.json"])
+        about: dict[str, Any] = read_json(self.folder / "encoder.json")
+        return about
 
     # What follows makes it a ``sources.FeatureSource``.
 
@@ -135,13 +147,18 @@ class EncoderPlan:
     def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
         """The training clips' shards with features; raw files are in view only if wanted."""
         wants = tuple(wants)
-        bundle = clip_bundle(self.dataset, self.round.train, self.seen)
-        for row in bundle:
-            shard = Path(row["file"]).name
+        bundle = clip_bundle(self.dataset, self.round.train, self.seen, "clips" in wants)
+        shards = by_shard(self.dataset, self.round.train)
+        for shard, row in zip(shards, bundle, strict=True):
             row["features"] = [str(shard_file(self.folder / p, shard)) for p in self.parts(wants)]
-            if "clips" not in wants:
-                del row["file"]
+        self._check(shards, wants)
         return bundle
+
+    def _check(self, shards: Iterable[str], wants: Iterable[str]) -> None:
+        """Refuse damaged features of these shards before anybody reads them."""
+        names = [shard_file(Path(), shard).name for shard in shards]
+        for part in self.parts(wants):
+            feature_seals.check(self.folder, part, names)
 
     def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
         return read_features(self, index, wants)
@@ -150,6 +167,7 @@ class EncoderPlan:
         return flat_clips(self.dataset, index)
 
     def encoder_job(self) -> dict[str, Any]:
+        feature_seals.check(self.folder, "", ["state.safetensors"])
         return {
             "target": self.entry.spec["target"],
             "params_target": self.entry.spec["params"],
@@ -160,7 +178,7 @@ class EncoderPlan:
     def record_round(self) -> EncoderRound:
         from zsar_bench.record import EncoderRound
 
-        about = read_json(self.folder / "encoder.json")
+        about = self.about
         return EncoderRound(
             round=self.round.name,
             key=self.key,
@@ -185,23 +203,22 @@ class EncoderPlan:
 
 
 def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
-    """Train the encoder and compute the features that are not in the cache yet.
+    """Train the encoder and compute the features that are not in the cache, or damaged there.
 
     Returns:
         Its ``encoder.json``: training clips and performers, seen accuracy, seconds.
     """
     folder = plan.folder
-    if plan.ready(wants):
-        about: dict[str, Any] = read_json(folder / "encoder.json")
-        return about
+    if feature_seals.all_sealed(folder, plan.parts(wants)) and plan.ready(wants):
+        return plan.about
     part = folder.with_name(f".{plan.key}.part")
     with locked(part):
+        feature_seals.tend(folder, plan.parts(wants), on_event)
         for wanted in plan.parts(wants):
             if not (folder / wanted).is_dir():
                 _make(plan, wanted, part, on_event)
         shutil.rmtree(part, ignore_errors=True)
-    about = read_json(folder / "encoder.json")
-    return about
+    return plan.about
 
 
 def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
@@ -228,13 +245,24 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     rename_folder(where / f".{wanted}", where / wanted)
     if not trained:
         write_json(where / "encoder.json", _about(plan, rows, time.monotonic() - started))
+        seal(where, deep=False)
         rename_folder(where, plan.folder)
 
 
-def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list[dict[str, Any]]:
+def clip_bundle(
+    dataset: Dataset, index: list[int], seen: Sequence[str], raw: bool = True
+) -> list[dict[str, Any]]:
     """The shards of these clips with their labels: all a training worker may open.
 
     Every shard is used whole, so that a bundle is a list of files and never a copy.
+
+    Args:
+        dataset, index: the clips.
+        seen: official ids of the seen classes, in label order.
+        raw: whether the raw files are in view; they are checked then.
+
+    Raises:
+        Damaged: naming a raw file that is not as it was imported.
     """
     label = {class_id: n for n, class_id in enumerate(seen)}
     subjects = {s: n for n, s in enumerate(sorted({dataset.clips["subject"][i] for i in index}))}
@@ -245,12 +273,14 @@ def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list
             raise AssertionError(f"shard {shard} is used in part: it would show clips not in view")
         bundle.append(
             {
-                "file": str(dataset.shard_path(shard)),
                 "label": label[dataset.clips["class"][rows[0]]],
                 "subject": subjects[dataset.clips["subject"][rows[0]]],
                 "lengths": [dataset.clips["frames"][i] for i in rows],
             }
         )
+        if raw:
+            dataset.check([shard])
+            bundle[-1]["file"] = str(dataset.shard_path(shard))
     return bundle
 
 
@@ -291,7 +321,7 @@ def _encode(
 def _write_features(
     plan: EncoderPlan, rows: dict[str, NDArray[Any]], index: list[int], folder: Path
 ) -> None:
-    """One feature file a shard, clips in the store's order."""
+    """One feature file a shard, clips in the store's order; sealed."""
     from safetensors.numpy import save_file
 
     place = {clip: row for row, clip in enumerate(index)}
@@ -302,6 +332,7 @@ def _write_features(
         if "tokens" in tensors:
             del tensors["pooled"]  # it lies in the folder of that name
         save_file(tensors, shard_file(folder, shard))
+    seal(folder)
 
 
 def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> dict[str, Any]:
@@ -329,10 +360,15 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
 def read_features(
     plan: EncoderPlan, index: list[int], wants: Iterable[str]
 ) -> dict[str, NDArray[Any]]:
-    """Feature tensors of clips, row by row as in ``index``."""
+    """Feature tensors of clips, row by row as in ``index``.
+
+    Raises:
+        Damaged: naming a file that is not as it was written.
+    """
     import numpy as np
     from safetensors.numpy import load_file
 
+    plan._check(by_shard(plan.dataset, index), wants)
     names = {"pooled", *wants, "joint", "part", "phase"}
     rows: dict[str, list[Any]] = {}
     whole = by_shard(plan.dataset, range(len(plan.dataset)))

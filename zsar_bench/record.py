@@ -1,4 +1,9 @@
-"""What a run leaves behind: ``run.json``, every field documented, and one score matrix."""
+"""What a run leaves behind: ``run.json``, every field documented, and one score matrix.
+
+A run's folder is sealed when it is complete: a record whose files are not as the run left them is
+refused with its name. The first runs have no seal; their metrics must follow from their
+predictions wherever these are read.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from zsar_bench import seals
 from zsar_bench.certificate import (
     STRICT,
     Certificate,
@@ -59,9 +65,11 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "StateChoice",
     "TextPart",
     "WallsPart",
+    "check_run",
     "parse_record",
     "read_predictions",
     "read_record",
+    "seal_run",
     "write_predictions",
 ]
 
@@ -98,12 +106,30 @@ class Record(BaseModel):
     ] = None
 
 
+def seal_run(folder: Path) -> None:
+    """Seal the files of a run; the last thing that is written before it gets its name."""
+    seals.seal(folder, deep=False)
+
+
+def check_run(folder: Path) -> None:
+    """Refuse a run whose files are not as they were sealed; what somebody has added is let be.
+
+    Raises:
+        Damaged: naming the file.
+    """
+    if seals.sealed(folder):
+        hint = f"To make it again, delete the folder {folder} and type the run's command."
+        seals.check(folder, hint=hint, added=False)
+
+
 def read_record(folder: Path) -> Record:
     """The record of a finished run.
 
     Raises:
-        UserError: naming the file, if it does not follow its schema or a later release wrote it.
+        UserError: naming the file, if it does not follow its schema or its seal, or a later release
+            wrote it.
     """
+    check_run(folder)
     path = folder / "run.json"
     try:
         return parse_record(path.read_bytes())
@@ -186,11 +212,14 @@ def read_predictions(
     """What ``write_predictions`` stored, in its order of arguments.
 
     Raises:
-        UserError: naming the file, if it is damaged.
+        UserError: naming the file, if it is damaged; in the folder of a run, also if it is not as
+            the run left it.
     """
     import json
 
     from safetensors import SafetensorError, safe_open
+
+    check_run(path.parent)
 
     try:
         with safe_open(path, framework="np") as f:
@@ -213,4 +242,8 @@ def read_predictions(
         or ((labels < 0) | (labels >= len(candidates))).any()
     ):
         raise UserError(f"{path} is damaged: its ids, labels, candidates and scores disagree.")
+    if (path.parent / "run.json").is_file() and not seals.sealed(path.parent):
+        from zsar_bench.follows import check_metrics
+
+        check_metrics(path, read_record(path.parent), ids, labels, candidates, scores)
     return ids, labels, candidates, scores

@@ -19,6 +19,7 @@ from zsar_bench.catalogue import Catalogue
 from zsar_bench.compare import find_records
 from zsar_bench.errors import UserError
 from zsar_bench.paths import fresh_folder, make_folder, write_bytes
+from zsar_bench.seals import SEAL
 
 RECORD, PREDICTIONS, EVENTS = "run.json", "predictions.safetensors", "events.jsonl"
 LARGEST_RECORD = 16 * 2**20  #: bytes of a record; the longest of ours has a tenth of a megabyte
@@ -98,7 +99,10 @@ def _import_one(
         folder = Path(beside)
         for file, data in _parts(files, name).items():
             write_bytes(folder / file, data)
-        checked = recheck.check_run(folder, catalogue, known)
+        try:
+            checked = recheck.check_run(folder, catalogue, known)
+        except UserError as error:
+            raise UserError(error.what.replace(f"{folder}/", "")) from None
         place = recheck.place_of(checked.record)
         final = results / "runs" / place
         source = name.rstrip("/") or "."
@@ -121,11 +125,11 @@ def _parts(files: RawFiles, name: str) -> dict[str, bytes]:
         UserError: if one is missing, there twice, a link, too large or not of its kind.
     """
     found = {}
-    for file in (RECORD, PREDICTIONS, EVENTS):
+    for file in (RECORD, PREDICTIONS, EVENTS, SEAL):
         count = files.names.count(name + file)
         if count > 1:
             raise UserError(f"{file} is there more than once")
-        if not count and file == EVENTS:  # not everybody keeps it
+        if not count and file in (EVENTS, SEAL):  # not everybody keeps them
             continue
         if not count:
             raise UserError(f"{file} is missing")

@@ -299,7 +299,7 @@ def _ask(
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
     """Join the rounds with labels, compute the metrics and give the run its final name."""
     from zsar_bench.outcome import assemble, read_round
-    from zsar_bench.record import read_record, write_predictions
+    from zsar_bench.record import read_record, seal_run, write_predictions
 
     with locked(plan.part):
         if not plan.done:
@@ -309,6 +309,7 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
             lines = (e for n in range(len(plan.encoders)) for e in read_round(plan, n)["events"])
             write_bytes(out / "events.jsonl", _json_lines(lines))
             write_bytes(out / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            seal_run(out)
             rename_folder(out, plan.folder)
         shutil.rmtree(plan.part, ignore_errors=True)
     if plan.fit_part != plan.part and all(p.done for p in _shifts(plan)):

@@ -144,6 +144,7 @@ def keep(results: Path, record: r.Record, predictions: tuple[Any, ...]) -> Path:
         with fresh_folder(folder) as beside:
             r.write_predictions(beside / "predictions.safetensors", *predictions)
             write_bytes(beside / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            r.seal_run(beside)
     return folder
 
 
