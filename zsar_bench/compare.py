@@ -17,6 +17,8 @@ import numpy as np
 from zsar_bench import statistics
 from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
+from zsar_bench.names import plain as printable
+from zsar_bench.names import plain_json
 from zsar_bench.protocol import FOLDS, RANDOM, STAND_IN, ProtocolGroup, folder_name
 from zsar_bench.published import headlines
 from zsar_bench.ranking import peeked, row_key, section_key, unranked
@@ -58,7 +60,7 @@ def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
         try:
             records.append(read_record(folder))
         except UserError as error:
-            damaged.append("".join(c if c.isprintable() else " " for c in error.what))
+            damaged.append(printable(error.what))
     return records, damaged
 
 
@@ -84,7 +86,7 @@ def compare(
         "rules": [...], "published": [...]}``; see ``_section`` and ``_row`` for the fields,
         ``compare_splits`` for those of several random class splits, which are no sections of
         their own, ``compare_controls`` for those of runs under a text control, ``curves``, and
-        ``compare_rules``.
+        ``compare_rules``. Names in it are as ``names`` allows them, and every text is printable.
     """
     from zsar_bench.compare_controls import control_sections
     from zsar_bench.compare_rules import rule_sections
@@ -98,7 +100,7 @@ def compare(
     sections = [_section(group) for _, group in sorted(groups.items())]
     means = average_sections(plain, averages)
     ids = {s["protocol"] for s in sections} | {s["family"] for s in means}
-    return {
+    found = {
         "sections": sections,
         "splits": [*means, *splits],
         "curves": curves(sections, splits),
@@ -106,6 +108,8 @@ def compare(
         "rules": rule_sections(plain) if rules else [],
         "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
+    shown: Json = plain_json(found)  # whoever draws it
+    return shown
 
 
 def _section(records: list[Record]) -> Json:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench import seals, toml
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
+from zsar_bench.names import PLAIN
 from zsar_bench.paths import discard, home, locked, read_json
 
 if TYPE_CHECKING:
@@ -292,6 +292,6 @@ def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -
 
 def _safe(text: str) -> str:
     """Names from raw files become file names only in this form."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", text):
+    if not PLAIN.fullmatch(text):
         raise UserError(f"The name {text!r} of a class, performer, setup or camera is not plain.")
     return text

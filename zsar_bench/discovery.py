@@ -32,6 +32,7 @@ from zsar_bench.codehash import (
 )
 from zsar_bench.confinement import ConfinementError, Rules, confine
 from zsar_bench.hookspecs import GROUP, Hooks
+from zsar_bench.names import NAME
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
 from zsar_bench.specs import generated
@@ -108,6 +109,9 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
     entry["digest"] = with_assets(code_digest(closure), assets)
     if getattr(spec, "params", ""):
         params = resolve(spec.params)  # type: ignore[union-attr]
+        for profile in params.profiles:
+            if not NAME.fullmatch(profile):
+                raise ValueError(f"profile {profile!r} must match {NAME.pattern}")
         entry["schema"] = params.model_json_schema()
         entry["profiles"] = params.profiles
         for values in params.profiles.values():

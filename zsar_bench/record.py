@@ -25,6 +25,7 @@ from zsar_bench.certificate import (
 from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
 from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
+from zsar_bench.names import fault_in_record
 from zsar_bench.paths import write_bytes
 from zsar_bench.record_parts import (
     Choice,
@@ -64,9 +65,11 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "StateChoice",
     "TextPart",
     "WallsPart",
+    "check_run",
     "parse_record",
     "read_predictions",
     "read_record",
+    "seal_run",
     "write_predictions",
 ]
 
@@ -84,14 +87,14 @@ class Record(BaseModel):
     method: Annotated[MethodPart, _doc("the method and its parameters")]
     encoder: Annotated[EncoderPart, _doc("the skeleton encoder")]
     texts: Annotated[TextPart, _doc("class texts and their encoder")]
-    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 for released features")]
-    method_seed: Annotated[int, _doc("seed of the method")]
-    selection: Annotated[str, _doc("rule that chose the checkpoint")]
+    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 where there is none")]
+    method_seed: Annotated[int, _doc("seed of the method; 0 where it is not known")]
+    selection: Annotated[str, _doc("rule that chose the checkpoint, or unknown")]
     metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]
     rescoring: Annotated[Rescoring, _doc("clips scored again one at a time in another order")]
     choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
-    environment: Annotated[Environment, _doc("where and with what the run was made")]
-    seconds: Annotated[Seconds, _doc("wall time of the run's own stages")]
+    environment: Annotated[Environment, _doc("where and with what the run was made, or judged")]
+    seconds: Annotated[Seconds, _doc("wall time of the run's own stages; 0 where not known")]
     origin: Annotated[
         Literal["run", "self-reported"], _doc("self-reported: only its scores were judged here")
     ] = "run"
@@ -144,7 +147,8 @@ def parse_record(data: bytes) -> Record:
 
     Raises:
         NewerSchemaError: if a later release wrote it.
-        ValueError: in a sentence that names the field, if it does not follow its schema.
+        ValueError: in a sentence that names the field, if it does not follow its schema or
+            has a name that could not be a path's part.
     """
     from pydantic_core import from_json
 
@@ -155,11 +159,15 @@ def parse_record(data: bytes) -> Record:
     if not isinstance(value, dict):
         raise ValueError("the file: an object is expected")
     try:
-        return Record.model_validate(migrate(value))
+        record = Record.model_validate(migrate(value))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "the file"
         raise ValueError(f"{where}: {first['msg']}") from None
+    fault = fault_in_record(record)
+    if fault:
+        raise ValueError(fault)
+    return record
 
 
 def write_predictions(

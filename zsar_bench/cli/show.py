@@ -97,7 +97,7 @@ def _show_entry(entry: Entry, kind: str, files: dict[str, str], json: bool) -> N
         print_json(facts | {"parameters": rows})
         return
     out = console()
-    out.print(f"[bold]{entry.name}[/] ({kind}, plugin {entry.plugin})")
+    out.print(Text.assemble((entry.name, "bold"), f" ({kind}, plugin {entry.plugin})"))
     for key, value in entry.spec.items():
         if key in ("name", "plugin", "target", "params", "seconds", "assets") or not value:
             continue
@@ -129,10 +129,16 @@ def _show_group(group: ProtocolGroup, published: int, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    console().print(f"[bold]{group.id}[/]: {group.title}")
+    _say_title(group.id, group.title)
     _say(facts, ("family", "source", "confidence", "notes"))
     console().print(f"  the mean of: {', '.join(group.of)}", markup=False)
     _say_published(group.id, published)
+
+
+def _say_title(name: str, title: str) -> None:
+    from rich.text import Text
+
+    console().print(Text.assemble((name, "bold"), f": {title}"))
 
 
 def _say(facts: dict[str, Any], keys: Sequence[str]) -> None:
@@ -221,7 +227,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
         print_json(facts)
         return
     out = console()
-    out.print(f"[bold]{protocol.id}[/]: {protocol.title}")
+    _say_title(protocol.id, protocol.title)
     _say(facts, ("dataset", "family", "rule", "seen", "unseen", "test_clips", "source"))
     _say(facts, ("confidence", "notes"))
     out.print(f"  {_division(protocol)}", markup=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zsar_bench.names import plain
 from zsar_bench.ranking import peeked
 from zsar_bench.reporters.standing import (
     PEEKED_INTERVAL,
@@ -27,7 +28,6 @@ from zsar_bench.reporters.wording import (
     interval_name,
     marked,
     percent,
-    plain,
     points,
     ranked_name,
     shared,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zsar_bench.names import plain
 from zsar_bench.protocol import STAND_IN
 from zsar_bench.ranking import peeked
 from zsar_bench.reporters.standing import (
@@ -45,11 +46,6 @@ ABOUT = (
     *("profile", "encoder", "texts", "fields", "text encoder"),
     *("seeds", "n", "rule", "on", "confined"),
 )
-
-
-def plain(text: str) -> str:
-    """Names and words of plugins and files, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def percent(value: float | None) -> str:
