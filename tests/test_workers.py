@@ -27,6 +27,7 @@ from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.warden import HEAD, TAIL
 
 ROGUE = Path(__file__).parent / "plugins" / "rogue.py"
+HONEST = ROGUE.with_name("honest.py")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 pytestmark = LINUX
 
@@ -532,6 +533,15 @@ def test_statuses_reach_the_rows_and_the_exit_code(cli: Cli) -> None:
     assert row["status"] == "done"
     done = cli.run("toy-ridge", "--memory-limit", "lots", check=2)
     assert "'lots' is not a size" in done.stderr
+
+
+def test_honest_training_is_refused_nothing(way: str, tmp_path: Path) -> None:
+    job = {"plugin_files": [str(HONEST)], "code": [str(HONEST)]}
+    with start(tmp_path / "work", target="zsar_plugin_honest:act", **job) as worker:
+        found = json.loads(worker.ask({"comparison": {}})["text"])
+    assert found["same"]
+    assert found["child"] == "42\n", found["error"]
+    assert worker.denied == {}
 
 
 def test_an_honest_run_is_refused_nothing(cli: Cli) -> None:
