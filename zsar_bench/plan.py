@@ -34,6 +34,7 @@ from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
 Event = Callable[[dict[str, Any]], None]
 
 MAX_SEEDS = 1000
+RUNS = ("runs", "dev")  #: folders of results that hold predictions with their labels
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,31 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         request.threads,
         name,
         plugin_files=tuple(str(p) for p in catalogue.plugin_files),
-        code=catalogue.code,
+        code=_code(request, catalogue),
+        code_state=catalogue.code_state,
         protected=tuple(str(p.absolute()) for p in (home(), request.results, DEFAULT_RESULTS)),
         timeout=request.timeout,
         memory=request.memory,
         deterministic=request.deterministic,
     )
     return machine, ("device", device, reason)
+
+
+def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
+    """The plugins' files, which workers may read.
+
+    Raises:
+        UserError: if one of them lies where labels do: a plugin must not declare these.
+    """
+    stores = [home() / name for name in ("data", "encoders", "features", "texts")]
+    results = [r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in RUNS]
+    for name in catalogue.code:
+        if any(Path(name).resolve().is_relative_to(p.resolve()) for p in (*stores, *results)):
+            raise UserError(
+                f"The plugin file {name} lies among prepared data or results.",
+                "Move it elsewhere: a plugin's workers may read the files that it declares.",
+            )
+    return catalogue.code
 
 
 def plan_runs(
@@ -404,7 +423,13 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 own = f"encoder:{source.key}{':tokens' if tokens else ''}"
                 add(own, source.title, (), _call(source.ensure, plan.wants), run)
                 needs.append(f"trial:{run}:{number}:{trial}")
-                add(needs[-1], f"{title} trial {trial + 1}", (texts, own), _call(run_trial, plan, number, trial), run)
+                add(
+                    needs[-1],
+                    f"{title} trial {trial + 1}",
+                    (texts, own),
+                    _call(run_trial, plan, number, trial),
+                    run,
+                )
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
             if plan.prove:
                 after = (rounds[-1],)
