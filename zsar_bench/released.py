@@ -241,7 +241,14 @@ class ReleasedPlan:
         write_store(files, self.whole.protocol.dataset, self.folder)
         return self.folder
 
-    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
+    def retrained(self, one: Round) -> ReleasedPlan:
+        raise UserError(
+            "The rule 'pseudo-unseen' trains encoders without some seen classes, and nobody can "
+            "train that of released features again.",
+            "Use --selection last.",
+        )
+
+    def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
         """The shards of ``train``, class by class. All clips count as one performer's."""
         labels = self.files.parts["train"].labels.tolist()
         place = self.whole.protocol.place

@@ -16,7 +16,7 @@ from rich.text import Text
 from zsar_bench.cli.common import error_console
 from zsar_bench.plan import Task
 from zsar_bench.reporters.wording import percent, seconds
-from zsar_bench.runner import RunPlan
+from zsar_bench.run_plan import RunPlan
 
 Event = dict[str, Any]
 

@@ -23,7 +23,7 @@ from zsar_bench.errors import UserError
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue
     from zsar_bench.plan import Task
-    from zsar_bench.runner import RunPlan
+    from zsar_bench.run_plan import RunPlan
 
 
 def run(
@@ -285,7 +285,11 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
+    shared = [
+        w
+        for t, w in zip(todo, work, strict=True)
+        if not t.id.startswith(("run:", "round:", "trial:"))
+    ]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
     _show_choices(plans)
