@@ -60,11 +60,18 @@ def head(path: str | Path) -> bytes:
 def _relative(t: Targets) -> bytes:
     """Through a descriptor that was opened for its path only."""
     folder = os.open(os.path.dirname(t["dataset"]), os.O_PATH)
-    return os.read(os.open("dataset.json", os.O_RDONLY, dir_fd=folder), 64)
+    try:
+        return head(f"/proc/self/fd/{folder}/dataset.json")
+    finally:
+        os.close(folder)
 
 
 def _reopened(t: Targets) -> bytes:
-    return head(f"/proc/self/fd/{os.open(t['dataset'], os.O_PATH)}")
+    file = os.open(t["dataset"], os.O_PATH)
+    try:
+        return head(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
 
 
 def _symlink(t: Targets) -> bytes:
@@ -111,6 +118,7 @@ def _inherited(t: Targets) -> list[str]:
 
 
 FILES: dict[str, Callable[[Targets], Any]] = {
+    "inherited": _inherited,
     "store": lambda t: head(t["dataset"]),
     "shard": lambda t: head(t["shard"]),
     "raw": lambda t: head(t["raw"]),
@@ -127,7 +135,6 @@ FILES: dict[str, Callable[[Targets], Any]] = {
     "program": _program,
     "handle": _handle,
     "unshare": _unshare,
-    "inherited": _inherited,
     "stat": lambda t: os.stat(t["shard"]).st_size,
 }
 
