@@ -27,6 +27,7 @@ from safetensors.numpy import load_file, save
 from zsar_bench import catalogue, record, sandbox
 from zsar_bench.cli.run import execute
 from zsar_bench.compare import compare, load_records
+from zsar_bench.confinement import support
 from zsar_bench.datasets import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
@@ -119,6 +120,17 @@ def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("zsar_bench.plan.text_fingerprint", lambda *where: "toy-hash-1")
 
 
+def with_write_access(folder: Path) -> Callable[..., Any]:
+    """The rules of workers, and one folder more: ``witness`` has to put somewhere what it saw."""
+    real = sandbox._rules
+
+    def rules(*job: Any) -> Any:
+        found = real(*job)
+        return replace(found, write=(*found.write, str(folder)))
+
+    return rules
+
+
 @pytest.fixture(scope="module")
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Honest runs, one that looks at its batch, and one of every fault, all in one go.
@@ -148,6 +160,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
         plan_without_workers(patch)
+        patch.setattr(sandbox, "_rules", with_write_access(seen))
         batch = ("toy-faulty.fault=batch-stats",)
         witness, ridge, faulty = plans(
             protocol, results, "witness", "toy-ridge", "toy-faulty", sets=batch
@@ -193,7 +206,7 @@ def test_the_record_follows_its_schema_and_names_itself(base: Any) -> None:
     assert about["identity"]["seeds"] == [0, 0]
     assert about["method"]["profile"] == "laptop"
     assert about["method"]["hp"] == "untuned"  # declared for 'paper', whose steps these are not
-    assert about["environment"]["confinement"] == sandbox.CONFINEMENT
+    assert about["environment"]["confinement"] == support().level
     rounds = about["encoder"]["rounds"]
     assert [r["round"] for r in rounds] == ["half-1", "half-2"]
     assert [tuple(r["train_subjects"]) for r in rounds] == [HALVES[1], HALVES[0]]

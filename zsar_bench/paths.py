@@ -7,11 +7,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from zsar_bench.errors import UserError
+from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.stopping import stopping
+
+DEFAULT_RESULTS = Path("results")  #: where runs are stored unless another place is named
+LOOK = 0.05  #: seconds between two looks at a lock that somebody holds
 
 
 def home() -> Path:
@@ -142,7 +146,19 @@ def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
         except BlockingIOError:
             if on_wait is not None:
                 on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait(file)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # deleted while we waited
+
+
+def _wait(file: IO[str]) -> None:
+    """Until the holder lets go; a wait in the kernel would not hear of an interrupt."""
+    import fcntl
+
+    while True:
+        if stopping.wait(LOOK):
+            raise RunFailed("interrupted")
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return

@@ -21,6 +21,7 @@ from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
+from zsar_bench.paths import DEFAULT_RESULTS, home
 from zsar_bench.protocol import Protocol
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.runner import finish_run, run_round, run_trial, trial_sources
@@ -61,6 +62,8 @@ class Request:
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
     features: Path | None = None
+    timeout: float | None = None
+    memory: int | None = None
 
     @property
     def wanted_data(self) -> str:
@@ -149,8 +152,17 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         "named" if request.device != "auto" else ("torch sees a GPU" if cuda else "no GPU here")
     )
     name = str(catalogue.machine.get("device", "")) if device == "cuda" else ""
-    files = tuple(str(p) for p in catalogue.plugin_files)
-    return Machine(device, request.threads, name, files), ("device", device, reason)
+    machine = Machine(
+        device,
+        request.threads,
+        name,
+        plugin_files=tuple(str(p) for p in catalogue.plugin_files),
+        code=catalogue.code,
+        protected=tuple(str(p.absolute()) for p in (home(), request.results, DEFAULT_RESULTS)),
+        timeout=request.timeout,
+        memory=request.memory,
+    )
+    return machine, ("device", device, reason)
 
 
 def plan_runs(

@@ -94,6 +94,14 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=0, help="Workers at once; 0: as many as the cores allow.")
     ] = 0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="End a fit or scoring that takes longer."),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="End a fit or scoring that needs more, e.g. 4G."),
+    ] = None,
     executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
@@ -106,6 +114,7 @@ def run(
     from zsar_bench.catalogue import load
     from zsar_bench.cli.stand_in import announce, command_to_make, making
     from zsar_bench.data_choice import choose_data, members
+    from zsar_bench.limits import parse_size
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
@@ -134,6 +143,8 @@ def run(
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
+        timeout=timeout,
+        memory=None if memory_limit is None else parse_size(memory_limit),
     )
     first = members(protocol, catalogue)[0]  # those of an average share their data
     choice = choose_data(first, request.wanted_data, catalogue)
@@ -150,7 +161,7 @@ def run(
         _show_plan(plans, jobs, json)
         return
     failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
-    _show_results(plans, catalogue, json)
+    _show_results(plans, catalogue, json, failed)
     if failed:
         raise typer.Exit(1)
 
@@ -169,11 +180,11 @@ def execute(
     jobs: int,
     force: bool,
     quiet: bool,
-) -> list[str]:
+) -> dict[str, str]:
     """Run what is not done yet.
 
     Returns:
-        Ids of the runs that failed.
+        Ids of the runs that failed: ``failed``, ``timeout`` or ``oom``.
     """
     import shutil
 
@@ -204,7 +215,7 @@ def execute(
             trackers.hear(task, event)
 
         runner.run(todo, hear)
-    return list(display.failed)
+    return dict(display.statuses)
 
 
 def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
@@ -324,7 +335,9 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
     return "new"
 
 
-def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
+def _show_results(
+    plans: list[RunPlan], catalogue: Catalogue, json: bool, failed: dict[str, str]
+) -> None:
     from zsar_bench.compare import compare, load_records
     from zsar_bench.lookup import load_groups
     from zsar_bench.published import read_published
@@ -335,7 +348,7 @@ def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> Non
     published = read_published(catalogue.published_folders)
     comparison = compare(records, published, load_groups(catalogue))
     if json:
-        comparison["runs"] = [_run_row(p) for p in plans]
+        comparison["runs"] = [_run_row(p, failed) for p in plans]
         print_json(comparison)
         return
     out = console()
@@ -352,12 +365,12 @@ def _draw(plan: RunPlan) -> dict[str, Any]:
     return {"text_control": control.kind, "draw": control.draw} if control else {}
 
 
-def _run_row(plan: RunPlan) -> dict[str, Any]:
+def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
         **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),
-        "status": "done" if plan.done else "failed",
+        "status": "done" if plan.done else failed.get(plan.run_id, "failed"),
     }
