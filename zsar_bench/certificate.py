@@ -55,6 +55,7 @@ class Certificate(_Part):
         doc("level of the encoder's training; unknown: an older cache; none: released features"),
     ]
     bundles: Annotated[dict[str, str], doc("round -> SHA-256 of everything its fit could read")]
+    fitted: Annotated[dict[str, str], doc("round -> SHA-256 of the state that its fit left behind")]
     scored: Annotated[
         dict[str, str], doc("round -> SHA-256 of candidates' texts and clips as sent for scoring")
     ]

@@ -42,7 +42,7 @@ class History:
         if task.id.startswith("encoder:"):
             name, code, declared = plan.encoders[0].cost
             known = self._encoders.get((name, code))
-        elif task.id.startswith(("round:", "trial:")):
+        elif task.id.startswith(("round:", "trial:", "proof:")):
             name, profile = plan.method.name, plan.params.profile
             known = self._rounds.get((name, profile))
             declared = plan.method.spec["seconds"].get(profile.partition(" ")[0], 60.0)

@@ -169,6 +169,20 @@ class EncoderPlan:
             "state": str(self.folder / STATE),
         }
 
+    def certify(self) -> dict[str, Any]:
+        ids = self.dataset.clips["id"]
+        made = [read_json(f) for f in sorted(self.folder.glob(f"[!.]*/{ENCODED}"))]
+        parts = len([p for p in self.folder.glob("[!.]*") if p.is_dir()])
+        levels = [m["walls"]["level"] for m in made]
+        known = len(made) == parts  # older versions noted nothing beside the features
+        return {
+            "level": ("process" if "process" in levels else "landlock") if known else "unknown",
+            "classes": list(self.seen),
+            "clips": digest(sorted(ids[i] for i in self.round.encoder_train)),
+            "moved": max((m["moved"] or 0.0 for m in made), default=None) if known else None,
+            "denied": {what: n for m in made for what, n in m["denied"].items()},
+        }
+
     def record_round(self) -> EncoderRound:
         from zsar_bench.record import EncoderRound
 
@@ -424,7 +438,6 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
         "train_clips": len(r.encoder_train),
         "train_subjects": sorted({clips["subject"][i] for i in r.encoder_train}),
         "train_classes": list(plan.seen),
-        "train_ids": digest(sorted(clips["id"][i] for i in r.encoder_train)),
         "seen_accuracy": accuracy,
         "seconds": round(seconds, 3),
     }

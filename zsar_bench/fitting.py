@@ -119,7 +119,7 @@ def fit_job(training: Training) -> dict[str, Any]:
     texts = folder / "seen-texts.safetensors"
     write_texts(plan, one, list(one.seen), texts)
     bundle = source.fit_bundle(training.clips, plan.wants)
-    reads = [f for row in bundle for f in (*row["features"], *([row["file"]] * ("file" in row)))]
+    reads = [file for row in bundle for file in _files(row)]
     job = plan.machine.job(
         "fit",
         plan.method,
@@ -150,13 +150,17 @@ def bundle_digest(job: dict[str, Any]) -> str:
     """SHA-256 over all a fit is shown: contents of its files, labels and lengths; no names."""
     total = hashlib.sha256()
     for row in job["bundle"]:
-        files = [*row["features"], *([row["file"]] if "file" in row else [])]
-        content = [[file_digest(Path(f)) for f in files], row["label"], row["subject"]]
+        content = [[file_digest(Path(f)) for f in _files(row)], row["label"], row["subject"]]
         total.update(json.dumps([*content, row["lengths"]]).encode())
     for name in ("texts", "unseen_texts"):
         if name in job:
             total.update(file_digest(Path(job[name])).encode())
     return total.hexdigest()
+
+
+def _files(row: dict[str, Any]) -> list[str]:
+    """Files of a row of a bundle: features, and raw clips where a method wants them."""
+    return [*row["features"], *([row["file"]] if "file" in row else [])]
 
 
 # --- Texts -----------------------------------------------------------------------------------
@@ -195,12 +199,9 @@ def _with_size_that_fits(training: Training, error: RunFailed) -> RunFailed:
     while size and not _fits(training, {**values, name: size}):
         size //= 2
     method = training.plan.method.name
-    hint = (
-        f"{name}={size} fits: --set {method}.{name}={size}" if size else f"not even {name}=1 fits"
-    )
-    return RunFailed(
-        f"{error.reason}; {name}={values[name]} is too large here, {hint}", error.log, "oom"
-    )
+    hint = f"{size} fits: --set {method}.{name}={size}" if size else "not even 1 fits"
+    reason = f"{error.reason}; {name}={values[name]} is too large here, {hint}"
+    return RunFailed(reason, error.log, "oom")
 
 
 def _fits(training: Training, values: dict[str, Any]) -> bool:

@@ -272,7 +272,7 @@ def _chunk(line: Line, rows: int, work: Callable[[], dict[str, torch.Tensor]]) -
         if rows < 2 or not _out_of_memory(error):
             raise
     gc.collect()  # only now: the error held on to what was there
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     line.say({"too many": rows})
 

@@ -13,9 +13,12 @@ import numpy as np
 
 from zsar_bench import metrics
 from zsar_bench import record as r
+from zsar_bench.certify import certificate, state_choice
 from zsar_bench.environment import environment
+from zsar_bench.features import MOVED
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
+from zsar_bench.prove import judge as judge_proof
 from zsar_bench.rounds import candidates_of
 from zsar_bench.sandbox import Worker
 
@@ -127,8 +130,12 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
     classes = [candidates[i] for i in labels]
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
+    proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
+    trust = certificate(plan, proof)
     allowed = tolerance(scores, plan.precision)
     declared = plan.method.spec["setting"]
+    # Scores that depend on other clips, by the method or by its features.
+    moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
     dataset = plan.encoders[0].dataset
     return r.Record(
         run_id=plan.run_id,
@@ -158,7 +165,7 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
             runtime=plan.params.runtime,
             hp=plan.method.spec["hp"] if plan.params.published else "untuned",
             declared_setting=declared,
-            setting=declared if change <= allowed else "transductive",
+            setting="transductive" if moves else declared,
         ),
         encoder=plan.encoders[0].record_part([e.record_round() for e in plan.encoders]),
         texts=r.TextPart(
@@ -178,6 +185,8 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,
         selection=plan.rule,
+        states=state_choice(plan, curve),
+        certificate=trust,
         metrics=r.Metrics(
             clips=len(labels),
             micro=metrics.micro(judged.credit),

@@ -24,7 +24,7 @@ from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import DEFAULT_RESULTS, home
 from zsar_bench.protocol import Protocol
 from zsar_bench.run_plan import RunPlan
-from zsar_bench.runner import finish_run, run_round, run_trial, trial_sources
+from zsar_bench.runner import finish_run, prove, run_round, run_trial, trial_sources
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import LAST, parse_rules
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
@@ -402,6 +402,10 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 what = f"{title} {plan.rule} {trial + 1}"
                 add(needs[-1], what, (texts, own), _call(run_trial, plan, number, trial), run)
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
+            if plan.prove:
+                after = (rounds[-1],)
+                rounds.append(f"proof:{run}:{number}")
+                add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.fitting import Training, fit, full_training
 from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_bytes, write_json
+from zsar_bench.prove import prove_round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.scoring import RESCORED, Exam, Scorer, rescore
 from zsar_bench.seals import read_sealed, write_sealed
@@ -259,6 +260,22 @@ def read_scores(path: Path) -> NDArray[np.float32]:
 
     scores: NDArray[np.float32] = load(read_sealed(path))["scores"]
     return scores
+
+
+def prove(plan: RunPlan, number: int, on_event: Event) -> None:
+    """Refit a round and score it again; what comes out is added to its ``round.json``."""
+    folder = round_folder(plan, number)
+    with locked(folder):
+        if plan.done or "proof" in read_json(folder / "round.json"):
+            return
+        journal = Journal(plan.encoders[number].round.name, on_event)
+        training, point, grid = _chosen(plan, number, journal)
+        file = folder / ("curve.sealed" if peeks(plan.rule) else "scores.sealed")
+        state = training.state(point, grid)
+        found = prove_round(
+            training, _exam(plan, number), state, read_scores(file)[-1], journal.hear
+        )
+        write_json(folder / "round.json", read_json(folder / "round.json") | {"proof": found})
 
 
 # --- The end of a run --------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import RunFailed
-from zsar_bench.fitting import own_folder, seen_by, shuffled, write_texts
+from zsar_bench.fitting import shuffled, write_texts
+from zsar_bench.handover import own_folder, seen_by
 from zsar_bench.identity import derive_seed
 from zsar_bench.rounds import Round
 from zsar_bench.run_plan import RunPlan
@@ -129,11 +130,11 @@ class Scorer:
             adapt=exam.transductive,
         )
         reads = [str(exam.texts), *(str(s) for s in states)]
-        self._worker = Worker(
-            job | {"reads": reads},
-            Path(job["workdir"]),
-            lambda e: on_event({"stage": "score", **e}),
-        )
+
+        def hear(event: dict[str, Any]) -> None:
+            on_event({"stage": "score", **event})
+
+        self._worker = Worker(job | {"reads": reads}, Path(job["workdir"]), hear)
 
     def __enter__(self) -> Scorer:
         try:
@@ -243,7 +244,8 @@ def _jittered(array: NDArray[Any], share: float) -> NDArray[Any]:
     if array.dtype.kind != "f":
         return array
     noise = np.random.default_rng(0).standard_normal(array.shape)
-    return (array + share * array.std() * noise).astype(array.dtype)
+    moved: NDArray[Any] = (array + share * array.std() * noise).astype(array.dtype)
+    return moved
 
 
 def _expect(answer: Any, word: str) -> None:

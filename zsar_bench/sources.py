@@ -96,6 +96,10 @@ class FeatureSource(Protocol):
     def encoder_job(self) -> dict[str, Any]:
         """How a worker rebuilds the trained encoder; only for methods that need it."""
 
+    def certify(self) -> dict[str, Any]:
+        """How the features were made: ``level`` of confinement, ``classes`` and ``clips`` (a
+        digest) that their encoder learned from, ``moved``, ``denied``; see ``Certificate``."""
+
     def record_round(self) -> EncoderRound:
         """What the record says about this round's features."""
 

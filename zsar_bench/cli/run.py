@@ -60,8 +60,17 @@ def run(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     selection: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Which checkpoint counts.")
+        str | None,
+        typer.Option(
+            metavar="RULES",
+            help="Which checkpoint counts: last, seen-val, pseudo-unseen, oracle@E; several by "
+            "comma, or all. Rules that need no refit share one training.",
+        ),
     ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option(help="Refit among scrambled unseen clips and score slightly moved inputs."),
+    ] = False,
     data: Annotated[
         str,
         typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
@@ -134,6 +143,7 @@ def run(
         text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
         profile=profile,
         selection=selection,
+        prove=prove,
         data=data,
         splits=splits,
         dials=tuple(dial or ()),
@@ -296,11 +306,8 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    shared = [
-        w
-        for t, w in zip(todo, work, strict=True)
-        if not t.id.startswith(("run:", "round:", "trial:"))
-    ]
+    own = ("run:", "round:", "trial:", "proof:")
+    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
     _show_choices(plans)
