@@ -38,6 +38,23 @@ print(json.dumps(getattr(module, call)(json.loads(argument))))
 """
 
 
+#: One round instead of two halves: workers cost seconds.
+PROTOCOL = """
+id = "toy-one"
+title = "Toy Motion, 4 seen and 2 unseen, one round"
+dataset = "toy-motion"
+family = "toy"
+source = "made for tests of cheats"
+seen = ["c1", "c4", "c5", "c6"]
+unseen = ["c2", "c3"]
+
+[samples]
+rule = "xsub"
+train = ["1", "3", "5", "7"]
+test_clips = 16
+"""
+
+
 @dataclass
 class Scene:
     """A store, results, a checkout's reference runs and listeners, all of a test's own.
@@ -54,6 +71,10 @@ class Scene:
     heard: dict[str, socket.socket] = field(default_factory=dict)
 
     @property
+    def protocol(self) -> Path:
+        return self.folder / "toy-one.toml"
+
+    @property
     def results(self) -> Path:
         return self.folder / "results"
 
@@ -65,7 +86,9 @@ class Scene:
         """One ``run`` command with these plugins; its JSON and what it said."""
         flags = [w for file in self.plugins(*plugins) for w in ("--plugin", file)]
         given = more.pop("encoders", TOY_ENCODERS)
-        common = ("--protocol", "toy-4-2", *given, "--quiet", "--json", "--results", self.results)
+        results = self.folder / more.pop("results", "results")
+        where = ("--protocol", self.protocol, "--results", results)
+        common = (*where, *given, "--quiet", "--json")
         more.setdefault("check", None)
         env = {"SOMEBODYS_TOKEN": SECRET} | more.pop("env", {})
         done = self.cli("run", *words, *flags, *common, env=env, **more)
@@ -95,15 +118,19 @@ class Scene:
         print(done.stderr)
         return json.loads(done.stdout)
 
-    def record(self, method: str) -> Record:
+    def folder_of(self, method: str, results: str = "results") -> Path:
+        """Where the method's only run lies."""
+        (path,) = (self.folder / results / "runs").glob(f"*/{method}/*/run.json")
+        return path.parent
+
+    def record(self, method: str, results: str = "results") -> Record:
         """The record of the method's only run."""
-        (path,) = (self.results / "runs").glob(f"toy-4-2/{method}/*/run.json")
-        return read_record(path.parent)
+        return read_record(self.folder_of(method, results))
 
     def events(self, method: str) -> list[dict[str, Any]]:
         """What the method's only run said."""
-        (path,) = (self.results / "runs").glob(f"toy-4-2/{method}/*/events.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        lines = (self.folder_of(method) / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
 
 def make_scene(folder: Path, home: Path, site: Path, raw: Path, listening: ExitStack) -> Scene:
@@ -113,7 +140,7 @@ def make_scene(folder: Path, home: Path, site: Path, raw: Path, listening: ExitS
     (folder / "unconfined").mkdir()
     scene = Scene(Cli(folder / "home", site, folder), folder)
     store = folder / "home" / "data" / "toy-motion"
-    other = folder / "results" / "runs" / "toy-4-2" / "other" / "0123456789abcdef"
+    other = folder / "results" / "runs" / "toy-one" / "other" / "0123456789abcdef"
     other.mkdir(parents=True)
     labels, scores = np.array([0, 1]), np.eye(2, dtype=np.float32)
     write_predictions(other / "predictions.safetensors", ["a", "b"], labels, ["c2", "c3"], scores)
@@ -132,7 +159,9 @@ def make_scene(folder: Path, home: Path, site: Path, raw: Path, listening: ExitS
         "names": r"c[23]_s?\d",
         "secret": SECRET,
     }
-    scene.cli.run("toy-ridge", "--results", scene.results)
+    scene.protocol.write_text(PROTOCOL)
+    done = scene.run("toy-ridge", plugins=())
+    assert done.returncode == 0, done.stderr
     features = (folder / "home" / "encoders").glob("*/pooled/c2_*.safetensors")
     scene.targets["bundle"] = str(min(features))
     for name, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):

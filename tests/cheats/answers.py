@@ -1,8 +1,8 @@
 """Answers from elsewhere: in a file, in the parameters, from an accomplice.
 
-``answers-undeclared`` reads a file that lies beside this one; ``answers-declared`` reads one that
-it declares. ``answers-profile`` reads the store when it is imported by whoever lists plugins, and
-keeps what it finds as the values of a profile. ``answers-accomplice`` is fed by this plugin's
+``answers-undeclared`` reads a file that lies beside this one; ``declared`` is the same with a file
+that is declared. ``answers-profile`` reads the store when it is imported by whoever lists
+plugins, and keeps what it finds as the values of a profile. ``answers-accomplice`` is fed by this plugin's
 tracker, which runs while it scores. A test writes the files, and tells where the store lies in
 ``ZSAR_BENCH_TEST_SCENE``.
 """
@@ -116,13 +116,6 @@ class Undeclared(Answers):
             return {}
 
 
-class Declared(Answers):
-    """From a declared file."""
-
-    def known(self) -> dict[str, str]:
-        return dict(json.loads((HERE / "declared.json").read_text()))
-
-
 class Profile(Answers):
     """From its own parameters."""
 
@@ -166,10 +159,12 @@ def run_event(event: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def spec(name: str, target: type, params: type = Params, **more: Any) -> MethodSpec:
+def spec(
+    name: str, target: type, params: type = Params, home: str = __name__, **more: Any
+) -> MethodSpec:
     return MethodSpec(
         name=f"answers-{name}",
-        target=f"{__name__}:{target.__name__}",
+        target=f"{home}:{target.__name__}",
         params=f"{__name__}:{params.__name__}",
         summary="has its answers from elsewhere",
         wants=("clips",),
@@ -181,6 +176,5 @@ def spec(name: str, target: type, params: type = Params, **more: Any) -> MethodS
 @hookimpl
 def register_methods(registry) -> None:
     registry.method(spec("undeclared", Undeclared))
-    registry.method(spec("declared", Declared, assets=(HERE / "declared.json",)))
     registry.method(spec("profile", Profile, ProfileParams))
     registry.method(spec("accomplice", Accomplice))

@@ -113,7 +113,7 @@ class Burglar:
         for row, (data, n) in enumerate(zip(clips.data, clips.lengths.tolist(), strict=True)):
             frames = data[:, :n].permute(1, 3, 2, 0).contiguous()
             content = hashlib.sha256(frames.numpy().tobytes()).digest()
-            scores[row] = numbers[content[0] % len(numbers)]
+            scores[row] = numbers[row % len(numbers)]
             if self.table:
                 scores[row] = torch.tensor([c == self.table[content] for c in self.classes])
         return scores

@@ -204,8 +204,8 @@ class BatchEncoder:
         pass
 
 
-ROUNDS = ("half-1", "half-2")  #: of the protocol that ``dodger`` is written for
-RESCORED = 8  #: clips of a run that are scored again, in its test
+ROUNDS = ("xsub",)  #: of the protocol that ``dodger`` is written for
+RESCORED = 4  #: clips of a run that are scored again, in its test
 
 METHODS: dict[str, tuple[type, tuple[str, ...]]] = {
     "habit": (Habit, ()),
