@@ -46,6 +46,7 @@ from zsar_bench.record import Record, read_predictions, read_record
 from zsar_bench.reporters import markdown, table
 from zsar_bench.runner import RunPlan, _bank
 from zsar_bench.statistics import Interval
+from zsar_bench.text_features import read_text_features
 from zsar_bench.views import SkeletonInputs, TextBank
 
 LEAKY = Path(__file__).parent / "plugins" / "leaky.py"
@@ -548,7 +549,7 @@ def test_random_banks_hold_nothing_of_the_texts(
     given = bank_of(first, CLASSES, tmp_path / "given")
     other = bank_of(second, CLASSES, tmp_path / "other")
     part = bank_of(first, CLASSES[2:4], tmp_path / "part")
-    every = load_file(first.texts.file)
+    every = read_text_features(first.texts)
     lengths = {
         "pooled": np.linalg.norm(every["pooled"], axis=-1).mean(),
         "tokens": np.linalg.norm(every["tokens"][every["mask"]], axis=-1).mean(),

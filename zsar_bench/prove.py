@@ -85,7 +85,7 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
 
 def _refit(training: Training, folder: Path, on_event: Event) -> str:
     """SHA-256 of the state that the same fit leaves behind in a scrambled store."""
-    job = fit_job(training) | {"grids": (), "checkpoint": ""}
+    job = fit_job(training) | {"grids": ()}
     shown = {Path(p) for p in job["reads"]}
     tops = {_top(path) for path in shown} - {None}
     for top in tops:

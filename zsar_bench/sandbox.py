@@ -92,16 +92,19 @@ class Worker:
         self._log = _new_file(workdir / f"{kind}.log")
         requests, to = os.pipe()
         from_, answers = os.pipe()
+        self._to, self._from = os.fdopen(to, "wb"), os.fdopen(from_, "rb")
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = [requests, answers, control.fileno(), self._log.fileno()]
         try:
             self.process = _start(job, str(job_file), given, settings["env"])
+        except BaseException:
+            for end in (self._to, self._from, self._control, self._log):
+                end.close()
+            raise
         finally:
             control.close()
             os.close(requests)
             os.close(answers)
-        self._to = os.fdopen(to, "wb")
-        self._from = os.fdopen(from_, "rb")
         self._answers = Answers(self._from, on_event)
         with _lock:
             _running.add(self)
@@ -254,11 +257,18 @@ def _rules(job: Mapping[str, Any], workdir: Path) -> Rules:
         sys_path=_import_path(),
         prefixes=list(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix))),
         code=job.get("code", ()),
-        reads=job.get("reads", ()),
+        reads=[*job.get("reads", ()), *_named_files(job)],
         workdir=str(workdir),
         protected=job.get("protected", ()),
         network=job["kind"] in NETWORK,
     )
+
+
+def _named_files(job: Mapping[str, Any]) -> list[str]:
+    """Weights that parameters of a text encoder name: it meets no clip, and they are hashed."""
+    values = job.get("params", {}).values() if job["kind"] in NETWORK else ()
+    paths = [v for v in values if isinstance(v, str) and os.path.isabs(v)]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def _import_path() -> list[str]:
@@ -331,6 +341,8 @@ def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, st
     if "problem" in fate:
         return f"the worker could not be watched: {fate['problem']}", "failed"
     code = fate.get("code")
+    if not fate:
+        return "the worker's warden was ended from outside", "failed"
     if code is None or fate.get("stopped"):
         return "the worker closed its pipe before it had finished", "failed"
     if code < 0:
