@@ -55,6 +55,16 @@ test_clips = 16
 """
 
 
+#: A process of this user without privileges that has nothing to do.
+VICTIM = """
+import time
+from zsar_bench.confinement.capabilities import drop
+drop()
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
 @dataclass
 class Scene:
     """A store, results, a checkout's reference runs and listeners, all of a test's own.
@@ -164,6 +174,12 @@ def make_scene(folder: Path, home: Path, site: Path, raw: Path, listening: ExitS
     assert done.returncode == 0, done.stderr
     features = (folder / "home" / "encoders").glob("*/pooled/c2_*.safetensors")
     scene.targets["bundle"] = str(min(features))
+    victim = subprocess.Popen([sys.executable, "-c", VICTIM], stdout=subprocess.PIPE)
+    listening.callback(victim.communicate)
+    listening.callback(victim.kill)
+    assert victim.stdout is not None
+    assert victim.stdout.readline() == b"ready\n"
+    scene.targets["victim"] = victim.pid
     for name, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
         scene.heard[name] = listening.enter_context(socket.socket(socket.AF_INET, kind))
         scene.heard[name].bind(("127.0.0.1", 0))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,28 @@ def encoder_doors(scene: Scene) -> dict[str, dict[str, bool]]:
     }
 
 
-@pytest.mark.parametrize("door", DOORS)
+SCHEDULING = (
+    "sched_setaffinity, setpriority, sched_setscheduler, sched_setattr and ioprio_set work on every "
+    "process of the same user; what the fork server has, later workers inherit"
+)
+#: Doors that stand open, and why: to be shut, or told in docs/trust.md.
+HOLES = {
+    "stat": "Landlock does not refuse stat: a shard's size tells its clips' frames, and the names "
+    "of shards of other classes follow from those in the bundle",
+    "affinity": SCHEDULING,
+    "priority": SCHEDULING,
+    "scheduler": SCHEDULING,
+}
+
+
+def doors() -> Iterator[Any]:
+    for door in DOORS:
+        why = HOLES.get(door)
+        marks = pytest.mark.xfail(strict=True, reason=why) if why else ()
+        yield pytest.param(door, marks=marks)
+
+
+@pytest.mark.parametrize("door", doors())
 def test_a_door_is_one_and_is_shut(
     door: str, without_walls: dict[str, bool], tried: dict[str, dict[str, bool]]
 ) -> None:

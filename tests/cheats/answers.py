@@ -2,9 +2,10 @@
 
 ``answers-undeclared`` reads a file that lies beside this one; ``declared`` is the same with a file
 that is declared. ``answers-profile`` reads the store when it is imported by whoever lists
-plugins, and keeps what it finds as the values of a profile. ``answers-accomplice`` is fed by this plugin's
-tracker, which runs while it scores. A test writes the files, and tells where the store lies in
-``ZSAR_BENCH_TEST_SCENE``.
+plugins, and keeps what it finds as the values of a profile; ``answers-imported`` so reads the
+undeclared file. ``answers-accomplice`` is fed by this
+plugin's tracker, which runs while it scores. A test writes the files, and tells where the store
+lies in ``ZSAR_BENCH_TEST_SCENE``.
 """
 
 from __future__ import annotations
@@ -53,6 +54,15 @@ def read_store() -> str:
         return ""
 
 
+def read_beside() -> str:
+    """A file that is nobody's data: the listing of plugins may read it."""
+    try:
+        return (HERE / "undeclared.json").read_text()
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return ""
+
+
 class Params(params.Params):
     """None."""
 
@@ -63,6 +73,12 @@ class ProfileParams(params.Params):
     profiles = {"paper": {"known": read_store()}}  # noqa: RUF012 - a ClassVar of the base
 
     known: str = params.science("", "what is known of clips")
+
+
+class ImportedParams(ProfileParams):
+    """The same from elsewhere."""
+
+    profiles = {"paper": {"known": read_beside()}}  # noqa: RUF012 - a ClassVar of the base
 
 
 class Answers:
@@ -177,4 +193,5 @@ def spec(
 def register_methods(registry) -> None:
     registry.method(spec("undeclared", Undeclared))
     registry.method(spec("profile", Profile, ProfileParams))
+    registry.method(spec("imported", Profile, ImportedParams))
     registry.method(spec("accomplice", Accomplice))

@@ -93,7 +93,12 @@ PROCESSES: dict[str, Callable[[Targets], Any]] = {
     "vm-read": lambda t: _any(_vm_read),
     "steal": lambda t: _any(_steal),
     "limit": lambda t: _any(_limit),
-    "affinity": lambda t: _any(lambda p: os.sched_setaffinity(p, os.sched_getaffinity(p)) is None),
+    # A process of the same user without privileges, as every worker of another run is.
+    "affinity": lambda t: done(os.sched_setaffinity(t["victim"], {0})),
+    "priority": lambda t: done(os.setpriority(os.PRIO_PROCESS, t["victim"], 5)),
+    "scheduler": lambda t: done(
+        os.sched_setscheduler(t["victim"], os.SCHED_BATCH, os.sched_param(0))
+    ),
 }
 
 
