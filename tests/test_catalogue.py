@@ -381,6 +381,17 @@ def test_a_mended_package_is_found_at_once(child, tmp_path, monkeypatch):
     assert rows(load(), "boxed")[0]["status"] == "ok"
 
 
+def test_another_installation_of_the_same_version_is_asked_again(child, tmp_path, monkeypatch):
+    # The files of the first are still there and unchanged, but nobody imports them any more.
+    digests = []
+    for n in (1, 2):
+        install(tmp_path / f"site-{n}", __init__=good("of-boxed") + f"\nRATE = {n}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / f"site-{n}"))
+        digests.append(load().find("methods", "of-boxed").digest)
+    assert digests[0] != digests[1]
+    assert len(child) == 2
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"/nowhere": ""}}'])
 def test_a_damaged_cache_is_made_anew(child, tmp_path, damage):
     whole = load().data

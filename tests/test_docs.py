@@ -197,6 +197,11 @@ def test_a_command_can_be_typed(
         find_protocol(words["protocol"], catalogue)
         assert words["selection"] == {"run": "seen-val", "compare": ALL}[command]
         return
+    if file.stem == "results":  # what they do: tests/test_score_command.py, test_results_import.py
+        assert command in ("score", "results import", "results check")
+        if command == "score":
+            find_protocol(words["protocol"], catalogue)
+        return
     assert command in ("data import", "run")
     if command == "data import":
         assert words["name"] in sets

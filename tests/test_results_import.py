@@ -386,5 +386,8 @@ def test_self_reported_scores_are_checked_too(theirs: Path, tmp_path: Path) -> N
     [(status, about)] = told(tmp_path / "a", tmp_path / "b")
     assert (status, "self-reported, unconfined" in about) == ("imported", True)
     [folder] = find_records(tmp_path / "b")
+    edit(folder, lambda record: record["method"]["science"].update(scores="f" * 12))
+    told_now = json.loads(invoke("check", tmp_path / "b", "--json").stdout)[0]["about"]
+    assert told_now.startswith("method.science: ")
     edit(folder, lambda record: record.update(origin="run"))
     assert "origin: " in json.loads(invoke("check", tmp_path / "b", "--json").stdout)[0]["about"]

@@ -24,6 +24,7 @@ from zsar_bench.compare import compare, find_records
 from zsar_bench.errors import UserError
 from zsar_bench.protocol import Protocol
 from zsar_bench.record import Record, read_predictions, read_record, write_predictions
+from zsar_bench.reporters import markdown, table
 from zsar_bench.score_files import Scores, read_scores
 from zsar_bench.tested import UnseenClips, unseen_clips
 
@@ -131,6 +132,11 @@ def test_order_names_and_format_do_not_matter_and_scores_do(made: Scores, tmp_pa
     named = judged("--scores", tmp_path / "mine.npz", "--method", "other")
     assert named.run_id != first.run_id
     assert len(find_records(tmp_path / "results")) == 3
+    [section] = compare([first, other, named])["sections"]
+    assert [(row["method"], row["seeds"]) for row in section["rows"]] == [
+        ("mine", 1), ("mine", 1), ("other", 1),
+    ]  # fmt: skip
+    assert len({(row["method"], row["variant"]) for row in section["rows"]}) == 3
 
 
 def _classes() -> list[dict[str, str]]:
@@ -147,7 +153,8 @@ def test_the_record_claims_nothing_that_is_not_known(made: Scores, tmp_path: Pat
     assert (record.origin, record.environment.confinement) == ("self-reported", "unconfined")
     assert record.encoder.origin == record.method.setting == record.selection == "unknown"
     assert record.encoder.name == record.texts.encoder == record.texts.source == "unknown"
-    assert (record.encoder.rounds, record.method.science, record.texts.fields) == ([], {}, [])
+    assert (record.encoder.rounds, record.texts.fields) == ([], [])
+    assert record.method.science == {"scores": record.identity["scores"][:12]}
     assert record.method.digest == record.encoder.digest == record.environment.torch == ""
     assert record.certificate is None
     assert record.rescoring.clips == 0
@@ -172,6 +179,12 @@ def test_a_runs_own_predictions_give_its_numbers_and_are_never_ranked_with_it(
     sections = compare(records)["sections"]
     assert len(sections) == 2
     assert all(len(section["rows"]) == 1 for section in sections)
+    [apart] = [s for s in sections if s["unranked"] == "self-reported"]
+    assert [row["confinement"] for row in apart["rows"]] == ["unconfined"]
+    for draw in (table.report, markdown.report):
+        drawn = draw(compare([foreign]), width=200, color=False)
+        assert "self-reported, not ranked" in drawn
+        assert "unconfined" in drawn
 
 
 # --- What is refused ----------------------------------------------------------------------------

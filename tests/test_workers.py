@@ -20,12 +20,14 @@ from conftest import Cli
 from zsar_bench import forkserver, sandbox
 from zsar_bench.confinement import support
 from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.jobs import RUN
 from zsar_bench.limits import parse_size
 from zsar_bench.processes import children, descendants
 from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.warden import HEAD, TAIL
 
 ROGUE = Path(__file__).parent / "plugins" / "rogue.py"
+HONEST = ROGUE.with_name("honest.py")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 pytestmark = LINUX
 
@@ -123,9 +125,10 @@ def test_models_of_the_user_are_named_only_to_what_may_download_them(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hush")
     monkeypatch.setenv("HOME", "/home/me")
-    for kind in (*sandbox.FORKED, *sandbox.CONFINED):
+    for kind in RUN:
         env = sandbox._environment({"kind": kind}, tmp_path)
-        assert ("HF_TOKEN" in env) is (env["HOME"] == "/home/me") is (kind in ("texts", "print"))
+        at_home = kind in ("texts", "print", "track")
+        assert ("HF_TOKEN" in env) is (env["HOME"] == "/home/me") is at_home
 
 
 def test_a_worker_leads_a_group_and_a_session_of_its_own(way: str, tmp_path: Path) -> None:
@@ -532,6 +535,15 @@ def test_statuses_reach_the_rows_and_the_exit_code(cli: Cli) -> None:
     assert "'lots' is not a size" in done.stderr
 
 
+def test_honest_training_is_refused_nothing(way: str, tmp_path: Path) -> None:
+    job = {"plugin_files": [str(HONEST)], "code": [str(HONEST)]}
+    with start(tmp_path / "work", target="zsar_plugin_honest:act", **job) as worker:
+        found = json.loads(worker.ask({"comparison": {}})["text"])
+    assert found["same"]
+    assert found["child"] == "42\n", found["error"]
+    assert worker.denied == {}
+
+
 def test_an_honest_run_is_refused_nothing(cli: Cli) -> None:
     done = cli.run("toy-ridge", "--json")
     (row,) = json.loads(done.stdout)["runs"]
@@ -561,4 +573,4 @@ def test_an_interrupt_ends_a_run_within_two_seconds(cli: Cli) -> None:
     assert time.monotonic() - started < 2
     assert process.returncode == 130
     assert "The same command continues where this one stopped." in said
-    _wait(lambda: not any(map(alive, below)), 2)
+    _wait(lambda: not any(map(alive, below)), 10)

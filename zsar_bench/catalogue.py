@@ -6,8 +6,10 @@ most commands never start the discovery child. A cache that is damaged is asked 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -199,8 +201,18 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
 def _key(sources: list[dict[str, str]]) -> str:
     where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
     where.append(str(Path("/dev/nvidia0").exists()))
-    content = [sources, where, own_state()]
+    content = [sources, where, [_place(row) for row in sources], own_state()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _place(source: dict[str, str]) -> str:
+    """The file that would be imported for an entry point; another installation of the same
+    version is other code."""
+    found = None
+    if source["kind"] == "entry-point":
+        with contextlib.suppress(ImportError, ValueError):
+            found = importlib.util.find_spec(source["value"].partition(".")[0].partition(":")[0])
+    return str(found.origin or list(found.submodule_search_locations or ())) if found else ""
 
 
 def _cached(path: Path) -> dict[str, Any] | None:

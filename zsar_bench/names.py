@@ -61,7 +61,7 @@ def plain_json(value: Any) -> Any:
 #: What Markdown acts on anywhere in a line: ``_`` only at a word's edge, ``@`` and ``www.`` only
 #: where GitHub would make a link of them.
 _MARKDOWN = re.compile(
-    r"[\\`*\[\]|{}~$<]|(?<!\w)_|_(?!\w)|^[#+]|&(?=#?\w+;)|:(?=//)|(?<=www)\.|(?<!\w)@(?=\w)"
+    r"[\\`*\[\]|{}~$<]|(?<!\w)_|_(?!\w)|^#|^[+-](?= )|&(?=#?\w+;)|:(?=//)|(?<=www)\.|(?<!\w)@(?=\w)"
     r"|@(?=[\w-]+\.)",
     re.ASCII | re.IGNORECASE,
 )

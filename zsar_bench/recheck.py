@@ -175,6 +175,8 @@ def _identity(record: r.Record, found: _Predictions) -> Iterator[str]:
         p, name = record.protocol, record.method.name
         if identity != identity_of(p.digest, p.data, name, found, found.scores):
             yield "identity: it is not that of these scores"
+        elif record.method.science != {"scores": identity["scores"][:12]}:
+            yield "method.science: it is not the beginning of these scores' digest"
         return
     claims = {
         "protocol": record.protocol.digest,

@@ -8,8 +8,10 @@ from typing import Any
 
 from zsar_bench.record import Record
 
-#: Levels of confinement, weakest first. A record without a certificate is of level ``unknown``.
-LEVELS = ("unknown", "process", "landlock")
+#: Levels of confinement, weakest first. A record without a certificate is of level ``unknown``, and
+#: scores that were made elsewhere are of level ``unconfined``.
+LEVELS = ("unconfined", "unknown", "process", "landlock")
+UNCONFINED, UNKNOWN = LEVELS[:2]
 
 
 def level(r: Record) -> str:
@@ -19,8 +21,10 @@ def level(r: Record) -> str:
     however well the method's own workers were confined. Released features were trained by
     others (``none``); their rows say so otherwise.
     """
+    if r.origin == "self-reported":
+        return UNCONFINED
     if r.certificate is None:
-        return LEVELS[0]
+        return UNKNOWN
     found = {r.certificate.walls.level, r.certificate.encoder_level} - {"none"}
     return min(found, key=LEVELS.index)
 

@@ -10,7 +10,12 @@ Json = dict[str, Any]
 
 MOST_DENIED = 3  #: kinds of refused accesses that are told, most frequent first
 #: How a level of confinement is said.
-CONFINED = {"landlock": "landlock", "process": "no", "unknown": "not known"}
+CONFINED = {
+    "landlock": "landlock",
+    "process": "no",
+    "unknown": "not known",
+    "unconfined": "unconfined",
+}
 PEEKED_INTERVAL = "No interval: around the best of several looks at the test none would hold."
 
 
