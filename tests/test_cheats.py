@@ -111,8 +111,8 @@ def encoder_doors(scene: Scene) -> dict[str, dict[str, bool]]:
 
 
 SCHEDULING = (
-    "sched_setaffinity, setpriority, sched_setscheduler, sched_setattr and ioprio_set work on every "
-    "process of the same user; what the fork server has, later workers inherit"
+    "sched_setaffinity, setpriority, sched_setscheduler, sched_setattr and ioprio_set work on "
+    "every process of the same user; what the fork server has, later workers inherit"
 )
 #: Doors that stand open, and why: to be shut, or told in docs/trust.md.
 HOLES = {

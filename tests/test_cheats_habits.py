@@ -15,6 +15,8 @@ import torch
 from cheat_kit import CHEATS, Scene, make_scene
 
 from zsar_bench import metrics
+from zsar_bench.confinement import support
+from zsar_bench.controls import judge_shifts
 from zsar_bench.plugins import import_file
 from zsar_bench.views import SkeletonInputs, TextBank, TextFeatures
 
@@ -79,6 +81,9 @@ def test_an_honest_method_of_the_same_make_is_inductive(done: Any, scene: Scene)
     for method in FINE:
         assert scene.record(method).method.setting == "inductive"
         assert scene.record(method).rescoring.largest_change < 1e-6
+    certificate = scene.record("habit").certificate
+    assert certificate is not None
+    assert certificate.walls.model_dump() == vars(support())  # told before any plugin spoke
 
 
 def random_inputs(clips: int) -> SkeletonInputs:
@@ -112,6 +117,21 @@ def test_the_union_of_branches_is_no_prediction() -> None:
     assert np.mean(right) == 0.5  # what any one of them is worth
     with pytest.raises(ValueError, match="scores are"):
         metrics.judge(branches, labels)
+
+
+def test_a_true_class_query_is_flagged_where_texts_are_shifted() -> None:
+    """PURLS' code asks with the text of the clip's own class, whichever text that has by now."""
+    texts = np.random.default_rng(0).standard_normal((5, 8))
+    labels = np.arange(40) % 5
+    accuracy = {"leaking": [], "honest": []}
+    for shift in range(5):
+        given = np.roll(texts, -shift, axis=0)
+        for name, query in (("leaking", given[labels]), ("honest", texts[labels])):
+            credit = metrics.judge(query @ given.T - (given**2).sum(1) / 2, labels).credit
+            accuracy[name].append(float(credit.mean()))
+    assert accuracy == {"leaking": [1.0] * 5, "honest": [1.0, 0.0, 0.0, 0.0, 0.0]}
+    assert judge_shifts(True, np.mean(accuracy["leaking"]), None, 0.2).verdict == "FAILS"
+    assert judge_shifts(True, np.mean(accuracy["honest"]), None, 0.2).verdict == "passes"
 
 
 def test_no_constant_beats_chance_on_macro(done: Any, scene: Scene) -> None:
