@@ -32,10 +32,12 @@ def scene(
         yield scene
 
 
-def run(scene: Scene, *methods: str, plugins: tuple[str, ...], **more: Any) -> dict[str, Record]:
+def run(
+    scene: Scene, *methods: str, plugins: tuple[str, ...], words: tuple[str, ...] = ()
+) -> dict[str, Record]:
     where = {"dataset": scene.targets["dataset"], "results": str(scene.results)}
     env = {"ZSAR_BENCH_TEST_SCENE": json.dumps(where)}
-    process = scene.run(*methods, *more.get("words", ()), plugins=plugins, env=env)
+    process = scene.run(*methods, *words, plugins=plugins, env=env)
     assert process.returncode == 0, process.stderr
     return {m: scene.record(m) for m in methods}
 

@@ -22,10 +22,10 @@ api = 1
 
 
 def strangers() -> list[int]:
-    """The parent first, then whoever has a number near one's own."""
+    """The parent first, then a few with numbers near one's own."""
     me, parent = os.getpid(), os.getppid()
-    near = (p for p in range(max(1, me - 3000), me + 100) if os.path.isdir(f"/proc/{p}"))
-    return [parent, *(p for p in near if p not in (me, parent))]
+    near = [p for p in range(me + 50, max(1, me - 3000), -1) if os.path.isdir(f"/proc/{p}")]
+    return [parent, *(p for p in near if p not in (me, parent))][:6]
 
 
 def _any(work: Callable[[int], Any]) -> Any:
