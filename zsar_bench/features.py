@@ -41,7 +41,7 @@ from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
 from zsar_bench.seals import Damaged, read_sealed, seal, write_sealed
 from zsar_bench.settings import Settings
-from zsar_bench.shuffling import content_order
+from zsar_bench.shuffling import content_order, secret_draw
 from zsar_bench.tensors import PER_CLIP, PER_TOKEN
 
 if TYPE_CHECKING:
@@ -333,8 +333,7 @@ def _moved(
     import numpy as np
 
     places = [n for n, i in enumerate(index) if i in {*plan.round.test_unseen}]
-    order = content_order(plan.dataset.contents([index[n] for n in places]), "again", plan.key)
-    again = [places[n] for n in order[:ENCODED_AGAIN]]
+    again = [places[n] for n in secret_draw(len(places), ENCODED_AGAIN)]
     if not again:
         return None
     name = "pooled" if wanted == "pooled" else "tokens"

@@ -21,6 +21,7 @@ from zsar_bench.handover import follow
 from zsar_bench.paths import home, make_folder, read_json, write_bytes, write_json
 from zsar_bench.sandbox import Worker
 from zsar_bench.scoring import Exam, Scorer
+from zsar_bench.shuffling import secret_draw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ def prove_round(
     folder = exam.folder / "proof"
     shutil.rmtree(folder, ignore_errors=True)
     refit = _refit(training, make_folder(folder), on_event)
-    rows = exam.order("prove")[:PROVED]
+    rows = secret_draw(len(exam.clips), PROVED)
     with Scorer(exam, [state], on_event, "moved") as scorer:
         moved = scorer.rows(rows, JITTER)
     shutil.rmtree(folder, ignore_errors=True)
