@@ -6,6 +6,7 @@ Each attack is first tried in a process without walls, where it must work.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from cheat_kit import Scene, make_scene
 from safetensors.numpy import load_file
 
 from zsar_bench import metrics
+from zsar_bench.confinement import support
 from zsar_bench.datasets import Dataset
 from zsar_bench.features import flat_clips
 from zsar_bench.plugins import import_file
@@ -79,7 +81,7 @@ def tried(scene: Scene, without_walls: dict[str, bool]) -> dict[str, dict[str, b
     assert done.returncode == 0, done.stderr
     encoders = ("--skeleton-encoder", "burglar-encoder", "--text-encoder", "toy-hash")
     fooled = ("toy-ridge", "--set", f"burglar-encoder.{aims}")
-    done = scene.run(*fooled, plugins=BURGLAR, encoders=encoders)
+    done = scene.run(*fooled, plugins=BURGLAR, encoders=encoders, results="fooled")
     assert done.returncode == 0, done.stderr
     return {**method_doors(scene), **encoder_doors(scene)}
 
@@ -179,3 +181,28 @@ def test_nobody_was_reached_and_nothing_changed(
     with pytest.raises(BlockingIOError):
         scene.heard["udp"].recv(100)
     assert Path(scene.targets["canary"]).read_text() == "can"
+
+
+def test_the_record_tells_what_was_refused(scene: Scene, tried: dict[str, dict[str, bool]]) -> None:
+    certificate = scene.record("burglar").certificate
+    assert certificate is not None
+    assert certificate.walls.model_dump() == vars(support())
+    assert certificate.encoder_level == support().level
+    t = scene.targets
+    for stage in ("fit", "score"):
+        for what in (
+            f"open {t['dataset']}",
+            f"open {t['shard']}",
+            f"open {t['raw']}",
+            f"open {t['predictions']}",
+            f"open {t['reference']}",
+            f"list {os.path.dirname(t['shard'])}",
+            f"write {t['dataset']}",
+            f"write {t['canary']}",
+            "socket AF_INET",
+            "socket AF_UNIX",
+        ):
+            assert certificate.denied.get(f"{stage}: {what}", 0) > 0, what
+    honest = scene.record("toy-ridge").certificate
+    assert honest is not None
+    assert honest.denied == {}

@@ -56,11 +56,6 @@ TRACKED = pytest.mark.xfail(
     strict=True,
     reason="trackers run without walls: they read the store and write to a worker's folder",
 )
-DODGED = pytest.mark.xfail(
-    strict=True,
-    reason="the order of the second scoring follows from contents and from the run's id, which is "
-    "in the name of the worker's folder; salt it with the scores, or with a secret",
-)
 
 
 @pytest.mark.parametrize("method", [*METHODS, *(pytest.param(m, marks=TRACKED) for m in FED)])
@@ -105,7 +100,6 @@ def test_a_declared_file_is_read_and_told(scene: Scene) -> None:
     assert json.loads(again.stdout)["runs"][0]["run"] != one.run_id
 
 
-@DODGED
 def test_a_method_cannot_know_which_clips_are_scored_again(
     scene: Scene, toy_process: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
