@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsar_bench.certificate import Proof
 from zsar_bench.fitting import Training, fit_job
 from zsar_bench.handover import follow
 from zsar_bench.paths import home, make_folder, read_json, write_bytes, write_json
@@ -26,6 +25,8 @@ from zsar_bench.shuffling import secret_draw
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from zsar_bench.certificate import Proof
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -71,6 +72,8 @@ def prove_round(
 def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proof:
     """The proof of a run from those of its rounds and its score matrix (N, K)."""
     import numpy as np
+
+    from zsar_bench.certificate import Proof
 
     rounds = list(rounds)
     change = max(one["largest_change"] for one in rounds)
