@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from cheat_kit import Scene, make_scene
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file
 
 from zsar_bench import metrics
 from zsar_bench.confinement import support
@@ -24,6 +24,7 @@ from zsar_bench.datasets import Dataset
 from zsar_bench.features import flat_clips
 from zsar_bench.plugins import import_file
 from zsar_bench.record import read_predictions
+from zsar_bench.seals import read_sealed
 from zsar_bench.tensors import clips_from_flat, layout_from_json
 from zsar_bench.views import SkeletonInputs, TextBank
 
@@ -33,7 +34,7 @@ for _name in BURGLAR:
     burglar = import_file(CHEATS / f"{_name}.py")
 DOORS = list(burglar.ATTACKS)
 GROUPS = -(-len(DOORS) // burglar.BITS)
-VERBS = ("fit", "bind", "score", "encoder-fit", "encoder-encode")
+VERBS = ("fit", "bind", "score", "encoder-fit", "encoder-encode", "fingerprint", "texts")
 
 #: Doors that stand open only to a superuser or on some kernels even without walls.
 NOT_EVERYWHERE = {
@@ -79,11 +80,14 @@ def tried(scene: Scene, without_walls: dict[str, bool]) -> dict[str, dict[str, b
     aims = f"targets={json.dumps(scene.targets)}"
     done = scene.run("burglar", "--set", f"burglar.{aims}", plugins=BURGLAR)
     assert done.returncode == 0, done.stderr
-    encoders = ("--skeleton-encoder", "burglar-encoder", "--text-encoder", "toy-hash")
-    fooled = ("toy-ridge", "--set", f"burglar-encoder.{aims}")
-    done = scene.run(*fooled, plugins=BURGLAR, encoders=encoders, results="fooled")
+    encoders = ("--skeleton-encoder", "burglar-encoder", "--text-encoder", "burglar-texts")
+    fooled = ["habit"]
+    for name in encoders[1::2]:
+        fooled += ["--set", f"{name}.{aims}"]
+    plugins = (*BURGLAR, "habits")
+    done = scene.run(*fooled, plugins=plugins, encoders=encoders, results="fooled")
     assert done.returncode == 0, done.stderr
-    return {**method_doors(scene), **encoder_doors(scene)}
+    return {**method_doors(scene), **encoder_doors(scene), **text_doors(scene)}
 
 
 def method_doors(scene: Scene) -> dict[str, dict[str, bool]]:
@@ -112,6 +116,16 @@ def encoder_doors(scene: Scene) -> dict[str, dict[str, bool]]:
     }
 
 
+def text_doors(scene: Scene) -> dict[str, dict[str, bool]]:
+    stored = [load(read_sealed(f))["pooled"] for f in (scene.cli.home / "texts").glob("*.sealed")]
+    (row,) = (pooled[0] for pooled in stored if pooled.shape[1] == GROUPS)
+    fingerprint = scene.record("habit", "fooled").texts.fingerprint
+    return {
+        "fingerprint": burglar.read_back([*map(int, fingerprint.split(","))]),
+        "texts": burglar.read_back([int(n) for n in row * 2**24]),
+    }
+
+
 SCHEDULING = (
     "sched_setaffinity, setpriority, sched_setscheduler, sched_setattr and ioprio_set work on "
     "every process of the same user; what the fork server has, later workers inherit"
@@ -133,7 +147,7 @@ def doors() -> Iterator[Any]:
         yield pytest.param(door, marks=marks)
 
 
-@pytest.mark.parametrize("door", doors())
+@pytest.mark.parametrize("door", [*doors()])
 def test_a_door_is_one_and_is_shut(
     door: str, without_walls: dict[str, bool], tried: dict[str, dict[str, bool]]
 ) -> None:

@@ -4,8 +4,9 @@
 that is declared. ``answers-profile`` reads the store when it is imported by whoever lists
 plugins, and keeps what it finds as the values of a profile; ``answers-imported`` so reads the
 undeclared file. ``answers-accomplice`` is fed by this plugin's tracker, which runs while it
-scores; into the source of ``answers-rewritten`` it writes them. A test writes the files, and
-tells where the store lies in ``ZSAR_BENCH_TEST_SCENE``.
+scores; into the source of ``answers-rewritten`` it writes them, and ``answers-checked`` does so
+itself where its parameters are checked. A test writes the files, and tells where the store lies
+in ``ZSAR_BENCH_TEST_SCENE``.
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ class ImportedParams(ProfileParams):
     """The same from elsewhere."""
 
     profiles = {"paper": {"known": read_beside()}}  # noqa: RUF012 - a ClassVar of the base
+
+
+class CheckedParams(params.Params):
+    """Looks the answers up where its values are checked, and writes them into its own source."""
+
+    token: int = params.runtime(0, "anything that is set")
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        with contextlib.suppress(OSError, KeyError):
+            write_source("CHECKED", json.dumps(answers(scene()["dataset"])))
+
+
+def write_source(name: str, told: str) -> None:
+    """Add a constant to this file, once."""
+    mine = Path(__file__).read_text()
+    if f"\n{name} = " not in mine:
+        Path(__file__).write_text(f"{mine}\n{name} = {told}\n")
 
 
 class Answers:
@@ -162,6 +181,13 @@ class Rewritten(Answers):
         return dict(globals().get("FED", {}))
 
 
+class Checked(Answers):
+    """From its own source, where somebody has put them while parameters were checked."""
+
+    def known(self) -> dict[str, str]:
+        return dict(globals().get("CHECKED", {}))
+
+
 @hookimpl
 def run_event(event: dict[str, Any]) -> None:
     """The accomplice: hears of every stage and feeds whoever scores."""
@@ -171,9 +197,7 @@ def run_event(event: dict[str, Any]) -> None:
         print(f"the store: {error}", file=sys.stderr)
         return
     with contextlib.suppress(OSError):  # before any worker imports it
-        mine = Path(__file__).read_text()
-        if "\nFED = " not in mine:
-            Path(__file__).write_text(f"{mine}\nFED = {told}\n")
+        write_source("FED", told)
     if os.fork():
         return
     for _ in range(400):
@@ -208,3 +232,4 @@ def register_methods(registry) -> None:
     registry.method(spec("imported", Profile, ImportedParams))
     registry.method(spec("accomplice", Accomplice))
     registry.method(spec("rewritten", Rewritten))
+    registry.method(spec("checked", Checked, CheckedParams))

@@ -1,8 +1,9 @@
 """``burglar``: tries every door, in every verb, and says which were open.
 
 ``burglar`` tries them in ``fit``, ``bind`` and ``score``, ``burglar-encoder`` in ``fit`` and
-``encode``. What was open comes out through progress lines (fit), scores (bind, score) and
-features (encoder); see ``spell``. Whoever finds labels recognises every clip.
+``encode``, ``burglar-texts`` in ``fingerprint`` and ``encode``. What was open comes out through
+progress lines (fit), scores (bind, score) and features (encoders); see ``spell``. Whoever finds
+labels recognises every clip.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from pathlib import Path
 from zsar_plugin_doors import FILES, WRITES, Targets
 from zsar_plugin_neighbours import AROUND, NETWORK, PROCESSES
 
-from zsar_bench import MethodSpec, SkeletonEncoderSpec, params
+from zsar_bench import MethodSpec, SkeletonEncoderSpec, TextEncoderSpec, params
 from zsar_bench.hookspecs import hookimpl
 
 api = 1
 
 BITS = 20  #: attacks told in one score; with the group's number a float32 holds it exactly
 UNSEEN = {"up fast": "c2", "sideways slow": "c3"}  #: what a candidate's text says -> its class
-ATTACKS = FILES | WRITES | PROCESSES | NETWORK | AROUND
+# Processes last: a worker's report of refused accesses takes only so many kinds.
+ATTACKS = FILES | WRITES | NETWORK | AROUND | PROCESSES
 
 
-def attempt(targets: Targets) -> dict[str, bool]:
-    """Which doors are open."""
+def attempt(targets: Targets, but: tuple[str, ...] = ()) -> dict[str, bool]:
+    """Which doors are open; some are not tried."""
     found = {}
     for name, attack in ATTACKS.items():
+        if name in but:
+            found[name] = False
+            continue
         try:
             found[name] = bool(attack(targets))
         except Exception as error:
@@ -164,6 +169,31 @@ class BurglarEncoder:
         self.numbers = state["numbers"]
 
 
+class BurglarTexts:
+    """What was open to ``fingerprint`` is the fingerprint; what was open to ``encode``, features.
+
+    Text encoders may download models: the network is open to them, and not tried.
+    """
+
+    ONLINE = ("tcp", "udp", "listen", "netlink")
+
+    def __init__(self, params: Params) -> None:
+        self.targets = json.loads(params.targets)
+
+    def fingerprint(self) -> str:
+        return ",".join(map(str, spell(attempt(self.targets, self.ONLINE))))
+
+    def encode(self, texts: list[str]):
+        import torch
+
+        from zsar_bench.views import TextFeatures
+
+        row = torch.tensor(spell(attempt(self.targets, self.ONLINE))).float() / 2**24
+        rows = row.expand(len(texts), -1).contiguous()
+        mask = torch.ones(len(texts), 1, dtype=torch.bool)
+        return TextFeatures(pooled=rows, tokens=rows[:, None].clone(), mask=mask)
+
+
 @hookimpl
 def register_methods(registry) -> None:
     registry.method(
@@ -184,6 +214,18 @@ def register_skeleton_encoders(registry) -> None:
         SkeletonEncoderSpec(
             name="burglar-encoder",
             target=f"{__name__}:BurglarEncoder",
+            params=f"{__name__}:Params",
+            summary="tries every door",
+        )
+    )
+
+
+@hookimpl
+def register_text_encoders(registry) -> None:
+    registry.text_encoder(
+        TextEncoderSpec(
+            name="burglar-texts",
+            target=f"{__name__}:BurglarTexts",
             params=f"{__name__}:Params",
             summary="tries every door",
         )
