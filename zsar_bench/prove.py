@@ -99,7 +99,7 @@ def _refit(training: Training, folder: Path, on_event: Event) -> str:
     moved = json.loads(json.dumps(job, default=str).replace(json.dumps(old)[1:-1], new))
     moved |= {"protected": job["protected"], "workdir": job["workdir"]}
     with Worker(moved, Path(job["workdir"]), on_event) as worker:
-        _, state = follow(worker, make_folder(folder / "fit"))
+        _, state = follow(worker, make_folder(folder / "fit"), "")
     return hashlib.sha256(state).hexdigest()
 
 
