@@ -16,7 +16,9 @@ from cheat_kit import CHEATS, Scene, make_scene
 from zsar_bench.plugins import import_file
 from zsar_bench.record import read_predictions
 
-smuggler = import_file(CHEATS / "smuggler.py")
+SMUGGLER = ("doors", "smuggler")
+for _name in SMUGGLER:
+    smuggler = import_file(CHEATS / f"{_name}.py")
 CHANNELS = list(smuggler.CHANNELS)
 
 #: Channels that some systems do not have even without walls.
@@ -70,7 +72,7 @@ def without_walls(scene: Scene) -> dict[str, bool]:
     token = f"mark{secrets.token_hex(6)}"
     names = [f"daemon{smuggler.number_of(token)}"]
     with Watch(*names) as watch:
-        found = scene.unconfined("smuggler", call="both", argument=token)
+        found = scene.unconfined(*SMUGGLER, call="both", argument=token)
     assert frozenset(names) in watch.seen
     return dict(found)
 
@@ -83,7 +85,7 @@ def smuggled(scene: Scene, without_walls: dict[str, bool]) -> tuple[dict[str, bo
     given = [w for k, v in (("token", token), ("canary", scene.targets["canary"]))
              for w in ("--set", f"smuggler.{k}={v}")]  # fmt: skip
     with Watch(f"daemon{number}", f"score{number}") as watch:
-        done = scene.run("smuggler", *given, plugins=("smuggler",))
+        done = scene.run("smuggler", *given, plugins=SMUGGLER)
     assert done.returncode == 0, done.stderr
     *_, scores = read_predictions(scene.folder_of("smuggler") / "predictions.safetensors")
     told = 0

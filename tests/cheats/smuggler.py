@@ -20,29 +20,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from zsar_plugin_doors import LIBC, libc, syscall
+
 from zsar_bench import MethodSpec, params
 from zsar_bench.hookspecs import hookimpl
 
 api = 1
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 PLANTED = (
     *("fit.log", "score.log", "encoder.log", "fit.job.json", "score.job.json", "round.json"),
     *("state.safetensors", "checkpoint.safetensors", "scores.safetensors", "run.json"),
     *("candidates.safetensors", "predictions.safetensors", "events.jsonl", "fit.json"),
 )
-
-
-def call(name: str, *arguments: Any) -> int:
-    ctypes.set_errno(0)
-    answer = int(getattr(LIBC, name)(*arguments))
-    if answer < 0:
-        raise OSError(ctypes.get_errno(), name)
-    return answer
-
-
-def syscall(number: int, *arguments: Any) -> int:
-    return call("syscall", ctypes.c_long(number), *arguments)
 
 
 def number_of(token: str) -> int:
@@ -87,7 +76,7 @@ USER_KEYRING = -4
 
 
 def _ipc(kind: str, key: int, flags: int) -> int:
-    return call(kind, key, *{SHM: (64, flags), MSG: (flags,), SEM: (1, flags)}[kind])
+    return libc(kind, key, *{SHM: (64, flags), MSG: (flags,), SEM: (1, flags)}[kind])
 
 
 def _queue(token: str, flags: int) -> None:
@@ -239,9 +228,9 @@ def wipe(token: str) -> None:
     remove, unlink = 0, 241
     for kind in (SHM, MSG):
         with contextlib.suppress(OSError):
-            call(kind.replace("get", "ctl"), _ipc(kind, number_of(token), 0), remove, None)
+            libc(kind.replace("get", "ctl"), _ipc(kind, number_of(token), 0), remove, None)
     with contextlib.suppress(OSError):
-        call("semctl", _ipc(SEM, number_of(token), 0), 0, remove)
+        libc("semctl", _ipc(SEM, number_of(token), 0), 0, remove)
     with contextlib.suppress(OSError):
         syscall(unlink, token.encode())
     os.chmod(__file__, 0o644)
@@ -285,9 +274,8 @@ class Smuggler:
         time.sleep(0.5)  # a daemon that lives is seen beside this process
         found = find(self.params.token)
         self.width = len(candidates)
-        names = list(CHANNELS)
-        assert len(names) < 24, "a float32 holds 24 bits"
-        self.number = float(sum(found[n] << k for k, n in enumerate(names)))
+        assert len(CHANNELS) < 24, "a float32 holds 24 bits"
+        self.number = float(sum(found[n] << k for k, n in enumerate(CHANNELS)))
 
     def score(self, inputs):
         """(N, K): the channels that carried the mark, one bit each."""
