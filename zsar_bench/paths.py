@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from zsar_bench.errors import UserError
+from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.stopping import stopping
+
+LOOK = 0.1  #: seconds between two looks at a folder that somebody else holds
 
 
 def home() -> Path:
@@ -123,26 +126,40 @@ def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[
 
     A dead holder holds nothing. A holder may delete the folder: who waited gets a new one.
     ``on_wait`` is called before a wait; what it raises ends it.
+
+    Raises:
+        RunFailed: if the command is interrupted meanwhile.
     """
     with _lock(folder, on_wait):
         yield
 
 
 def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
-    import fcntl
-
     while True:
         make_folder(folder)
         try:
             file = (folder / ".lock").open("w")
         except FileNotFoundError:  # deleted since the line before
             continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while not _held(file):
             if on_wait is not None:
                 on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+                on_wait = None
+            # Not a wait within flock: that would hold a thread until the holder ends, and with
+            # it a command that was interrupted.
+            if stopping.wait(LOOK):
+                file.close()
+                raise RunFailed("interrupted")
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # deleted while we waited
+
+
+def _held(file: IO[str]) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

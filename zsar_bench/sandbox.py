@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from zsar_bench.errors import DataError, RunFailed, UserError
 from zsar_bench.pipes import BrokenStream, receive, send_json, send_tensors
+from zsar_bench.stopping import stopping
 
 CONFINEMENT = "process"
 KEPT = (
@@ -34,12 +35,11 @@ LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
 
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
-_stopping = threading.Event()
 
 
 def stop_all() -> None:
     """Kill every running worker and its children, and start no more; the user interrupts."""
-    _stopping.set()
+    stopping.set()
     with _lock:
         for process in _running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -77,7 +77,7 @@ class Worker:
         workdir: Path,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        if _stopping.is_set():
+        if stopping.is_set():
             raise RunFailed("interrupted")
         self.on_event = on_event
         self.log = workdir / f"{job['kind']}.log"
