@@ -19,7 +19,7 @@ from zsar_bench.features import EncoderPlan
 from zsar_bench.identity import derive_seed, digest, key
 from zsar_bench.protocol import Protocol
 from zsar_bench.rounds import CROSS_FIT
-from zsar_bench.runner import RunPlan
+from zsar_bench.run_plan import RunPlan
 from zsar_bench.settings import Settings
 from zsar_bench.text_features import TextPlan
 from zsar_bench.texts import ClassTexts

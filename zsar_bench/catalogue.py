@@ -119,6 +119,11 @@ class Catalogue:
         return min(ranked, key=lambda e: (e.spec["fallback_rank"], e.name))
 
     @property
+    def code(self) -> tuple[str, ...]:
+        """Every file behind the plugins: what their digests cover, and nothing beside it."""
+        return tuple(sorted({*self.data["files"], *map(str, self.plugin_files)}))
+
+    @property
     def protocol_folders(self) -> list[Path]:
         return [Path(p) for p in self.data["protocol_folders"]]
 

@@ -1,20 +1,34 @@
-"""What a fit gets from the referee inside a worker: randomness, progress, checkpoints."""
+"""What a fit gets from the referee inside a worker: randomness, progress, checkpoints.
+
+Nothing is written here: checkpoints and states go through the pipe, in the order in which they
+came about, so that a parent which has a checkpoint also has every state taken before it.
+"""
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.contracts import SkeletonEncoder
+from zsar_bench.selection import due
 from zsar_bench.views import TextBank
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from zsar_bench.jobs import Line
+
 PROGRESS_SECONDS = 0.2  #: between two progress lines; each costs one synchronisation
+POSITION = struct.Struct("<qq")  #: in front of a checkpoint: its step, and the last one reported
+PROBED_STEPS = 2  #: a fit that got so far has met all it needs to have in memory
+
+
+class Probed(BaseException):
+    """A fit that was only to show whether it fits into memory has shown it."""
 
 
 class Fit:
@@ -27,9 +41,16 @@ class Fit:
         texts: seen class texts.
         unseen_texts: unseen class texts, for the settings that may read them.
         encoder: trained skeleton encoder, for methods that asked for it.
-        workdir: the fit's own folder; the checkpoint lies there.
-        report: sends one progress message to the parent.
+        workdir: an empty folder of the fit's own.
+        line: the pipe to the parent.
+        state: gives the present state of what is fitted.
+        checkpoint: a checkpoint to continue from, as the parent stored it.
         checkpoint_seconds: shortest time between two checkpoints.
+        grids: numbers of evenly spaced states that the referee wants to choose among.
+        probe: end after a few steps by raising ``Probed``.
+
+    Attributes:
+        total: steps of the schedule, as last reported; 0 before.
     """
 
     def __init__(
@@ -42,8 +63,12 @@ class Fit:
         unseen_texts: TextBank | None,
         encoder: SkeletonEncoder | None,
         workdir: Path,
-        report: Callable[[dict[str, Any]], None],
+        line: Line,
+        state: Callable[[], Mapping[str, Tensor]],
+        checkpoint: bytes | None,
         checkpoint_seconds: float,
+        grids: tuple[int, ...] = (),
+        probe: bool = False,
     ) -> None:
         import torch
 
@@ -53,47 +78,53 @@ class Fit:
         self.texts = texts
         self.unseen_texts = unseen_texts
         self.encoder = encoder
-        self.workdir = workdir / "own"
-        self.workdir.mkdir(exist_ok=True)
+        self.workdir = workdir
+        self.total = 0
         torch.manual_seed(seed)
         self.generator = torch.Generator(device=device).manual_seed(seed)
-        self._report = report
-        self._file = workdir / "checkpoint.safetensors"
+        self._line = line
+        self._state = state
         self._every = checkpoint_seconds
-        self._last_report = 0.0
+        self._grids = grids
+        self._probe = probe
+        self._reports = 0
+        self._reported = 0
+        self._last_line = 0.0
         self._last_checkpoint = time.monotonic()
-        self.resume = self._read_checkpoint()
+        self.resume = None if checkpoint is None else self._take_up(checkpoint)
 
     def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
         """See ``contracts.FitContext.progress``."""
+        self.total = total
+        if due(step, self._reported, total, self._grids):
+            send(self._line, {"keep": step}, self._state())
+        self._reported = step
+        self._reports += 1
+        if self._probe and self._reports >= PROBED_STEPS:
+            raise Probed
         now = time.monotonic()
-        if now - self._last_report < PROGRESS_SECONDS and step < total:
+        if now - self._last_line < PROGRESS_SECONDS and step < total:
             return
-        self._last_report = now
+        self._last_line = now
         values = {name: float(value) for name, value in scalars.items()}
-        self._report({"step": step, "total": total, **values})
+        self._line.progress({"step": step, "total": total, **values})
 
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
         """See ``contracts.FitContext.checkpoint``."""
         if time.monotonic() - self._last_checkpoint < self._every:
             return
-        from safetensors.torch import save
-
-        from zsar_bench.paths import write_bytes
-
-        state = {name: t.detach().cpu().contiguous() for name, t in tensors().items()}
-        write_bytes(self._file, save(state, metadata={"step": str(step)}))
+        send(self._line, {"checkpoint": step, "reported": self._reported}, tensors())
         self._last_checkpoint = time.monotonic()
 
-    def _read_checkpoint(self) -> tuple[int, dict[str, Tensor]] | None:
-        if not self._file.is_file():
-            return None
-        from safetensors import SafetensorError, safe_open
+    def _take_up(self, payload: bytes) -> tuple[int, dict[str, Tensor]]:
+        from safetensors.torch import load
 
-        try:
-            with safe_open(self._file, framework="pt") as f:
-                step = int(f.metadata()["step"])
-                return step, {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            self._file.unlink(missing_ok=True)  # damaged: start again rather than continue wrongly
-            return None
+        step, self._reported = POSITION.unpack_from(payload)
+        return step, load(payload[POSITION.size :])
+
+
+def send(line: Line, message: dict[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Give the parent a message and the tensors that belong to it."""
+    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
+    line.say(message)
+    line.give(tensors)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench import __version__
-from zsar_bench.sandbox import CONFINEMENT
+from zsar_bench.confinement import support
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Entry
@@ -31,12 +31,19 @@ class Machine:
         threads: CPU threads of a worker; part of identity, because sums depend on it.
         device_name: the accelerator's name, for the record.
         plugin_files: single-file plugins a worker must import.
+        code: files that the plugins' code digests cover: all that a worker may import of them.
+        protected: store and results, which no worker may reach as a whole.
+        timeout, memory: seconds and bytes that one worker may use; None: as much as it likes.
     """
 
     device: str
     threads: int
     device_name: str = ""
     plugin_files: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    timeout: float | None = None
+    memory: int | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -53,6 +60,10 @@ class Machine:
             "device": self.device,
             "threads": self.threads,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
+            "reads": (),
+            "code": self.code,
+            "protected": self.protected,
+            "limits": {"seconds": self.timeout, "bytes": self.memory},
             **rest,
         }
 
@@ -131,5 +142,5 @@ def environment(machine: Machine, precision: str) -> Environment:
         device_name=machine.device_name,
         threads=machine.threads,
         precision=precision,
-        confinement=CONFINEMENT,
+        confinement=support().level,
     )

@@ -36,22 +36,27 @@ class RunFailed(Exception):
 
     Args:
         reason: one line, for tables and records.
-        log: the tail of the worker's standard error.
+        log: the tail of what the worker printed.
+        status: ``failed``, ``timeout`` (over the time limit) or ``oom`` (out of memory).
     """
 
-    def __init__(self, reason: str, log: str = "") -> None:
+    def __init__(self, reason: str, log: str = "", status: str = "failed") -> None:
+        reason, log = _shown(reason), _printable(log)
         super().__init__(reason)
         self.reason = reason
         self.log = log
+        self.status = status
 
 
 def _shown(text: str) -> str:
     """The text without control signs, halves of pairs and signs that turn a line round."""
-    text = _ends(text)
+    return _ends(_printable(_ends(text)))
+
+
+def _printable(text: str) -> str:
     if text.replace("\n", "").isprintable():
         return text
-    signs = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    return _ends("".join(signs))
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _ends(text: str) -> str:

@@ -11,7 +11,7 @@ from zsar_bench.controls import SHUFFLED_UNSEEN
 from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import home
 from zsar_bench.plan import Task
-from zsar_bench.runner import RunPlan
+from zsar_bench.run_plan import RunPlan
 
 TEXT_SECONDS = 15.0  #: importing a text library and reading its weights
 
@@ -42,7 +42,7 @@ class History:
         if task.id.startswith("encoder:"):
             name, code, declared = plan.encoders[0].cost
             known = self._encoders.get((name, code))
-        elif task.id.startswith("round:"):
+        elif task.id.startswith(("round:", "trial:", "proof:")):
             name, profile = plan.method.name, plan.params.profile
             known = self._rounds.get((name, profile))
             declared = plan.method.spec["seconds"].get(profile.partition(" ")[0], 60.0)

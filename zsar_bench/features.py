@@ -1,6 +1,7 @@
 """Skeletons become features, once, and are cached by all they depend on.
 
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
+    <home>/encoders/<key>/pooled/encoded.json    how the worker was confined that encoded these
 
 An encoder is trained on the seen training clips of one round and then encodes the round's
 clips, which reach it shuffled, without labels, ids or file names.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from zsar_bench.catalogue import Entry
 from zsar_bench.datasets import Dataset
 from zsar_bench.environment import Machine
 from zsar_bench.errors import RunFailed
+from zsar_bench.handover import follow, own_folder, seen_by, stored_checkpoint
 from zsar_bench.identity import derive_seed, digest, key
 from zsar_bench.paths import (
     home,
@@ -27,12 +29,14 @@ from zsar_bench.paths import (
     make_folder,
     read_json,
     rename_folder,
+    write_bytes,
     write_json,
 )
 from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
 from zsar_bench.settings import Settings
 from zsar_bench.shuffling import content_order
+from zsar_bench.tensors import PER_CLIP, PER_TOKEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +45,11 @@ if TYPE_CHECKING:
 
 Event = Callable[[dict[str, Any]], None]
 
+STATE = "state.safetensors"
+ENCODED = "encoded.json"  #: beside the features: how they were made
 CHUNK = 256  #: clips sent to an encoder at once
+ENCODED_AGAIN = 16  #: clips that are encoded a second time, one by one
+MOVED = 1e-3  #: share of their spread by which features may move then; more is no rounding
 
 
 def by_shard(dataset: Dataset, index: Iterable[int]) -> dict[str, list[int]]:
@@ -132,10 +140,14 @@ class EncoderPlan:
     def ensure(self, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
         return ensure_encoder(self, wants, on_event)
 
-    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
-        """The training clips' shards with features; raw files are in view only if wanted."""
+    def retrained(self, one: Round) -> EncoderPlan:
+        """The same encoder, trained on another round's clips and classes."""
+        return replace(self, round=one, seen=one.seen)
+
+    def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
+        """Training clips' shards with features; raw files are in view only if wanted."""
         wants = tuple(wants)
-        bundle = clip_bundle(self.dataset, self.round.train, self.seen)
+        bundle = clip_bundle(self.dataset, clips, self.seen)
         for row in bundle:
             shard = Path(row["file"]).name
             row["features"] = [str(shard_file(self.folder / p, shard)) for p in self.parts(wants)]
@@ -154,7 +166,21 @@ class EncoderPlan:
             "target": self.entry.spec["target"],
             "params_target": self.entry.spec["params"],
             "params": self.settings.values,
-            "state": str(self.folder / "state.safetensors"),
+            "state": str(self.folder / STATE),
+        }
+
+    def certify(self) -> dict[str, Any]:
+        ids = self.dataset.clips["id"]
+        made = [read_json(f) for f in sorted(self.folder.glob(f"[!.]*/{ENCODED}"))]
+        parts = len([p for p in self.folder.glob("[!.]*") if p.is_dir()])
+        levels = [m["walls"]["level"] for m in made]
+        known = len(made) == parts  # older versions noted nothing beside the features
+        return {
+            "level": ("process" if "process" in levels else "landlock") if known else "unknown",
+            "classes": list(self.seen),
+            "clips": digest(sorted(ids[i] for i in self.round.encoder_train)),
+            "moved": max((m["moved"] or 0.0 for m in made), default=None) if known else None,
+            "denied": {what: n for m in made for what, n in m["denied"].items()},
         }
 
     def record_round(self) -> EncoderRound:
@@ -206,29 +232,86 @@ def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> 
 
 def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     started = time.monotonic()
-    trained = (plan.folder / "state.safetensors").is_file()
+    trained = (plan.folder / STATE).is_file()
     where = plan.folder if trained else make_folder(part / "encoder")
+    state = where / STATE  # there without its features if an earlier command was killed
+    index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
+
+    def hear(event: dict[str, Any]) -> None:
+        on_event({"stage": "encoder", **event})
+
+    job = _job(plan, wanted, part, state)
+    with Worker(job, Path(job["workdir"]), hear) as worker:
+        if not job["state"]:
+            write_bytes(state, follow(worker, part)[1])
+        _expect_ready(worker)
+        rows = _encode(plan, worker, index, on_event)
+    beside = make_folder(where / f".{wanted}")
+    _write_features(plan, rows, index, beside)
+    moved = _moved(plan, wanted, part, state, rows, index)
+    write_json(beside / ENCODED, {"moved": moved, **seen_by(worker)})
+    rename_folder(beside, where / wanted)
+    if not trained:
+        write_json(where / "encoder.json", _about(plan, rows, time.monotonic() - started))
+        rename_folder(where, plan.folder)
+
+
+def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, Any]:
+    """The job that trains the encoder, if its state is not there yet, and encodes clips."""
+    trained = state.is_file()
+    bundle = [] if trained else clip_bundle(plan.dataset, plan.round.encoder_train, plan.seen)
     job = plan.machine.job(
         "encoder",
         plan.entry,
         plan.settings.values,
-        bundle=[] if trained else clip_bundle(plan.dataset, plan.round.encoder_train, plan.seen),
+        bundle=bundle,
         classes=len(plan.seen),
         layout=plan.dataset.layout,
         seed=derive_seed("encoder", plan.seed, plan.round.name),
-        state=str(where / "state.safetensors"),
+        state=str(state) if trained else "",
+        checkpoint="" if trained else stored_checkpoint(part),
         wants=["logits"] if wanted == "pooled" else ["tokens"],
-        workdir=str(part),
+        workdir=str(own_folder(part / "work")),
     )
-    index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
-    with Worker(job, part, lambda e: on_event({"stage": "encoder", **e})) as worker:
-        worker.answer()
-        rows = _encode(plan, worker, index, on_event)
-    _write_features(plan, rows, index, make_folder(where / f".{wanted}"))
-    rename_folder(where / f".{wanted}", where / wanted)
-    if not trained:
-        write_json(where / "encoder.json", _about(plan, rows, time.monotonic() - started))
-        rename_folder(where, plan.folder)
+    reads = [row["file"] for row in bundle] + [f for f in (job["state"], job["checkpoint"]) if f]
+    return job | {"reads": reads}
+
+
+def _expect_ready(worker: Worker) -> None:
+    answer = worker.answer()
+    if not isinstance(answer, dict) or "ready" not in answer:
+        raise RunFailed("the worker did not say that its encoder was ready")
+
+
+def _moved(
+    plan: EncoderPlan,
+    wanted: str,
+    part: Path,
+    state: Path,
+    rows: dict[str, NDArray[Any]],
+    index: list[int],
+) -> float | None:
+    """Largest change of features when some unseen clips are encoded again, one at a time, by a
+    worker that met none of them, as a share of the features' spread.
+
+    An encoder that looks at the clips beside a clip (batch statistics) moves by about 1.
+    """
+    import numpy as np
+
+    places = [n for n, i in enumerate(index) if i in {*plan.round.test_unseen}]
+    order = content_order(plan.dataset.contents([index[n] for n in places]), "again", plan.key)
+    again = [places[n] for n in order[:ENCODED_AGAIN]]
+    if not again:
+        return None
+    name = "pooled" if wanted == "pooled" else "tokens"
+    job = _job(plan, wanted, part, state)
+    largest = 0.0
+    with Worker(job, Path(job["workdir"]), lambda event: None) as worker:
+        _expect_ready(worker)
+        for place in again:
+            once_more = _chunk(plan, worker, [index[place]])[name][0]
+            largest = max(largest, float(np.abs(once_more - rows[name][place]).max()))
+    return largest / max(float(rows[name].std()), 1e-12)
 
 
 def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list[dict[str, Any]]:
@@ -266,26 +349,60 @@ def flat_clips(dataset: Dataset, index: list[int]) -> dict[str, NDArray[Any]]:
 def _encode(
     plan: EncoderPlan, worker: Worker, index: list[int], on_event: Event
 ) -> dict[str, NDArray[Any]]:
-    """Feature tensors of the clips, row by row as in ``index``; sent shuffled."""
+    """Feature tensors of the clips, row by row as in ``index``; sent shuffled, in smaller chunks
+    where memory is short."""
     import numpy as np
-    from safetensors.numpy import load, save
 
     order = content_order(plan.dataset.contents(index), "encode", plan.key)
     out: dict[str, NDArray[Any]] = {}
-    for start in range(0, len(order), CHUNK):
-        rows = order[start : start + CHUNK]
-        answer = load(worker.ask(save(flat_clips(plan.dataset, [index[r] for r in rows]))))
+    size, start = CHUNK, 0
+    while start < len(order):
+        rows = order[start : start + size]
+        answer = _chunk(plan, worker, [index[r] for r in rows])
+        if not answer:
+            size = max(1, len(rows) // 2)
+            continue
         for name, array in answer.items():
-            if name in ("joint", "part", "phase"):
+            if name in PER_TOKEN:
                 out[name] = array
                 continue
-            if array.shape[0] != len(rows) or not np.isfinite(array).all():
-                raise RunFailed(f"the skeleton encoder gave a wrong shape or values for {name}")
             if name not in out:
                 out[name] = np.empty((len(index), *array.shape[1:]), dtype=array.dtype)
+            if out[name].shape[1:] != array.shape[1:]:
+                raise RunFailed(f"the skeleton encoder gave {name} of several shapes")
             out[name][rows] = array
-        on_event({"stage": "encode", "step": start + len(rows), "total": len(order)})
+        start += len(rows)
+        on_event({"stage": "encode", "step": start, "total": len(order)})
     return out
+
+
+def _chunk(plan: EncoderPlan, worker: Worker, index: list[int]) -> dict[str, NDArray[Any]]:
+    """Features of some clips; nothing if these are too many at once for the worker's memory.
+
+    Raises:
+        RunFailed: unless they are finite numbers, a row a clip. A worker is believed nothing:
+            plugin code runs in it.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load, save
+
+    answer = worker.ask(save(flat_clips(plan.dataset, index)))
+    if isinstance(answer, dict) and "too many" in answer and len(index) > 1:
+        return {}
+    try:
+        found: dict[str, NDArray[Any]] = load(answer)
+        names = {*found}
+    except (SafetensorError, TypeError, ValueError, AttributeError):
+        names = set()
+    if "pooled" not in names or names - {*PER_CLIP, *PER_TOKEN}:
+        raise RunFailed("the worker's answer holds no features of these clips")
+    for name, array in found.items():
+        if name in PER_TOKEN:
+            continue
+        if array.ndim < 2 or array.shape[0] != len(index) or not np.isfinite(array).all():
+            raise RunFailed(f"the skeleton encoder gave a wrong shape or values for {name}")
+    return found
 
 
 def _write_features(
@@ -295,7 +412,7 @@ def _write_features(
     from safetensors.numpy import save_file
 
     place = {clip: row for row, clip in enumerate(index)}
-    per_clip = [n for n in rows if n not in ("joint", "part", "phase")]
+    per_clip = [n for n in rows if n not in PER_TOKEN]
     for shard, clips in by_shard(plan.dataset, index).items():
         at = [place[c] for c in clips]
         tensors = {n: rows[n][at] if n in per_clip else rows[n] for n in rows}
@@ -333,7 +450,7 @@ def read_features(
     import numpy as np
     from safetensors.numpy import load_file
 
-    names = {"pooled", *wants, "joint", "part", "phase"}
+    names = {"pooled", *wants, *PER_TOKEN}
     rows: dict[str, list[Any]] = {}
     whole = by_shard(plan.dataset, range(len(plan.dataset)))
     loaded: dict[str, dict[str, Any]] = {}
@@ -345,7 +462,7 @@ def read_features(
                 loaded[shard] |= load_file(shard_file(plan.folder / part, shard))
         at = whole[shard].index(i)
         for name, array in loaded[shard].items():
-            if name in ("joint", "part", "phase"):
+            if name in PER_TOKEN:
                 rows[name] = [array]
             elif name in names:
                 rows.setdefault(name, []).append(array[at : at + 1])

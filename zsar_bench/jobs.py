@@ -7,9 +7,9 @@ A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and what its kind
     import   spec, sources, folder                       -> requests: clips to make shards of
     texts    texts, out                                  -> fingerprint; writes features
     print    (nothing more)                              -> the text encoder's fingerprint
-    encoder  bundle, classes, layout, seed, state        -> fits if needed, then encodes requests
-    fit      bundle, texts, seed, state                  -> fits, writes the state
-    score    state, texts                                -> binds, then scores requests
+    encoder  bundle, classes, layout, seed; or state     -> fits, gives the state; encodes requests
+    fit      bundle, texts, seed                         -> fits, gives states and checkpoints
+    score    states, texts                               -> binds, then scores requests
     metric   (nothing more)                              -> requests: scores and labels
     report   (nothing more)                              -> requests: a comparison to draw
     track    sources                                     -> requests: events for trackers
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from zsar_bench.context import Fit
-    from zsar_bench.views import Clips, SeenTrain, TextBank
+    from zsar_bench.views import Clips, SeenTrain, SkeletonInputs, TextBank
 
 Job = dict[str, Any]
 
@@ -196,9 +196,14 @@ def _labels(bundle: list[dict[str, Any]], key: str) -> torch.Tensor:
     return torch.tensor([row[key] for row in bundle for _ in row["lengths"]], dtype=torch.int64)
 
 
-def _context(job: Job, line: Line, texts: TextBank, device: torch.device, encoder: Any) -> Fit:
+def _context(
+    job: Job, line: Line, texts: TextBank, device: torch.device, encoder: Any, state: Any
+) -> Fit:
     from zsar_bench.context import Fit
+    from zsar_bench.seals import read_sealed
 
+    own = Path(job["workdir"]) / "own"
+    own.mkdir()
     return Fit(
         seed=job["seed"],
         device=device,
@@ -206,9 +211,13 @@ def _context(job: Job, line: Line, texts: TextBank, device: torch.device, encode
         texts=texts,
         unseen_texts=_read_unseen(job, device),
         encoder=encoder,
-        workdir=Path(job["workdir"]),
-        report=line.progress,
+        workdir=own,
+        line=line,
+        state=state,
+        checkpoint=read_sealed(Path(job["checkpoint"])) if job["checkpoint"] else None,
         checkpoint_seconds=job["checkpoint_seconds"],
+        grids=tuple(job.get("grids", ())),
+        probe=job.get("probe", False),
     )
 
 
@@ -220,23 +229,52 @@ def _read_unseen(job: Job, device: torch.device) -> TextBank | None:
     return None if path is None else read_bank(Path(path), job["fields"]).to(device)
 
 
-def _save_state(state: dict[str, torch.Tensor], path: Path) -> None:
+def _give_state(line: Line, state: dict[str, torch.Tensor], total: int) -> None:
+    """Hand over what a fit has left behind."""
     import torch
-    from safetensors.torch import save
 
-    from zsar_bench.paths import write_bytes
+    from zsar_bench.context import send
 
-    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
-    bad = [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    bad = [n for n, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
         raise ValueError(f"the fitted state is not finite: {', '.join(bad[:3])}")
-    write_bytes(path, save(tensors))
+    send(line, {"fitted": True, "total": total}, state)
 
 
 def _load_state(path: str, device: torch.device) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+    """A state that the parent has stored: sealed, or an encoder's in the open."""
+    from safetensors.torch import load, load_file
 
-    return load_file(path, device=str(device))
+    from zsar_bench.seals import read_sealed
+
+    if path.endswith(".safetensors"):
+        return load_file(path, device=str(device))
+    return {name: t.to(device) for name, t in load(read_sealed(Path(path))).items()}
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether fewer rows at once would do."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _chunk(line: Line, rows: int, work: Callable[[], dict[str, torch.Tensor]]) -> None:
+    """Answer a request for some rows, or say that they are too many for the memory."""
+    import gc
+
+    import torch
+
+    try:
+        line.give(work())
+        return
+    except Exception as error:
+        if rows < 2 or not _out_of_memory(error):
+            raise
+    gc.collect()  # only now: the error held on to what was there
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    line.say({"too many": rows})
 
 
 def _run_encoder(job: Job, line: Line) -> None:
@@ -244,25 +282,32 @@ def _run_encoder(job: Job, line: Line) -> None:
     from zsar_bench.views import EncoderTrain, TextBank
 
     device = _device(job)
-    encoder = _build(job)
-    state = Path(job["state"])
-    if not state.is_file():
+    if job["state"]:
+        state = _load_state(job["state"], device)
+    else:
+        encoder = _build(job)
         train = EncoderTrain(
             clips=_read_clips(job["bundle"], job["layout"]).to(device),
             labels=_labels(job["bundle"], "label").to(device),
             subjects=_labels(job["bundle"], "subject").to(device),
             classes=job["classes"],
         )
-        context = _context(job, line, TextBank({}), device, None)
+        context = _context(job, line, TextBank({}), device, None, encoder.state_dict)
         encoder.fit(train, context)
-        _save_state(encoder.state_dict(), state)
+        state = {name: t.detach().clone() for name, t in encoder.state_dict().items()}
+        _give_state(line, state, context.total)
     encoder = _build(job)
-    encoder.load_state_dict(_load_state(str(state), device))
-    line.say({"fitted": True})
+    encoder.load_state_dict(state)
     layout = layout_from_json(job["layout"])
+    line.say({"ready": True})
     for request in line.requests():
-        clips = clips_from_flat(request["flat"], request["lengths"].tolist(), layout)
-        line.give(features_to_tensors(encoder.encode(clips.to(device)), job["wants"]))
+        lengths = request["lengths"].tolist()
+        clips = clips_from_flat(request["flat"], lengths, layout)
+
+        def encode(clips: Clips = clips) -> dict[str, torch.Tensor]:
+            return features_to_tensors(encoder.encode(clips.to(device)), job["wants"])
+
+        _chunk(line, len(lengths), encode)
 
 
 def _read_train(job: Job) -> SeenTrain:
@@ -300,6 +345,7 @@ def _read_encoder(job: Job, device: torch.device) -> Any:
 
 
 def _run_fit(job: Job, line: Line) -> None:
+    from zsar_bench.context import Probed
     from zsar_bench.tensors import read_bank
     from zsar_bench.views import SeenTrain
 
@@ -308,9 +354,14 @@ def _run_fit(job: Job, line: Line) -> None:
     train = _read_train(job)
     train = SeenTrain(train.inputs.to(device), train.labels.to(device), train.subjects.to(device))
     texts = read_bank(Path(job["texts"]), job["fields"]).to(device)
-    method.fit(train, _context(job, line, texts, device, _read_encoder(job, device)))
-    _save_state(dict(method.state_dict()), Path(job["state"]))
-    line.say({"fitted": True})
+    encoder = _read_encoder(job, device)
+    context = _context(job, line, texts, device, encoder, method.state_dict)
+    try:
+        method.fit(train, context)
+    except Probed:
+        line.say({"probed": True})
+        return
+    _give_state(line, dict(method.state_dict()), context.total)
 
 
 def _run_score(job: Job, line: Line) -> None:
@@ -324,14 +375,22 @@ def _run_score(job: Job, line: Line) -> None:
     )
 
     device = _device(job)
-    torch.manual_seed(job["seed"])
-    method = _build(job)
-    method.load_state_dict(_load_state(job["state"], device))
     candidates = read_bank(Path(job["texts"]), job["fields"]).to(device)
-    method.bind(candidates)
-    line.say({"bound": len(candidates)})
+
+    def bound(state: str) -> Any:
+        torch.manual_seed(job["seed"])
+        method = _build(job)
+        method.load_state_dict(_load_state(state, device))
+        method.bind(candidates)
+        line.say({"bound": len(candidates)})
+        return method
+
+    method = bound(job["states"][0])
     adapt = job["adapt"]  # then the first request holds all clips
     for request in line.requests():
+        if "use" in request:
+            method, adapt = bound(job["states"][request["use"]]), job["adapt"]
+            continue
         flat, lengths = request.pop("flat", None), request.pop("lengths", None)
         clips = None
         if flat is not None:
@@ -342,13 +401,29 @@ def _run_score(job: Job, line: Line) -> None:
             adapt = False
             line.say({"adapted": len(inputs)})
             continue
-        scores = method.score(inputs)
-        if tuple(scores.shape) != (len(inputs), len(candidates)):
-            raise ValueError(
-                f"score() returned the shape {tuple(scores.shape)}, "
-                f"not ({len(inputs)}, {len(candidates)})"
-            )
-        line.give({"scores": scores.detach().float().cpu().contiguous()})
+
+        def score(method: Any = method, inputs: SkeletonInputs = inputs) -> dict[str, Any]:
+            return {"scores": _checked_scores(method.score(inputs), len(inputs), len(candidates))}
+
+        _chunk(line, len(inputs), score)
+
+
+def _checked_scores(scores: Any, clips: int, classes: int) -> torch.Tensor:
+    """The scores as they travel.
+
+    Raises:
+        TypeError, ValueError: if these are no scores of so many clips and classes.
+    """
+    import torch
+
+    if not isinstance(scores, torch.Tensor) or not scores.is_floating_point():
+        what = scores.dtype if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise TypeError(f"score() returned {what}, not a tensor of floating-point numbers")
+    if tuple(scores.shape) != (clips, classes):
+        raise ValueError(
+            f"score() returned the shape {tuple(scores.shape)}, not ({clips}, {classes})"
+        )
+    return scores.detach().float().cpu().contiguous()
 
 
 def _run_metric(job: Job, line: Line) -> None:

@@ -5,22 +5,27 @@ Only the parent does this, and only after the last worker of the run has ended.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zsar_bench import metrics
 from zsar_bench import record as r
+from zsar_bench.certify import certificate, state_choice
 from zsar_bench.environment import environment
+from zsar_bench.features import MOVED
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
+from zsar_bench.prove import judge as judge_proof
 from zsar_bench.rounds import candidates_of
 from zsar_bench.sandbox import Worker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zsar_bench.runner import RunPlan
+    from zsar_bench.run_plan import RunPlan
 
 
 def read_round(plan: RunPlan, number: int) -> dict[str, Any]:
@@ -29,30 +34,63 @@ def read_round(plan: RunPlan, number: int) -> dict[str, Any]:
     return about
 
 
-def assemble(plan: RunPlan) -> tuple[r.Record, tuple[Any, ...]]:
-    """The record of a run whose rounds are all scored, and the arguments of
-    ``record.write_predictions`` after the path."""
-    from safetensors.numpy import load_file
+@dataclass(frozen=True)
+class Joined:
+    """The scored clips of all rounds with their labels.
 
+    Attributes:
+        ids, subjects: of N clips.
+        labels: (N,) column of the true class.
+        candidates: K official class ids.
+        scores: (N, K); NaN where a class was no candidate of a clip.
+    """
+
+    ids: list[str]
+    subjects: list[str]
+    labels: NDArray[np.int64]
+    candidates: list[str]
+    scores: NDArray[np.float32]
+
+
+def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
+    """Join the scores of every round, each (n, K) over its own classes, with the labels."""
     clips = plan.encoders[0].dataset.clips
     index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
     candidates = _candidates(plan)
     column = {c: n for n, c in enumerate(candidates)}
     scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
     start = 0
-    for n, encoder in enumerate(plan.encoders):
+    for encoder, own_scores in zip(plan.encoders, found, strict=True):
         one = encoder.round
-        found = load_file(plan.part / f"round-{n}" / "scores.safetensors")["scores"]
-        own = candidates_of(plan.protocol, clips, one)
-        for row, numbers in enumerate(own or ()):
-            found[row, [k for k in range(len(one.unseen)) if k not in numbers]] = np.nan
-        scores[start : start + len(found), [column[c] for c in one.unseen]] = found
-        start += len(found)
-    labels = np.array([column[clips["class"][i]] for i in index], dtype=np.int64)
-    subjects = [clips["subject"][i] for i in index]
-    ids = [clips["id"][i] for i in index]
-    predictions = (ids, labels, candidates, scores)
-    return _record(plan, candidates, ids, labels, subjects, scores), predictions
+        for row, numbers in enumerate(candidates_of(plan.protocol, clips, one) or ()):
+            own_scores[row, [k for k in range(len(one.unseen)) if k not in numbers]] = np.nan
+        scores[start : start + len(own_scores), [column[c] for c in one.unseen]] = own_scores
+        start += len(own_scores)
+    return Joined(
+        ids=[clips["id"][i] for i in index],
+        subjects=[clips["subject"][i] for i in index],
+        labels=np.array([column[clips["class"][i]] for i in index], dtype=np.int64),
+        candidates=candidates,
+        scores=scores,
+    )
+
+
+def assemble(
+    plan: RunPlan, curve: Sequence[tuple[float, float, float]]
+) -> tuple[r.Record, tuple[Any, ...]]:
+    """The record of a run whose rounds are all scored, and the arguments of
+    ``record.write_predictions`` after the path.
+
+    Args:
+        plan: the run.
+        curve: (fraction, micro, macro) of every state that was evaluated on test.
+    """
+    from zsar_bench.runner import read_scores, round_folder
+
+    places = (round_folder(plan, n) / "scores.sealed" for n in range(len(plan.encoders)))
+    found = join(plan, [read_scores(path)[0] for path in places])
+    predictions = (found.ids, found.labels, found.candidates, found.scores)
+    return _record(plan, found, curve), predictions
 
 
 def _candidates(plan: RunPlan) -> list[str]:
@@ -81,24 +119,23 @@ def _means(table: dict[str, dict[str, tuple[float, int]]]) -> dict[str, dict[str
     return {c: {s: total / n for s, (total, n) in row.items()} for c, row in table.items()}
 
 
-def _record(
-    plan: RunPlan,
-    candidates: list[str],
-    ids: list[str],
-    labels: NDArray[np.int64],
-    subjects: list[str],
-    scores: NDArray[np.float32],
-) -> r.Record:
+def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, float]]) -> r.Record:
     from datetime import UTC, datetime
 
+    candidates, labels, scores = found.candidates, found.labels, found.scores
+    ids, subjects = found.ids, found.subjects
     judged = metrics.judge(scores, labels)
     count = len(candidates)
     guess = metrics.guesses(scores)
     classes = [candidates[i] for i in labels]
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
+    proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
+    trust = certificate(plan, proof)
     allowed = tolerance(scores, plan.precision)
     declared = plan.method.spec["setting"]
+    # Scores that depend on other clips, by the method or by its features.
+    moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
     dataset = plan.encoders[0].dataset
     return r.Record(
         run_id=plan.run_id,
@@ -128,7 +165,7 @@ def _record(
             runtime=plan.params.runtime,
             hp=plan.method.spec["hp"] if plan.params.published else "untuned",
             declared_setting=declared,
-            setting=declared if change <= allowed else "transductive",
+            setting="transductive" if moves else declared,
         ),
         encoder=plan.encoders[0].record_part([e.record_round() for e in plan.encoders]),
         texts=r.TextPart(
@@ -148,6 +185,8 @@ def _record(
         encoder_seed=plan.encoder_seed,
         method_seed=plan.method_seed,
         selection=plan.rule,
+        states=state_choice(plan, curve),
+        certificate=trust,
         metrics=r.Metrics(
             clips=len(labels),
             micro=metrics.micro(judged.credit),

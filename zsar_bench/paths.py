@@ -7,14 +7,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.stopping import stopping
 
-LOOK = 0.1  #: seconds between two looks at a folder that somebody else holds
+DEFAULT_RESULTS = Path("results")  #: where runs are stored unless another place is named
+LOOK = 0.05  #: seconds between two looks at a lock that somebody holds
 
 
 def home() -> Path:
@@ -126,40 +127,38 @@ def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[
 
     A dead holder holds nothing. A holder may delete the folder: who waited gets a new one.
     ``on_wait`` is called before a wait; what it raises ends it.
-
-    Raises:
-        RunFailed: if the command is interrupted meanwhile.
     """
     with _lock(folder, on_wait):
         yield
 
 
 def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
+    import fcntl
+
     while True:
         make_folder(folder)
         try:
             file = (folder / ".lock").open("w")
         except FileNotFoundError:  # deleted since the line before
             continue
-        while not _held(file):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             if on_wait is not None:
                 on_wait()
-                on_wait = None
-            # Not a wait within flock: that would hold a thread until the holder ends, and with
-            # it a command that was interrupted.
-            if stopping.wait(LOOK):
-                file.close()
-                raise RunFailed("interrupted")
+            _wait(file)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # deleted while we waited
 
 
-def _held(file: IO[str]) -> bool:
+def _wait(file: IO[str]) -> None:
+    """Until the holder lets go; a wait in the kernel would not hear of an interrupt."""
     import fcntl
 
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    while True:
+        if stopping.wait(LOOK):
+            raise RunFailed("interrupted")
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return

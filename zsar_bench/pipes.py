@@ -13,6 +13,7 @@ from typing import IO, Any
 
 HEADER = struct.Struct("<cQ")
 LARGEST = 1 << 36  #: bytes; a longer frame is a broken stream
+LARGEST_JSON = 1 << 28  #: bytes of a JSON frame
 
 
 class BrokenStream(Exception):
@@ -38,22 +39,33 @@ def _send(stream: IO[bytes], kind: bytes, payload: bytes) -> None:
         raise BrokenStream(str(error)) from None
 
 
-def receive(stream: IO[bytes]) -> tuple[str, Any]:
+class Malformed(BrokenStream):
+    """The other side is there and speaks something else."""
+
+
+def receive(stream: IO[bytes], largest: int = LARGEST) -> tuple[str, Any]:
     """The next frame: ``("J", dict)`` or ``("T", bytes)``.
 
+    Args:
+        stream: where it comes from.
+        largest: bytes of tensors that may come; no more than that is ever held for a frame.
+
     Raises:
-        BrokenStream: at the end of the stream or on a malformed frame.
+        BrokenStream: at the end of the stream; ``Malformed`` for what is no frame.
     """
     kind, length = HEADER.unpack(_exactly(stream, HEADER.size))
-    if kind not in (b"J", b"T") or length > LARGEST:
-        raise BrokenStream("malformed frame")
+    if length > {b"J": LARGEST_JSON, b"T": largest}.get(kind, -1):
+        raise Malformed("malformed frame")
     payload = _exactly(stream, length)
     if kind == b"T":
         return "T", payload
     try:
-        return "J", json.loads(payload)
-    except ValueError:
-        raise BrokenStream("malformed JSON frame") from None
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise Malformed("malformed JSON frame") from None
+    if not isinstance(message, dict):
+        raise Malformed("malformed JSON frame")
+    return "J", message
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

@@ -21,10 +21,12 @@ from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
+from zsar_bench.paths import DEFAULT_RESULTS, home
 from zsar_bench.protocol import Protocol
-from zsar_bench.runner import RunPlan, finish_run, run_round
+from zsar_bench.run_plan import RunPlan
+from zsar_bench.runner import finish_run, prove, run_round, run_trial, trial_sources
 from zsar_bench.sandbox import run_job
-from zsar_bench.selection import find_rule
+from zsar_bench.selection import LAST, parse_rules
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
 from zsar_bench.text_features import TextPlan, ensure_texts, text_fingerprint
 from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
@@ -50,6 +52,7 @@ class Request:
     text_fields: tuple[str, ...] | None = None
     profile: str | None = None
     selection: str | None = None
+    prove: bool = False
     data: str = "auto"
     splits: int = 0
     dials: tuple[str, ...] = ()
@@ -59,6 +62,8 @@ class Request:
     threads: int = 1
     assignments: tuple[Assignment, ...] = ()
     features: Path | None = None
+    timeout: float | None = None
+    memory: int | None = None
 
     @property
     def wanted_data(self) -> str:
@@ -147,15 +152,24 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         "named" if request.device != "auto" else ("torch sees a GPU" if cuda else "no GPU here")
     )
     name = str(catalogue.machine.get("device", "")) if device == "cuda" else ""
-    files = tuple(str(p) for p in catalogue.plugin_files)
-    return Machine(device, request.threads, name, files), ("device", device, reason)
+    machine = Machine(
+        device,
+        request.threads,
+        name,
+        plugin_files=tuple(str(p) for p in catalogue.plugin_files),
+        code=catalogue.code,
+        protected=tuple(str(p.absolute()) for p in (home(), request.results, DEFAULT_RESULTS)),
+        timeout=request.timeout,
+        memory=request.memory,
+    )
+    return machine, ("device", device, reason)
 
 
 def plan_runs(
     request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> list[RunPlan]:
-    """One plan a protocol variant, method, seed pair and draw of a text control, in that order;
-    for an average, those of all its members.
+    """One plan a protocol variant, method, seed pair, draw of a text control and selection rule,
+    in that order; for an average, those of all its members.
 
     Args:
         request: what was asked for.
@@ -175,7 +189,7 @@ def plan_runs(
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
     choice = choose_data(request.protocol, request.wanted_data, catalogue)
     dials = parse_dials(request.dials, choice)
-    rule = find_rule(request.selection or "last")
+    rules = parse_rules(request.selection or LAST)
     _check_control(request, choice.protocol)
     controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
@@ -224,6 +238,8 @@ def plan_runs(
                     class_texts=class_texts,
                     fields=fields,
                     rule=rule,
+                    rules=rules,
+                    prove=request.prove,
                     encoder_seed=encoder_seed,
                     method_seed=method_seed,
                     machine=machine,
@@ -234,6 +250,7 @@ def plan_runs(
                 )
                 for encoder_seed, method_seed in seed_pairs(request)
                 for control in controls
+                for rule in rules
             ]
     return plans
 
@@ -377,7 +394,18 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             add(need, encoder.title, (), _call(encoder.ensure, plan.wants), run)
             rounds.append(f"round:{run}:{number}")
             title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
-            add(rounds[-1], title, (texts, need), _call(run_round, plan, number), run)
+            needs = [texts, need]
+            for trial, source in enumerate(trial_sources(plan, number)):
+                own = f"encoder:{source.key}{':tokens' if tokens else ''}"
+                add(own, source.title, (), _call(source.ensure, plan.wants), run)
+                needs.append(f"trial:{run}:{number}:{trial}")
+                what = f"{title} {plan.rule} {trial + 1}"
+                add(needs[-1], what, (texts, own), _call(run_trial, plan, number, trial), run)
+            add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
+            if plan.prove:
+                after = (rounds[-1],)
+                rounds.append(f"proof:{run}:{number}")
+                add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]

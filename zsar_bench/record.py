@@ -5,193 +5,70 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from zsar_bench.certificate import (
+    STRICT,
+    Certificate,
+    Evaluation,
+    Proof,
+    Rotation,
+    StateChoice,
+    WallsPart,
+)
+from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
+from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
 from zsar_bench.paths import write_bytes
+from zsar_bench.record_parts import (
+    Choice,
+    EncoderPart,
+    EncoderRound,
+    Environment,
+    MethodPart,
+    Metrics,
+    ProtocolPart,
+    Released,
+    Rescoring,
+    Seconds,
+    TextPart,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA = 1
+__all__ = [  # all models of a record are found here, wherever they are written
+    "SCHEMA",
+    "Certificate",
+    "Choice",
+    "EncoderPart",
+    "EncoderRound",
+    "Environment",
+    "Evaluation",
+    "MethodPart",
+    "Metrics",
+    "Proof",
+    "ProtocolPart",
+    "Record",
+    "Released",
+    "Rescoring",
+    "Rotation",
+    "Seconds",
+    "StateChoice",
+    "TextPart",
+    "WallsPart",
+    "parse_record",
+    "read_predictions",
+    "read_record",
+    "write_predictions",
+]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _doc(meaning: str) -> Any:
-    return Field(description=meaning)
-
-
-class ProtocolPart(_Part):
-    """What was tested, on which samples."""
-
-    id: Annotated[str, _doc("protocol id")]
-    dataset: Annotated[str, _doc("data set id")]
-    digest: Annotated[str, _doc("SHA-256 of classes and sample rule")]
-    data: Annotated[str, _doc("SHA-256 of the prepared data set, or of released features")]
-    samples: Annotated[str, _doc("SHA-256 of the list of tested clips")]
-    rule: Annotated[str, _doc("sample rule; whoever released features has applied it")]
-    seen: Annotated[list[str], _doc("official ids of the seen classes")]
-    unseen: Annotated[list[str], _doc("official ids of the classes that were candidates")]
-    expected_clips: Annotated[
-        int, _doc("unseen test clips of the complete data set; 0 if nobody published a number")
-    ]
-    stand_in_for: Annotated[
-        str, _doc("real data set in whose place synthetic clips were used; empty for real clips")
-    ] = ""
-    family_of: Annotated[str, _doc("protocol of which this is a random split, else empty")] = ""
-    dials: Annotated[dict[str, float], _doc("dials turned, by name")] = {}
-    folds: Annotated[
-        list[list[str]], _doc("classes that were unseen together, where they take turns")
-    ] = []
-
-
-class MethodPart(_Part):
-    """The method and its parameters."""
-
-    name: Annotated[str, _doc("method id")]
-    plugin: Annotated[str, _doc("plugin that registered it")]
-    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
-    profile: Annotated[str, _doc("named profile the parameters start from")]
-    science: Annotated[dict[str, Any], _doc("parameters that are part of the identity")]
-    runtime: Annotated[dict[str, Any], _doc("parameters that are not")]
-    hp: Annotated[str, _doc("where the hyper-parameters come from")]
-    declared_setting: Annotated[str, _doc("setting the plugin declares")]
-    setting: Annotated[
-        Literal["inductive", "class-transductive", "transductive"],
-        _doc("setting after the re-scoring check; the one it is ranked in"),
-    ]
-
-
-class EncoderRound(_Part):
-    """The skeleton encoder of one round."""
-
-    round: Annotated[str, _doc("name of the round")]
-    key: Annotated[str, _doc("key of the trained encoder and its features")]
-    train_clips: Annotated[int, _doc("clips it was trained on, all of seen classes")]
-    train_subjects: Annotated[list[str], _doc("performers it was trained on; empty if not known")]
-    seen_accuracy: Annotated[
-        float | None,
-        _doc("its own accuracy on seen classes of the test performers; null if not known"),
-    ]
-    seconds: Annotated[float, _doc("wall time of training and encoding; 0 for released features")]
-
-
-class Released(_Part):
-    """Features that somebody has published, in the place of an encoder trained here."""
-
-    hash: Annotated[str, _doc("SHA-256 of all arrays")]
-    folder: Annotated[str, _doc("name of the folder they were read from")]
-    channels: Annotated[int, _doc("channels of a feature vector")]
-    clips: Annotated[dict[str, int], _doc("part (train, ztest, gtest) -> clips")]
-    dropped_clips: Annotated[
-        int, _doc("unseen test clips of the complete data set less those of ztest")
-    ]
-    train_classes: Annotated[
-        list[str], _doc("official ids of the classes with training clips; said by the labels")
-    ]
-
-
-class EncoderPart(_Part):
-    """The skeleton encoder."""
-
-    name: Annotated[str, _doc("skeleton encoder id")]
-    plugin: Annotated[str, _doc("plugin that registered it")]
-    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
-    profile: Annotated[str, _doc("named profile")]
-    science: Annotated[dict[str, Any], _doc("parameters")]
-    origin: Annotated[
-        Literal["certified", "declared", "released"],
-        _doc("certified: trained here, on seen classes only; released: features of others"),
-    ]
-    released: Annotated[Released | None, _doc("the features, where origin is released")] = None
-    rounds: Annotated[list[EncoderRound], _doc("one trained encoder a round")]
-
-
-class TextPart(_Part):
-    """Class texts and their encoder."""
-
-    encoder: Annotated[str, _doc("text encoder id")]
-    plugin: Annotated[str, _doc("plugin that registered it")]
-    digest: Annotated[str, _doc("SHA-256 of its code, comments apart")]
-    science: Annotated[dict[str, Any], _doc("parameters")]
-    fingerprint: Annotated[str, _doc("hash of its weights")]
-    source: Annotated[str, _doc("text set")]
-    version: Annotated[int, _doc("version of the text set")]
-    fields: Annotated[list[str], _doc("text fields, in the order the method gets them")]
-    texts: Annotated[str, _doc("SHA-256 of the texts of these fields")]
-    oracle: Annotated[bool, _doc("whether texts and clips were made from the same facts")] = False
-    control: Annotated[str, _doc("text control; empty: every class had its own texts")] = ""
-    draw: Annotated[int, _doc("draw of the text control")] = 0
-
-
-class Choice(_Part):
-    """Something nobody named, and why it was taken."""
-
-    what: Annotated[str, _doc("what was chosen")]
-    value: Annotated[str, _doc("what it became")]
-    reason: Annotated[str, _doc("why")]
-
-
-class Rescoring(_Part):
-    """Clips scored again one at a time in another order."""
-
-    clips: Annotated[int, _doc("clips scored twice")]
-    largest_change: Annotated[float, _doc("largest absolute change of a score")]
-    tolerance: Annotated[float, _doc("largest change taken for rounding")]
-
-
-class Metrics(_Part):
-    """Numbers computed from the stored score matrix; accuracies as fractions."""
-
-    clips: Annotated[int, _doc("tested clips")]
-    micro: Annotated[float, _doc("share of clips that are right; ties share credit")]
-    macro: Annotated[float, _doc("mean over classes of the share of their clips")]
-    chance: Annotated[float, _doc("macro accuracy of a guess among a clip's candidates; 1/K")]
-    chance_micro: Annotated[
-        float | None, _doc("micro accuracy of that guess; the same unless clips differ in K")
-    ] = None
-    guesses: Annotated[
-        dict[str, dict[str, float]],
-        _doc("class -> performer -> credit of that guess a clip, where clips differ in K"),
-    ] = {}
-    largest_class: Annotated[float, _doc("share of the most frequent class")]
-    tied: Annotated[int, _doc("clips whose highest score is shared")]
-    cells: Annotated[
-        dict[str, dict[str, tuple[float, int]]],
-        _doc("class -> performer (empty if not known) -> (credit, clips); all numbers follow"),
-    ]
-    plugins: Annotated[dict[str, float], _doc("metrics of other people's plugins")] = {}
-
-
-class Environment(_Part):
-    """Where and with what the run was made."""
-
-    zsar_bench: Annotated[str, _doc("version")]
-    commit: Annotated[str, _doc("git commit of the source tree, empty if installed")]
-    dirty: Annotated[bool | None, _doc("whether that tree had uncommitted changes, results apart")]
-    python: Annotated[str, _doc("version")]
-    torch: Annotated[str, _doc("version")]
-    platform: Annotated[str, _doc("operating system and processor")]
-    device: Annotated[str, _doc("cpu or cuda")]
-    device_name: Annotated[str, _doc("name of the accelerator")]
-    threads: Annotated[int, _doc("CPU threads of a worker")]
-    precision: Annotated[str, _doc("float32 or mixed")]
-    confinement: Annotated[str, _doc("how workers were confined")]
-
-
-class Seconds(_Part):
-    """Wall time of the run's own stages."""
-
-    fit: Annotated[float, _doc("all rounds' fits")]
-    score: Annotated[float, _doc("all rounds' scoring")]
-
-
-class Record(_Part):
+class Record(BaseModel):
     """``run.json``."""
+
+    model_config = STRICT
 
     schema_version: Annotated[int, _doc("version of this schema")] = SCHEMA
     run_id: Annotated[str, _doc("digest of ``identity``, 16 hex digits")]
@@ -209,23 +86,56 @@ class Record(_Part):
     choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
     environment: Annotated[Environment, _doc("where and with what the run was made")]
     seconds: Annotated[Seconds, _doc("wall time of the run's own stages")]
+    origin: Annotated[
+        Literal["run", "self-reported"], _doc("self-reported: only its scores were judged here")
+    ] = "run"
+    states: Annotated[
+        StateChoice | None, _doc("how the state was chosen; null: the last, nothing to choose")
+    ] = None
+    certificate: Annotated[
+        Certificate | None, _doc("what its workers could reach; null: made before certificates")
+    ] = None
 
 
 def read_record(folder: Path) -> Record:
     """The record of a finished run.
 
     Raises:
-        UserError: naming the file, if it does not follow the schema.
+        UserError: naming the file, if it does not follow its schema or a later release wrote it.
     """
     path = folder / "run.json"
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return parse_record(path.read_bytes())
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except NewerSchemaError as error:
+        what = f"{path} was written by a later zsar-bench ({error}): update zsar-bench to read it."
+        raise UserError(what) from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+
+
+def parse_record(data: bytes) -> Record:
+    """A ``run.json`` of any schema up to ours.
+
+    Raises:
+        NewerSchemaError: if a later release wrote it.
+        ValueError: in a sentence that names the field, if it does not follow its schema.
+    """
+    from pydantic_core import from_json
+
+    try:
+        value = from_json(data)
+    except ValueError as error:
+        raise ValueError(f"the file: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError("the file: an object is expected")
+    try:
+        return Record.model_validate(migrate(value))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "the file"
-        raise UserError(f"{path} is damaged: {where}: {first['msg']}.") from None
+        raise ValueError(f"{where}: {first['msg']}") from None
 
 
 def write_predictions(

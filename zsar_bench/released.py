@@ -241,7 +241,14 @@ class ReleasedPlan:
         write_store(files, self.whole.protocol.dataset, self.folder)
         return self.folder
 
-    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
+    def retrained(self, one: Round) -> ReleasedPlan:
+        raise UserError(
+            "The rule 'pseudo-unseen' trains encoders without some seen classes, and nobody can "
+            "train that of released features again.",
+            "Use --selection last.",
+        )
+
+    def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
         """The shards of ``train``, class by class. All clips count as one performer's."""
         labels = self.files.parts["train"].labels.tolist()
         place = self.whole.protocol.place
@@ -265,6 +272,16 @@ class ReleasedPlan:
 
     def encoder_job(self) -> dict[str, Any]:
         raise AssertionError("a method that needs the encoder is refused with released features")
+
+    def certify(self) -> dict[str, Any]:
+        ids = self.dataset.clips["id"]
+        return {
+            "level": "none",
+            "classes": list(self.whole.protocol.seen),  # as the labels say
+            "clips": digest(sorted(ids[i] for i in self.round.train)),
+            "moved": 0.0,  # nothing was encoded here
+            "denied": {},
+        }
 
     def record_round(self) -> EncoderRound:
         from zsar_bench.record import EncoderRound

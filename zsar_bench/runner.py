@@ -1,4 +1,10 @@
-"""One run: every round fitted and scored in workers, then joined with labels by the parent."""
+"""One run: every round fitted and scored in workers, then joined with labels by the parent.
+
+<run>.part/round-N/round.json, scores.sealed     a finished round
+<run>.part/round-N/trial-R/trial.json            a rotation, or a validation, of a round
+<run>.part/round-N/curve.sealed                  scores of every state, where a rule peeks
+<run>.part/out/                                  what becomes the run's folder
+"""
 
 from __future__ import annotations
 
@@ -6,294 +12,273 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsar_bench.catalogue import Entry
 from zsar_bench.controls import SHUFFLED_UNSEEN, Control
-from zsar_bench.environment import Machine
-from zsar_bench.errors import RunFailed
-from zsar_bench.identity import VERSION, derive_seed, digest
-from zsar_bench.paths import locked, make_folder, rename_folder, write_bytes, write_json
-from zsar_bench.protocol import Protocol
-from zsar_bench.rounds import Round
-from zsar_bench.sandbox import Worker, run_job
-from zsar_bench.settings import Settings
-from zsar_bench.shuffling import content_order
-from zsar_bench.sources import FeatureSource
-from zsar_bench.text_features import TextPlan, write_bank
-from zsar_bench.texts import ClassTexts
+from zsar_bench.fitting import Training, fit, full_training
+from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_bytes, write_json
+from zsar_bench.prove import prove_round
+from zsar_bench.run_plan import RunPlan
+from zsar_bench.scoring import RESCORED, Exam, Scorer, rescore
+from zsar_bench.seals import read_sealed, write_sealed
+from zsar_bench.selection import (
+    LAST,
+    PSEUDO_UNSEEN,
+    SEEN_VAL,
+    STATES,
+    best_point,
+    evaluations,
+    median_point,
+    peeks,
+    rotated,
+    rotations,
+    validation_performers,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.record import Record
+    from zsar_bench.sources import FeatureSource
 
 Event = Callable[[dict[str, Any]], None]
 
-SCORE_CHUNK = 128  #: clips scored at once
-RESCORED = 64  #: clips of a run that are scored again, one at a time
+
+class Journal:
+    """What is heard in one stage of a run, for the run's ``events.jsonl``."""
+
+    def __init__(self, name: str, on_event: Event) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._name = name
+        self._on_event = on_event
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Note an event and pass it on."""
+        event = {"round": self._name, **event}
+        self.events.append({"time": round(time.time(), 3), **event})
+        self._on_event(event)
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """Everything that determines one run. Two plans of equal identity are the same run."""
-
-    protocol: Protocol
-    method: Entry
-    params: Settings
-    encoders: tuple[FeatureSource, ...]  #: one a round; trained here or released
-    texts: TextPlan
-    class_texts: ClassTexts
-    fields: tuple[str, ...]
-    rule: str
-    encoder_seed: int
-    method_seed: int
-    machine: Machine
-    results: Path
-    choices: tuple[tuple[str, str, str], ...] = ()
-    control: Control | None = None  #: None: the classes have their own texts
-    metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
-
-    @property
-    def wants(self) -> tuple[str, ...]:
-        return tuple(self.method.spec["wants"])
-
-    @property
-    def precision(self) -> str:
-        """Mixed only on an accelerator, and only if the method has not switched it off."""
-        mixed = self.machine.device != "cpu" and bool(self.params.science.get("amp"))
-        return "mixed" if mixed else "float32"
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Everything that can change a score, as JSON values."""
-        control = {} if self.control is None else {"control": self.control.identity}
-        return self._plain_identity | control
-
-    @cached_property
-    def _plain_identity(self) -> dict[str, Any]:
-        return {
-            "version": VERSION,
-            "protocol": self.protocol.digest,
-            "method": {
-                "name": self.method.name,
-                "code": self.method.digest,
-                "params": self.params.science,
-            },
-            "features": [plan.key for plan in self.encoders],
-            "texts": {
-                "features": self.texts.key,
-                "classes": self.class_texts.digest(self.fields),
-                "fields": list(self.fields),
-            },
-            "rule": self.rule,
-            "seeds": [self.encoder_seed, self.method_seed],
-            "precision": self.precision,
-            "machine": self.machine.identity,
-        }
-
-    @cached_property
-    def run_id(self) -> str:
-        return digest(self.identity)[:16]
-
-    @cached_property
-    def plain_id(self) -> str:
-        """Id of the same run without a text control; all draws share its orders of clips and
-        candidates: a leak by position must not average out."""
-        return digest(self._plain_identity)[:16]
-
-    @property
-    def folder(self) -> Path:
-        """Final place; a folder of this name is complete."""
-        return self.results / "runs" / self.protocol.folder / self.method.name / self.run_id
-
-    @property
-    def part(self) -> Path:
-        """Where the run lives until it is complete."""
-        return self.folder.with_name(f".{self.run_id}.part")
-
-    @property
-    def fit_part(self) -> Path:
-        """Where the fitted states live. Shifts of the candidates' texts share one fit, if the
-        method cannot have read these texts in it."""
-        inductive = self.method.spec.get("setting") == "inductive"
-        if inductive and self.control is not None and self.control.kind == SHUFFLED_UNSEEN:
-            return self.folder.with_name(f".{self.plain_id}.fit")
-        return self.part
-
-    @property
-    def done(self) -> bool:
-        return (self.folder / "run.json").is_file()
+def round_folder(plan: RunPlan, number: int) -> Path:
+    """Where a round lives until its run is complete."""
+    return plan.part / f"round-{number}"
 
 
-def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
-    """Fit and score one round; leaves ``scores.safetensors`` and ``round.json`` in its folder."""
-    folder = plan.part / f"round-{number}"
+# --- Trials: what a rule looks at instead of test clips ---------------------------------------
+
+
+def trial_sources(plan: RunPlan, number: int) -> list[FeatureSource]:
+    """The features of a round's trials: of the same encoder to validate on seen classes; of
+    encoders that never met the held-out classes to test on these."""
+    source = plan.encoders[number]
+    if plan.rule == SEEN_VAL:
+        return [source]
+    if plan.rule != PSEUDO_UNSEEN:
+        return []
+    classes = source.dataset.clips["class"]
+    return [
+        source.retrained(rotated(source.round, r, held, classes))
+        for r, held in enumerate(rotations(plan.protocol, source.round))
+    ]
+
+
+def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
+    """Fit a trial of a round and judge its states; leaves ``trial.json``."""
+    folder = round_folder(plan, number) / f"trial-{trial}"
     with locked(folder):
-        if plan.done or (folder / "round.json").is_file():
+        if plan.done or (folder / "trial.json").is_file():
             return
-        encoder, one = plan.encoders[number], plan.encoders[number].round
-        events: list[dict[str, Any]] = []
-
-        def hear(event: dict[str, Any]) -> None:
-            event = {"round": one.name, **event}
-            events.append({"time": round(time.time(), 3), **event})
-            on_event(event)
-
-        started = time.monotonic()
-        fit_folder = plan.fit_part / folder.name
-        with nullcontext() if fit_folder == folder else locked(fit_folder):
-            _fit(plan, number, fit_folder, hear)
-        fitted = time.monotonic()
-        scores, change, again = _score(plan, encoder, one, folder, hear)
-        from safetensors.numpy import save
-
-        write_bytes(folder / "scores.safetensors", save({"scores": scores}))
+        source = trial_sources(plan, number)[trial]
+        training, exam, held = _trial(plan, source, folder)
+        journal = Journal(exam.name, on_event)
+        fit(training, lambda e: journal.hear({"stage": "fit", **e}))
+        about = training.about
+        accuracies = _judge_states(exam, training, journal.hear)
         write_json(
-            folder / "round.json",
+            folder / "trial.json",
             {
-                "fit": round(fitted - started, 3),
-                "score": round(time.monotonic() - fitted, 3),
-                "rescored": again,
-                "largest_change": change,
-                "events": events,
+                "round": plan.encoders[number].round.name,
+                "held_out": held,
+                "clips": len(exam.clips),
+                "encoder": source.key,
+                "accuracies": accuracies,
+                "best": best_point(accuracies),
+                "seconds": about["seconds"],
+                "walls": about["walls"],
+                "denied": about["denied"],
+                "events": journal.events,
             },
         )
 
 
-def _bank(plan: RunPlan, one: Round, classes: list[str], path: Path) -> None:
-    if plan.control is not None:
-        source = plan.control.sources(one.seen, one.unseen)
-        given = {
-            f: {c: plan.class_texts.fields[f][source[c]] for c in classes} for f in plan.fields
-        }
-        plan.control.write_bank(plan.texts, given, classes, path)
-        return
-    texts = {f: [plan.class_texts.fields[f][c] for c in classes] for f in plan.fields}
-    write_bank(plan.texts, texts, path)
+def _trial(plan: RunPlan, source: FeatureSource, folder: Path) -> tuple[Training, Exam, list[str]]:
+    """What a trial fits on, what it is asked, and what it holds out."""
+    one, clips = source.round, source.dataset.clips
+    if plan.rule == SEEN_VAL:
+        held = validation_performers(one, clips)
+        train = [i for i in one.train if clips["subject"][i] not in held]
+        asked = [i for i in one.train if clips["subject"][i] in held]
+        name, candidates = f"{one.name} validation", one.seen
+    else:
+        held, train, asked = list(one.unseen), one.train, one.test_unseen
+        name, candidates = one.name, one.unseen
+    training = Training(plan, source, name, train, folder, (STATES,))
+    return training, Exam(plan, source, asked, one, candidates, name, folder, "select"), held
 
 
-def _fit(plan: RunPlan, number: int, folder: Path, hear: Event) -> None:
-    """Fit in a worker whose bundle holds seen training clips and seen texts only."""
-    if (folder / "state.safetensors").is_file():
-        return
-    encoder = plan.encoders[number]
-    texts = folder / "seen-texts.safetensors"
-    _bank(plan, encoder.round, list(encoder.round.seen), texts)
-    job = plan.machine.job(
-        "fit",
-        plan.method,
-        plan.params.values,
-        bundle=encoder.fit_bundle(plan.wants),
-        clips="clips" in plan.wants,
-        wants=plan.wants,
-        layout=encoder.dataset.layout,
-        texts=str(texts),
-        fields=plan.fields,
-        seed=derive_seed("method", plan.method_seed, plan.encoder_seed, encoder.round.name),
-        state=str(folder / "state.safetensors"),
-        workdir=str(folder),
-        encoder=encoder.encoder_job() if plan.method.spec["needs_encoder"] else None,
-    )
-    if plan.method.spec["setting"] != "inductive":
-        unseen = folder / "unseen-texts.safetensors"
-        _bank(plan, encoder.round, _shuffled_candidates(plan, encoder.round)[0], unseen)
-        job["unseen_texts"] = str(unseen)
-    run_job(job, folder, lambda e: hear({"stage": "fit", **e}))
+def _judge_states(exam: Exam, training: Training, on_event: Event) -> list[float]:
+    """Macro accuracy of every state of a trial, by labels that only the parent knows."""
+    from zsar_bench import metrics
+
+    column = {c: n for n, c in enumerate(exam.classes)}
+    classes = exam.source.dataset.clips["class"]
+    labels = _array([column[classes[i]] for i in exam.clips])
+    found = _score_states(exam, training, STATES, on_event)
+    return [
+        metrics.macro(metrics.judge(scores, labels).credit, labels, len(exam.classes))
+        for scores in found
+    ]
 
 
-def _score(
-    plan: RunPlan, encoder: FeatureSource, one: Round, folder: Path, hear: Event
-) -> tuple[NDArray[np.float32], float, int]:
-    """Scores (n, K) of the round's unseen clips and classes; the re-scoring's change."""
+def _score_states(
+    exam: Exam, training: Training, grid: int, on_event: Event
+) -> list[NDArray[np.float32]]:
+    """Scores (n, K) by each of a training's evenly spaced states, each state only once."""
+    points = [training.state(point, grid) for point in range(1, grid + 1)]
+    states = list(dict.fromkeys(points))
+    scores: dict[Path, NDArray[np.float32]] = {}
+    with Scorer(exam, states, on_event, "select") as scorer:
+        for number, state in enumerate(states):
+            if number:
+                scorer.use(number)
+            scores[state] = scorer.all()
+            on_event({"stage": "select", "step": number + 1, "total": len(states)})
+    return [scores[state] for state in points]
+
+
+def _array(values: list[int]) -> NDArray[np.int64]:
     import numpy as np
 
-    seeds = (plan.plain_id, one.name)
-    candidates, shuffled = _shuffled_candidates(plan, one)
-    contents = encoder.dataset.contents(one.test_unseen)
-    order = content_order(contents, "clips", *seeds)
-    texts = folder / "candidates.safetensors"
-    _bank(plan, one, candidates, texts)
-    transductive = plan.method.spec["setting"] == "transductive"
-    job = plan.machine.job(
-        "score",
-        plan.method,
-        plan.params.values,
-        texts=str(texts),
-        fields=plan.fields,
-        layout=encoder.dataset.layout,
-        state=str(plan.fit_part / folder.name / "state.safetensors"),
-        seed=derive_seed("score", plan.method_seed, plan.encoder_seed, one.name),
-        workdir=str(folder),
-        adapt=transductive,
-    )
-    inputs = encoder.read(one.test_unseen, plan.wants)
-    scores = np.empty((len(order), len(candidates)), dtype=np.float32)
-    with Worker(job, folder, hear) as worker:
-        worker.answer()  # bound to the candidates; only now may clips come
-        if transductive:
-            worker.ask(_request(plan, encoder, one, inputs, order))
-        for start in range(0, len(order), SCORE_CHUNK):
-            rows = order[start : start + SCORE_CHUNK]
-            scores[rows] = _ask(plan, worker, encoder, one, inputs, rows)
-            hear({"stage": "score", "step": start + len(rows), "total": len(order)})
-        again = content_order(contents, "again", *seeds)[: -(-RESCORED // len(plan.encoders))]
-        change = 0.0
-        for row in again:
-            once_more = _ask(plan, worker, encoder, one, inputs, np.array([row]))
-            change = max(change, float(np.abs(once_more - scores[row]).max()))
-    back = np.empty_like(shuffled)
-    back[shuffled] = np.arange(len(shuffled))
-    return np.ascontiguousarray(scores[:, back]), change, len(again)
+    return np.array(values, dtype=np.int64)
 
 
-def _shuffled_candidates(plan: RunPlan, one: Round) -> tuple[list[str], NDArray[np.int64]]:
-    """The unseen classes in the order a worker gets them, and that order."""
-    said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in one.unseen]
-    order = content_order((s.encode() for s in said), "candidates", plan.plain_id, one.name)
-    return [one.unseen[i] for i in order], order
+# --- Rounds ------------------------------------------------------------------------------------
 
 
-def _request(
-    plan: RunPlan,
-    encoder: FeatureSource,
-    one: Round,
-    inputs: dict[str, Any],
-    rows: NDArray[np.int64],
-) -> bytes:
-    """Some clips as a score worker gets them: features and whatever else the method wants."""
+def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
+    """Fit and score one round; leaves ``round.json`` and ``scores.sealed`` in its folder, or
+    ``curve.sealed`` where the rule looks at the clips of all rounds together."""
+    folder = round_folder(plan, number)
+    with locked(folder):
+        if plan.done or (folder / "round.json").is_file():
+            return
+        source = plan.encoders[number]
+        journal = Journal(source.round.name, on_event)
+        training, point, grid = _chosen(plan, number, journal)
+        exam = _exam(plan, number)
+        started = time.monotonic()
+        if peeks(plan.rule):
+            curve = _score_states(exam, training, grid, journal.hear)
+            write_sealed(folder / "curve.sealed", _stacked(curve))
+            about: dict[str, Any] = {}
+        else:
+            with Scorer(exam, [training.state(point, grid)], journal.hear) as scorer:
+                scores = scorer.all()
+            write_sealed(folder / "scores.sealed", _stacked([scores]))
+            about = {"score_walls": scorer.seen} | _rescored(
+                plan, exam, training.state(point, grid), scores, journal.hear
+            )
+        fitted = training.about
+        write_json(
+            folder / "round.json",
+            {
+                "fit": fitted["seconds"],
+                "score": round(time.monotonic() - started, 3),
+                "fraction": point / grid,
+                "bundle": fitted["bundle"],
+                "state": fitted["state"],
+                "scored": exam.digest(),
+                "fit_walls": {"walls": fitted["walls"], "denied": fitted["denied"]},
+                "events": journal.events,
+                **about,
+            },
+        )
+
+
+def _exam(plan: RunPlan, number: int) -> Exam:
+    """A round's unseen clips and classes."""
+    source = plan.encoders[number]
+    one = source.round
+    folder = round_folder(plan, number)
+    return Exam(plan, source, one.test_unseen, one, one.unseen, one.name, folder)
+
+
+def _chosen(plan: RunPlan, number: int, journal: Journal) -> tuple[Training, int, int]:
+    """The training of a round, and the point of which grid its rule has chosen.
+
+    An oracle has chosen nothing yet: its point is the last.
+    """
+    folder = round_folder(plan, number)
+    if plan.rule == SEEN_VAL:
+        trial = folder / "trial-0"
+        training, _, _ = _trial(plan, plan.encoders[number], trial)
+        return training, int(read_json(trial / "trial.json")["best"]), STATES
+    training = full_training(plan, number)
+    with nullcontext() if training.folder == folder else locked(training.folder):
+        fit(training, lambda e: journal.hear({"stage": "fit", **e}))
+    if plan.rule == LAST:
+        return training, 1, 1
+    if peeks(plan.rule):
+        return training, evaluations(plan.rule), evaluations(plan.rule)
+    trials = [read_json(f) for f in sorted(folder.glob("trial-*/trial.json"))]
+    return training, median_point([t["best"] for t in trials]), STATES
+
+
+def _rescored(
+    plan: RunPlan, exam: Exam, state: Path, scores: NDArray[np.float32], on_event: Event
+) -> dict[str, Any]:
+    """What a round's second scoring found out."""
+    count = -(-RESCORED // len(plan.encoders))
+    change, again, seen = rescore(exam, state, scores, count, on_event)
+    return {"rescored": again, "largest_change": change, "rescore_walls": seen}
+
+
+def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
+    """Scores of one or more states as one tensor (E, n, K)."""
     import numpy as np
     from safetensors.numpy import save
 
-    fixed = ("joint", "part", "phase")
-    request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs.items()}
-    if "clips" in plan.wants:
-        request |= encoder.raw([one.test_unseen[r] for r in rows])
-    return save(request)
+    return save({"scores": np.stack(scores)})
 
 
-def _ask(
-    plan: RunPlan,
-    worker: Worker,
-    encoder: FeatureSource,
-    one: Round,
-    inputs: dict[str, Any],
-    rows: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Scores of some clips, in the worker's order of candidates."""
-    import numpy as np
+def read_scores(path: Path) -> NDArray[np.float32]:
+    """What ``_stacked`` has packed, (E, n, K)."""
     from safetensors.numpy import load
 
-    answer = worker.ask(_request(plan, encoder, one, inputs, rows))
-    scores: NDArray[np.float32] = load(answer)["scores"]
-    bad = int((~np.isfinite(scores)).sum())
-    if bad:
-        raise RunFailed(f"score() gave {bad} values that are not finite")
+    scores: NDArray[np.float32] = load(read_sealed(path))["scores"]
     return scores
+
+
+def prove(plan: RunPlan, number: int, on_event: Event) -> None:
+    """Refit a round and score it again; what comes out is added to its ``round.json``."""
+    folder = round_folder(plan, number)
+    with locked(folder):
+        if plan.done or "proof" in read_json(folder / "round.json"):
+            return
+        journal = Journal(plan.encoders[number].round.name, on_event)
+        training, point, grid = _chosen(plan, number, journal)
+        file = folder / ("curve.sealed" if peeks(plan.rule) else "scores.sealed")
+        state = training.state(point, grid)
+        found = prove_round(
+            training, _exam(plan, number), state, read_scores(file)[-1], journal.hear
+        )
+        write_json(folder / "round.json", read_json(folder / "round.json") | {"proof": found})
+
+
+# --- The end of a run --------------------------------------------------------------------------
 
 
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
@@ -303,23 +288,63 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
 
     with locked(plan.part):
         if not plan.done:
-            record, predictions = assemble(plan)
+            curve = _choose_on_test(plan, on_event) if peeks(plan.rule) else []
+            record, predictions = assemble(plan, curve)
             out = make_folder(plan.part / "out")
             write_predictions(out / "predictions.safetensors", *predictions)
             lines = (e for n in range(len(plan.encoders)) for e in read_round(plan, n)["events"])
             write_bytes(out / "events.jsonl", _json_lines(lines))
             write_bytes(out / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            if plan.folder.is_dir():  # it was there without the proof that is asked for now
+                plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
             rename_folder(out, plan.folder)
         shutil.rmtree(plan.part, ignore_errors=True)
-    if plan.fit_part != plan.part and all(p.done for p in _shifts(plan)):
+    if plan.fit_part != plan.part and all(p.done for p in _sharers(plan)):
         shutil.rmtree(plan.fit_part, ignore_errors=True)
     return read_record(plan.folder)
 
 
-def _shifts(plan: RunPlan) -> list[RunPlan]:
-    """All runs that use this one's fit."""
-    count = len(plan.protocol.unseen)
-    return [replace(plan, control=Control(SHUFFLED_UNSEEN, shift)) for shift in range(count)]
+def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, float]]:
+    """The best state on test, one point of the schedule for all rounds; written into the rounds
+    as if it had been chosen by them.
+
+    Returns:
+        (fraction, micro, macro) of every point, the last state's last.
+    """
+    from zsar_bench import metrics
+    from zsar_bench.outcome import join
+
+    grid = evaluations(plan.rule)
+    folders = [round_folder(plan, n) for n in range(len(plan.encoders))]
+    found = [read_scores(folder / "curve.sealed") for folder in folders]
+    curve = []
+    for point in range(1, grid + 1):
+        joined = join(plan, [scores[point - 1].copy() for scores in found])
+        credit = metrics.judge(joined.scores, joined.labels).credit
+        macro = metrics.macro(credit, joined.labels, len(joined.candidates))
+        curve.append((point / grid, metrics.micro(credit), macro))
+    best = best_point([micro for _, micro, _ in curve])
+    for number, folder in enumerate(folders):
+        about = read_json(folder / "round.json")
+        if "rescored" in about:
+            continue  # killed here before
+        scores = found[number][best - 1]
+        write_sealed(folder / "scores.sealed", _stacked([scores]))
+        journal = Journal(plan.encoders[number].round.name, on_event)
+        state = full_training(plan, number).state(best, grid)
+        about |= _rescored(plan, _exam(plan, number), state, scores, journal.hear)
+        about |= {"fraction": best / grid, "events": [*about["events"], *journal.events]}
+        write_json(folder / "round.json", about)
+    return curve
+
+
+def _sharers(plan: RunPlan) -> list[RunPlan]:
+    """All runs that use this one's fits."""
+    controls: list[Control | None] = [plan.control]
+    if plan.control is not None and plan.control.kind == SHUFFLED_UNSEEN:
+        controls = [Control(SHUFFLED_UNSEEN, s) for s in range(len(plan.protocol.unseen))]
+    rules = plan.rules or (plan.rule,)
+    return [replace(plan, rule=rule, control=control) for rule in rules for control in controls]
 
 
 def _json_lines(rows: Any) -> bytes:

@@ -1,8 +1,9 @@
 """Where plugin code runs: a worker process a job, spoken to through one pipe.
 
 A worker is told everything in its job file: the code to import, the files it may open (its
-bundle) and where to write. The level of confinement is ``process``: a process of its own, a
-clean environment and no inherited descriptors but the pipe.
+bundle) and where to write. A warden of its own starts and watches it (``warden``); workers that
+need torch are forked from a process that has imported it (``forkserver``). Nothing that a worker
+answers is believed: what is not as it should be fails its run, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,65 +11,64 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
+import select
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
+from zsar_bench.answers import Answers
+from zsar_bench.confinement import Rules, Walls, worker_rules
 from zsar_bench.errors import DataError, RunFailed, UserError
-from zsar_bench.pipes import BrokenStream, receive, send_json, send_tensors
+from zsar_bench.forkserver import Started, fork_warden, stop_servers
+from zsar_bench.pipes import BrokenStream, Malformed, send_json, send_tensors
 from zsar_bench.stopping import stopping
 
-CONFINEMENT = "process"
-KEPT = (
-    *("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"),
-    # Where named models are cached, and the way to them for a text encoder that downloads one.
-    *("XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+FORKED = ("texts", "encoder", "fit", "score", "metric")  #: kinds of jobs that need torch
+CONFINED = ("texts", "print", "encoder", "fit", "score", "metric", "report")
+NETWORK = ("texts", "print")  #: kinds that may download a named model
+KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+KEPT_PREFIXES = ("ZSAR_BENCH_", "VIRTUAL_ENV")
+#: Where named models are cached, and the way to them: only for kinds with a network.
+MODELS = (
+    *("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
-KEPT_PREFIXES = ("HF_", "ZSAR_BENCH_", "VIRTUAL_ENV")
+MODELS_PREFIX = "HF_"
+PRIVATE = "private"  #: a worker's own temporary files and caches, below its folder
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
+LAST_WORD = 5.0  #: seconds a warden has to end its worker and say how it went
 
-_running: set[subprocess.Popen[bytes]] = set()
+_running: set[Worker] = set()
 _lock = threading.Lock()
 
 
 def stop_all() -> None:
     """Kill every running worker and its children, and start no more; the user interrupts."""
     stopping.set()
+    stop_servers()
     with _lock:
-        for process in _running:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment(threads: int, workdir: Path) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
-    env.pop("ZSAR_BENCH_HOME", None)  # a worker gets its files named, not the store
-    env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    env |= {
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCHINDUCTOR_CACHE_DIR": str(workdir / "inductor"),
-    }
-    return env
+        for worker in _running:
+            worker.stop()
 
 
 class Worker:
     """A running job. Use as a context manager: leaving the block ends the process.
 
     Args:
-        job: what to do; see ``zsar_bench.worker``.
+        job: what to do; see ``zsar_bench.jobs``.
         workdir: an existing folder for the job file, the log and whatever the job writes.
         on_event: called with every progress message.
+
+    Attributes:
+        process: the warden.
     """
 
     def __init__(
@@ -79,27 +79,36 @@ class Worker:
     ) -> None:
         if stopping.is_set():
             raise RunFailed("interrupted")
-        self.on_event = on_event
-        self.log = workdir / f"{job['kind']}.log"
-        job_file = workdir / f"{job['kind']}.job.json"
-        job_file.write_text(json.dumps(job, indent=1, default=str), "utf-8")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                # -P: nothing is imported from the working folder, which plugins may write to.
-                [sys.executable, "-P", "-m", "zsar_bench.worker", str(job_file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(int(job.get("threads", 1)), workdir),
-                cwd=workdir,
-                start_new_session=True,
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._to = self.process.stdin
-        self._from = self.process.stdout
+        self._job = job
+        self._fate: dict[str, Any] | None = None
+        kind = str(job["kind"])
+        self._private = workdir / PRIVATE
+        shutil.rmtree(self._private, ignore_errors=True)
+        self._private.mkdir()
+        settings = _settings(job, workdir, self._private)
+        job_file = workdir / f"{kind}.job.json"
+        with _new_file(job_file) as file:
+            file.write(json.dumps(job, indent=1, default=str).encode())
+        self._log = _new_file(workdir / f"{kind}.log")
+        requests, to = os.pipe()
+        from_, answers = os.pipe()
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = [requests, answers, control.fileno(), self._log.fileno()]
+        try:
+            self.process = _start(job, str(job_file), given, settings["env"])
+        finally:
+            control.close()
+            os.close(requests)
+            os.close(answers)
+        self._to = os.fdopen(to, "wb")
+        self._from = os.fdopen(from_, "rb")
+        self._answers = Answers(self._from, on_event)
         with _lock:
-            _running.add(self.process)
+            _running.add(self)
+        if stopping.is_set():  # since the look at the start: nobody else would stop it
+            self.stop()
+        with contextlib.suppress(BrokenStream):  # the answer, or the lack of one, says why
+            send_json(self._to, settings)
 
     def __enter__(self) -> Self:
         return self
@@ -110,15 +119,32 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+        with contextlib.suppress(BrokenStream):
+            self._answers.drain()
         with contextlib.suppress(OSError):
             self._to.close()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            # Whatever a plugin left running goes too.
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
         self._from.close()
+        self._log.close()
+        shutil.rmtree(self._private, ignore_errors=True)
         with _lock:
-            _running.discard(self.process)
+            _running.discard(self)
+
+    @property
+    def walls(self) -> Walls:
+        """What stands around the worker, as it said before any plugin code ran.
+
+        Raises:
+            RunFailed: if it has not answered yet.
+        """
+        if self._answers.walls is None:
+            raise RunFailed("the worker has not said how it is confined")
+        return self._answers.walls
+
+    @property
+    def denied(self) -> dict[str, int]:
+        """Accesses it was refused, as Python's audit events saw them, with their number."""
+        return dict(self._answers.denied)
 
     def ask(self, message: Mapping[str, Any] | bytes) -> Any:
         """Send a request and wait for its answer."""
@@ -136,41 +162,58 @@ class Worker:
 
         Raises:
             UserError, DataError: as the job raised them.
-            RunFailed: if the job failed in any other way.
+            RunFailed: if the job failed in any other way, or says what it should not.
         """
-        while True:
-            try:
-                kind, payload = receive(self._from)
-            except BrokenStream:
-                raise self._died() from None
-            if kind == "J" and "progress" in payload:
-                if self.on_event is not None:
-                    self.on_event(payload["progress"])
-                continue
-            if kind == "J" and "error" in payload:
-                raise self._failure(payload["error"])
-            return payload
+        try:
+            return self._answers.next()
+        except Malformed as error:
+            self._end()
+            raise RunFailed(f"the worker's answer is {error}", self.log_tail()) from None
+        except BrokenStream:
+            raise self._died() from None
+        except RunFailed as error:
+            self._end()
+            raise RunFailed(error.reason, self.log_tail(), error.status) from None
 
-    def _failure(self, error: dict[str, str]) -> Exception:
-        if error["kind"] == "data":
-            return DataError(error["what"], error.get("hint", ""))
-        if error["kind"] == "user":
-            return UserError(error["what"], error.get("hint", ""))
-        return RunFailed(error["what"], self.log_tail())
+    def stop(self) -> None:
+        """Let the warden end the worker and all it has started; does not wait. Thread-safe."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+
+    def _end(self) -> None:
+        """Stop the worker, unless it has ended, and hear how it went."""
+        if self._fate is None:
+            self.stop()
+            self._fate = self._last_word()
+            self._control.close()
+            self.process.close()
+
+    def _last_word(self) -> dict[str, Any]:
+        """What the warden says at its end; empty if it was killed."""
+        for wait in (LAST_WORD, 1.0):
+            if select.select([self._control], [], [], wait)[0]:
+                with contextlib.suppress(OSError, ValueError):
+                    said = json.loads(self._control.recv(1 << 16))
+                    return dict(said)
+                return {}
+            self.process.kill()
+        return {}
 
     def _died(self) -> RunFailed:
-        code = self.process.wait()
-        if code < 0:
-            reason = f"the worker was killed by {signal.Signals(-code).name}"
-        else:
-            reason = f"the worker exited with code {code} before it had finished"
-        return RunFailed(reason, self.log_tail())
+        """It ended without an answer: of itself, or because a limit was passed."""
+        if self._fate is None:
+            # It may have closed its pipe and still run; a moment decides.
+            select.select([self._control], [], [], 1.0)
+        self._end()
+        reason, status = _reason(self._fate or {}, self._job.get("limits") or {})
+        return RunFailed("interrupted" if stopping.is_set() else reason, self.log_tail(), status)
 
     def log_tail(self) -> str:
         """The end of what the worker and its libraries wrote."""
-        with contextlib.suppress(OSError):
-            return self.log.read_text("utf-8", "replace")[-LOG_TAIL:].strip()
-        return ""
+        size = os.fstat(self._log.fileno()).st_size
+        most = 4 * LOG_TAIL  # a sign has up to four bytes
+        data = os.pread(self._log.fileno(), most, max(0, size - most))
+        return data.decode("utf-8", "replace")[-LOG_TAIL:].strip()
 
 
 def run_job(
@@ -180,5 +223,119 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a job that needs no further requests; returns its answer."""
     with Worker(job, workdir, on_event) as worker:
-        answer: dict[str, Any] = worker.answer()
+        answer = worker.answer()
+        if not isinstance(answer, dict):
+            raise RunFailed("the worker sent tensors that nobody asked for", worker.log_tail())
         return answer
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    """A file that was not there: no link that a worker has left in its place is followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o644), "w+b", buffering=0)
+
+
+def _settings(job: Mapping[str, Any], workdir: Path, private: Path) -> dict[str, Any]:
+    """How a worker is set up; travels through the pipe, since it may hold a proxy's password."""
+    rules = _rules(job, workdir) if job["kind"] in CONFINED else None
+    return {
+        "env": _environment(job, private),
+        "path": _import_path(),
+        "private": str(private),
+        "rules": None if rules is None else asdict(rules),
+        "protected": list(job.get("protected", ())),
+    }
+
+
+def _rules(job: Mapping[str, Any], workdir: Path) -> Rules:
+    """What a confined job may reach."""
+    return worker_rules(
+        sys_path=_import_path(),
+        prefixes=list(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix))),
+        code=job.get("code", ()),
+        reads=job.get("reads", ()),
+        workdir=str(workdir),
+        protected=job.get("protected", ()),
+        network=job["kind"] in NETWORK,
+    )
+
+
+def _import_path() -> list[str]:
+    return [os.path.abspath(p) for p in sys.path if p]
+
+
+def _environment(job: Mapping[str, Any], private: Path) -> dict[str, str]:
+    env = _base_environment(str(int(job.get("threads", 1))))
+    own = str(private)
+    env |= {"HOME": own, "TMPDIR": own, "XDG_CACHE_HOME": own, "TORCHINDUCTOR_CACHE_DIR": own}
+    if job["kind"] in NETWORK:
+        env.pop("XDG_CACHE_HOME")  # unless it is set: the home's is meant
+        kept = (n for n in os.environ if n in MODELS or n.startswith(MODELS_PREFIX))
+        env |= {name: os.environ[name] for name in kept}
+    return env
+
+
+def _base_environment(threads: str) -> dict[str, str]:
+    """The same for all workers of so many threads, and for their fork server."""
+    env = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+    env.pop("ZSAR_BENCH_HOME", None)  # a worker gets its files named, not the store
+    env |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads)
+    return env | {
+        "OPENBLAS_NUM_THREADS": "1",  # it starts its threads when it is imported, before any fork
+        "PYTHONPATH": os.pathsep.join(_import_path()),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _start(
+    job: Mapping[str, Any], job_file: str, descriptors: list[int], env: dict[str, str]
+) -> Started:
+    """A warden: forked where torch is needed, else started fresh."""
+    threads = str(int(job.get("threads", 1)))
+    if job["kind"] in FORKED:
+        forked = fork_warden(_base_environment(threads), threads, job_file, descriptors)
+        if forked is not None:
+            return forked
+        if stopping.is_set():
+            raise RunFailed("interrupted")
+    child = subprocess.Popen(
+        # -P: nothing is imported from the working folder, which plugins may write to.
+        [sys.executable, "-P", "-m", "zsar_bench.warden", job_file, *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=env,
+        cwd="/",
+        pass_fds=descriptors,
+        start_new_session=True,
+    )
+    return Started(child.pid, child=child)
+
+
+def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a worker ended without an answer, and its status."""
+    from signal import Signals
+
+    if "timeout" in fate:
+        return f"over the time limit of {fate['timeout']:g} s (--timeout)", "timeout"
+    if fate.get("oom") == "limit":
+        used, most = fate["peak"] / 2**30, limits["bytes"] / 2**30
+        return f"{used:.2f} GiB, over the memory limit of {most:.2f} GiB (--memory-limit)", "oom"
+    if "oom" in fate:
+        return "killed because the machine ran out of memory", "oom"
+    if "problem" in fate:
+        return f"the worker could not be watched: {fate['problem']}", "failed"
+    code = fate.get("code")
+    if code is None or fate.get("stopped"):
+        return "the worker closed its pipe before it had finished", "failed"
+    if code < 0:
+        return f"the worker was killed by {Signals(-code).name}", "failed"
+    return f"the worker exited with code {code} before it had finished", "failed"
+
+
+__all__ = ["DataError", "RunFailed", "UserError", "Worker", "run_job", "stop_all"]

@@ -77,8 +77,15 @@ class FeatureSource(Protocol):
     def ensure(self, wants: Iterable[str], on_event: Event) -> Any:
         """Bring into the cache what is not there."""
 
-    def fit_bundle(self, wants: Iterable[str]) -> list[dict[str, Any]]:
-        """The files of the seen training clips with their labels: all a fit may open."""
+    def retrained(self, one: Round) -> FeatureSource:
+        """The same features of another round, whose classes alone they are learned from.
+
+        Raises:
+            UserError: if they cannot be made again.
+        """
+
+    def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
+        """The files of these training clips with their labels: all a fit may open."""
 
     def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Feature tensors of clips, row by row as in ``index``."""
@@ -88,6 +95,10 @@ class FeatureSource(Protocol):
 
     def encoder_job(self) -> dict[str, Any]:
         """How a worker rebuilds the trained encoder; only for methods that need it."""
+
+    def certify(self) -> dict[str, Any]:
+        """How the features were made: ``level`` of confinement, ``classes`` and ``clips`` (a
+        digest) that their encoder learned from, ``moved``, ``denied``; see ``Certificate``."""
 
     def record_round(self) -> EncoderRound:
         """What the record says about this round's features."""

@@ -1,22 +1,29 @@
 """A worker: one job, then the end.
 
-    python -m zsar_bench.worker job.json
-
-Standard input and output are the pipe to the parent; whatever plugins print goes to the log.
+It is a warden's child. Before any plugin code runs it lets go of everything it was born with
+except the two ends of its pipe, takes on its own environment, puts up its walls and tells the
+parent which ones stand. Whatever plugins print goes to the log.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import resource
 import signal
 import sys
+import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import invalidate_caches
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from zsar_bench import processes
+from zsar_bench.confinement import Rules, Walls, confine
+from zsar_bench.denials import Denials
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.jobs import RUN
 from zsar_bench.pipes import BrokenStream, receive, send_json, send_tensors
@@ -25,6 +32,9 @@ from zsar_bench.plugins import import_file
 if TYPE_CHECKING:
     import torch
 
+NO_MEMORY = ("DefaultCPUAllocator: ", "CUDA out of memory", "std::bad_alloc")
+SLACK = 1.25  #: RLIMIT_DATA over the memory limit: it counts what is never touched, too
+
 
 class Pipe:
     """The worker's end of the pipe."""
@@ -32,20 +42,50 @@ class Pipe:
     def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
         self._requests = requests
         self._answers = answers
+        self._lock = threading.RLock()
+        self._busy = False
+        self._denied: dict[str, int] = {}
 
     def say(self, message: dict[str, Any]) -> None:
         """Answer with JSON."""
-        send_json(self._answers, message)
+        with self._frame():
+            send_json(self._answers, message)
 
     def give(self, tensors: dict[str, torch.Tensor]) -> None:
         """Answer with tensors."""
         from safetensors.torch import save
 
-        send_tensors(self._answers, save(tensors))
+        blob = save(tensors)
+        with self._frame():
+            send_tensors(self._answers, blob)
 
     def progress(self, event: dict[str, Any]) -> None:
         """Report progress; a parent that is gone ends the worker."""
         self.say({"progress": event})
+
+    def denied(self, counts: dict[str, int], new: bool) -> None:
+        """Report refused accesses: a new kind at once, repetitions with the next answer."""
+        self._denied = counts
+        # The access may have happened while a frame is being written, by this very thread.
+        if new and self._lock.acquire(blocking=False):
+            try:
+                if not self._busy:
+                    with contextlib.suppress(BrokenStream), self._frame():
+                        pass
+            finally:
+                self._lock.release()
+
+    @contextlib.contextmanager
+    def _frame(self) -> Iterator[None]:
+        with self._lock:
+            self._busy = True
+            try:
+                if self._denied:
+                    counts, self._denied = dict(self._denied), {}
+                    send_json(self._answers, {"denied": counts})
+                yield
+            finally:
+                self._busy = False
 
     def requests(self) -> Iterator[Any]:
         """Requests until the parent closes the pipe: dicts, or dicts of tensors."""
@@ -61,37 +101,92 @@ class Pipe:
             yield payload
 
 
-def main() -> None:
-    """Run the job named on the command line."""
-    _die_with_parent()
-    line = Pipe(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(2, 1)  # plugins' prints go to the log
-    code = 0
+def begin(
+    job: dict[str, Any], settings: dict[str, Any], requests: int, answers: int, printed: int
+) -> NoReturn:
+    """Become the worker of a job; called in a process that was just forked, never returns.
+
+    Args:
+        job: what to do; see ``zsar_bench.jobs``.
+        settings: ``env``, ``path`` (what to import from), ``private`` (an empty folder of its
+            own), ``rules`` (``None``: not confined) and ``protected``.
+        requests, answers, printed: descriptors.
+    """
+    code = 1
     try:
-        job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-        for file in job.get("plugin_files", ()):
-            import_file(Path(file))
-        RUN[job["kind"]](job, line)
-    except BrokenStream:
-        code = 1  # the parent is gone
-    except BaseException as error:
-        code = 1
-        traceback.print_exc()
-        with contextlib.suppress(BrokenStream):
-            line.say({"error": _as_json(error)})
-    sys.stderr.flush()
-    os._exit(code)
+        line = _alone(requests, answers, printed)
+        _settle(job, settings)
+        try:
+            walls = _enclose(settings, line)
+            line.say({"walls": asdict(walls)})
+            for file in job.get("plugin_files", ()):
+                import_file(Path(file))
+            RUN[job["kind"]](job, line)
+            code = 0
+        except BrokenStream:
+            pass  # the parent is gone
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                traceback.print_exc()
+            with contextlib.suppress(BrokenStream):
+                line.say({"error": _as_json(error)})
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
-def _die_with_parent() -> None:
-    """A parent that is killed takes its workers along (Linux; elsewhere the pipe tells them)."""
-    if sys.platform == "linux":
-        import ctypes
+def _alone(requests: int, answers: int, printed: int) -> Pipe:
+    """A session and group of its own, and no descriptor but the pipe and the standard ones."""
+    os.setsid()
+    processes.die_with_parent()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2 and int(name) not in (requests, answers):
+            with contextlib.suppress(OSError):  # the one that lists them is closed by now
+                os.close(int(name))
+    for descriptor in (requests, answers):
+        os.set_inheritable(descriptor, False)
+    return Pipe(os.fdopen(requests, "rb"), os.fdopen(answers, "wb"))
 
-        set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+def _settle(job: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Environment, folder, limits, and what a process of its own would have had anew."""
+    os.environ.clear()
+    os.environ.update(settings["env"])
+    os.chdir(settings["private"])
+    tempfile.tempdir = None
+    sys.path[:] = settings["path"]
+    invalidate_caches()
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed()  # or all workers of a fork server would draw the same
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = (job.get("limits") or {}).get("bytes")
+    if most is not None and processes.LINUX and job.get("device", "cpu") == "cpu":
+        # Stops in the allocation itself what would be there before the warden looks again.
+        size = int(SLACK * most) + processes.data_size()
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
+def _enclose(settings: dict[str, Any], line: Pipe) -> Walls:
+    """Put up the walls of a confined job."""
+    if settings["rules"] is None:
+        return Walls("process", 0, False, False, False, False, False)
+    given = settings["rules"]
+    paths = {name: tuple(given[name]) for name in ("read", "names", "write")}
+    rules = Rules(**paths, network=given["network"])
+    walls = confine(rules)
+    if walls.files:
+        sys.addaudithook(Denials(rules, settings["protected"], line.denied).hear)
+    return walls
 
 
 def _as_json(error: BaseException) -> dict[str, str]:
@@ -100,10 +195,12 @@ def _as_json(error: BaseException) -> dict[str, str]:
         return {"kind": kind, "what": error.what, "hint": error.hint}
     text = " ".join(str(error).split())[:300]
     return {
-        "kind": "failed",
+        "kind": "oom" if _lacks_memory(error) else "failed",
         "what": f"{type(error).__name__}: {text}" if text else type(error).__name__,
     }
 
 
-if __name__ == "__main__":
-    main()
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in NO_MEMORY)

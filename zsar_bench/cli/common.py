@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zsar_bench.paths import DEFAULT_RESULTS as DEFAULT_RESULTS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,7 +26,6 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results only, 
 ResultsOption = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where runs are stored.")
 ]
-DEFAULT_RESULTS = Path("results")
 
 
 def console() -> Console:

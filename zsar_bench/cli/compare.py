@@ -100,9 +100,13 @@ def _draw(catalogue: Any, entry: Any, comparison: Any, width: int, color: bool) 
         import tempfile
 
         from zsar_bench.environment import Machine
+        from zsar_bench.paths import home
         from zsar_bench.sandbox import Worker
 
-        machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
+        files = tuple(str(p) for p in catalogue.plugin_files)
+        machine = Machine(
+            "cpu", 1, plugin_files=files, code=catalogue.code, protected=(str(home()),)
+        )
         with (
             tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder,
             Worker(machine.job("report", entry, {}), Path(folder)) as worker,

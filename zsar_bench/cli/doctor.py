@@ -39,7 +39,6 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
     from zsar_bench.datasets import prepared
     from zsar_bench.environment import cores
     from zsar_bench.paths import home, make_folder
-    from zsar_bench.sandbox import CONFINEMENT
 
     checks: list[dict[str, str]] = []
 
@@ -64,11 +63,7 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
     state = "bad" if not writable else "note" if free < 5 else "ok"
     says = f"{folder}, {free:.0f} GB free" if writable else f"{folder} is not writable"
     say("store", state, says)
-    say(
-        "confinement",
-        "note",
-        f"{CONFINEMENT}: workers are separate processes with a clean environment",
-    )
+    checks += _confinement()
     broken = [row for row in catalogue.data["plugins"] if row["status"] != "ok"]
     for row in broken:
         say(f"plugin {row['name']}", "bad", "; ".join(row["errors"]))
@@ -78,6 +73,32 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
     for entry in catalogue.entries("datasets"):
         checks.append(_dataset(entry, catalogue, entry.name in imported))
     return checks, _next(catalogue, imported, broken)
+
+
+def _confinement() -> list[dict[str, str]]:
+    """What stands around plugin code here, part by part."""
+    from zsar_bench.confinement import support
+
+    walls = support()
+    parts = {
+        "files outside a worker's bundle": walls.files,
+        "TCP connections": walls.tcp,
+        "signals to other processes": walls.signals,
+        "system calls that reach other processes": walls.system_calls,
+        "all capabilities": walls.capabilities,
+    }
+    taken = [part for part, stands in parts.items() if stands]
+    left = [part for part, stands in parts.items() if not stands]
+    if walls.level == "process":
+        level = "process: workers are separate processes with a clean environment"
+        level += "; this system has no Landlock"
+    else:
+        level = f"{walls.level} (ABI {walls.abi})"
+    says = [level]
+    says += [f"taken from plugin code: {', '.join(taken)}"] if taken else []
+    says += [f"not taken: {', '.join(left)}"] if left else []
+    state = "note" if left else "ok"
+    return [{"what": "confinement", "state": state, "says": "; ".join(says)}]
 
 
 def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from zsar_bench.cli.common import error_console
 from zsar_bench.plan import Task
 from zsar_bench.reporters.wording import percent, seconds
-from zsar_bench.runner import RunPlan
+from zsar_bench.run_plan import RunPlan
 
 Event = dict[str, Any]
 
@@ -65,6 +65,7 @@ class Display:
 
     Attributes:
         failed: runs that failed, with their reasons.
+        statuses: of these runs: failed, timeout or oom.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Display:
         self.ended: dict[str, float] = {}
         self.results: dict[str, Any] = {}
         self.failed: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
         self.lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -113,15 +115,17 @@ class Display:
         if progress is not None:
             self.ended[task.id] = time.monotonic() - progress.started
         if state == "failed":
-            self._failure(task, event["reason"], event.get("log", ""))
+            status = event.get("status", "failed")
+            self._failure(task, event["reason"], event.get("log", ""), status)
         elif state == "done" and task.id.startswith("run:"):
             self.results[task.runs[0]] = event["result"]
             self.finished(task, event["result"])
 
-    def _failure(self, task: Task, reason: str, log: str) -> None:
+    def _failure(self, task: Task, reason: str, log: str, status: str) -> None:
         for run in task.runs:
             self.failed.setdefault(run, reason)
-        self.say(f"failed: {task.title}: {reason}")
+            self.statuses.setdefault(run, status)
+        self.say(f"{status}: {task.title}: {reason}")
         if log:
             self.say("\n".join(f"    {line}" for line in log.splitlines()[-6:]))
 
@@ -193,7 +197,7 @@ class LiveDisplay(Display):
 
     def _cells(self, run: str, plan: RunPlan) -> list[Text]:
         if run in self.failed:
-            return [Text("failed", style="red"), *(Text("") for _ in range(3))]
+            return [Text(self.statuses[run], style="red"), *(Text("") for _ in range(3))]
         record = self.results.get(run)
         if record is not None:
             m, s = record.metrics, record.seconds

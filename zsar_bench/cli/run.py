@@ -23,7 +23,7 @@ from zsar_bench.errors import UserError
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue
     from zsar_bench.plan import Task
-    from zsar_bench.runner import RunPlan
+    from zsar_bench.run_plan import RunPlan
 
 
 def run(
@@ -60,8 +60,17 @@ def run(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     selection: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Which checkpoint counts.")
+        str | None,
+        typer.Option(
+            metavar="RULES",
+            help="Which checkpoint counts: last, seen-val, pseudo-unseen, oracle@E; several by "
+            "comma, or all. Rules that need no refit share one training.",
+        ),
     ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option(help="Refit among scrambled unseen clips and score slightly moved inputs."),
+    ] = False,
     data: Annotated[
         str,
         typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
@@ -94,6 +103,14 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=0, help="Workers at once; 0: as many as the cores allow.")
     ] = 0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="End a fit or scoring that takes longer."),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="End a fit or scoring that needs more, e.g. 4G."),
+    ] = None,
     executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
@@ -106,6 +123,7 @@ def run(
     from zsar_bench.catalogue import load
     from zsar_bench.cli.stand_in import announce, command_to_make, making
     from zsar_bench.data_choice import choose_data, members
+    from zsar_bench.limits import parse_size
     from zsar_bench.plan import Request, parse_seeds, plan_runs
     from zsar_bench.settings import Assignment
 
@@ -125,6 +143,7 @@ def run(
         text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
         profile=profile,
         selection=selection,
+        prove=prove,
         data=data,
         splits=splits,
         dials=tuple(dial or ()),
@@ -134,6 +153,8 @@ def run(
         threads=threads,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
+        timeout=timeout,
+        memory=None if memory_limit is None else parse_size(memory_limit),
     )
     first = members(protocol, catalogue)[0]  # those of an average share their data
     choice = choose_data(first, request.wanted_data, catalogue)
@@ -150,7 +171,7 @@ def run(
         _show_plan(plans, jobs, json)
         return
     failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
-    _show_results(plans, catalogue, json)
+    _show_results(plans, catalogue, json, failed)
     if failed:
         raise typer.Exit(1)
 
@@ -169,11 +190,11 @@ def execute(
     jobs: int,
     force: bool,
     quiet: bool,
-) -> list[str]:
+) -> dict[str, str]:
     """Run what is not done yet.
 
     Returns:
-        Ids of the runs that failed.
+        Ids of the runs that failed: ``failed``, ``timeout`` or ``oom``.
     """
     import shutil
 
@@ -204,7 +225,7 @@ def execute(
             trackers.hear(task, event)
 
         runner.run(todo, hear)
-    return list(display.failed)
+    return dict(display.statuses)
 
 
 def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
@@ -285,7 +306,8 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(("run:", "round:"))]
+    own = ("run:", "round:", "trial:", "proof:")
+    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
     _show_choices(plans)
@@ -320,7 +342,9 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
     return "new"
 
 
-def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> None:
+def _show_results(
+    plans: list[RunPlan], catalogue: Catalogue, json: bool, failed: dict[str, str]
+) -> None:
     from zsar_bench.compare import compare, load_records
     from zsar_bench.lookup import load_groups
     from zsar_bench.published import read_published
@@ -331,7 +355,7 @@ def _show_results(plans: list[RunPlan], catalogue: Catalogue, json: bool) -> Non
     published = read_published(catalogue.published_folders)
     comparison = compare(records, published, load_groups(catalogue))
     if json:
-        comparison["runs"] = [_run_row(p) for p in plans]
+        comparison["runs"] = [_run_row(p, failed) for p in plans]
         print_json(comparison)
         return
     out = console()
@@ -348,12 +372,12 @@ def _draw(plan: RunPlan) -> dict[str, Any]:
     return {"text_control": control.kind, "draw": control.draw} if control else {}
 
 
-def _run_row(plan: RunPlan) -> dict[str, Any]:
+def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
         **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),
-        "status": "done" if plan.done else "failed",
+        "status": "done" if plan.done else failed.get(plan.run_id, "failed"),
     }

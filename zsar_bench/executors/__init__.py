@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from zsar_bench.plan import Task
 
 #: Called as (task, event); events are {"state": "started"|"done"|"failed"|"skipped", ...} or
-#: the progress of a stage.
+#: the progress of a stage. A failure has a "reason", a "log" and a "status" (failed, timeout, oom).
 OnEvent = Callable[[Task, dict[str, Any]], None]
 
 

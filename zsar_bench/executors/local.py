@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -73,13 +74,20 @@ class LocalExecutor:
 
     @staticmethod
     def _report(task: Task, future: Future[Any], on_event: OnEvent) -> str:
-        try:
-            result = future.result()
-        except RunFailed as error:
-            on_event(task, {"state": "failed", "reason": error.reason, "log": error.log})
-            return "failed"
-        except UserError as error:
-            on_event(task, {"state": "failed", "reason": str(error), "log": ""})
-            return "failed"
-        on_event(task, {"state": "done", "result": result})
-        return "done"
+        error = future.exception()
+        if error is None:
+            on_event(task, {"state": "done", "result": future.result()})
+            return "done"
+        failure = {"state": "failed", "status": "failed", "log": ""}
+        if isinstance(error, RunFailed):
+            failure |= {"reason": error.reason, "log": error.log, "status": error.status}
+        elif isinstance(error, UserError):
+            failure |= {"reason": str(error)}
+        elif isinstance(error, Exception):
+            # A fault of ours, or an executor's: the other runs need not suffer from it.
+            trace = "".join(traceback.format_exception(error))
+            failure |= {"reason": f"{type(error).__name__}: {error}", "log": trace}
+        else:
+            raise error
+        on_event(task, failure)
+        return "failed"

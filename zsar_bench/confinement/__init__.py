@@ -1,0 +1,128 @@
+"""Walls that the kernel holds around plugin code.
+
+Landlock closes files, TCP and signals, a filter closes system calls, and all capabilities go.
+None of it needs privileges, none can be taken back, and children inherit it all. Where a kernel
+lacks Landlock the rest stands, and the level is ``process``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from zsar_bench.confinement import capabilities, landlock, seccomp
+from zsar_bench.confinement.finder import import_by_name
+from zsar_bench.confinement.rules import Rules, below, carve, check, real
+from zsar_bench.confinement.workers import worker_rules
+from zsar_bench.errors import UserError
+
+__all__ = [
+    "ConfinementError",
+    "Rules",
+    "Walls",
+    "carve",
+    "check",
+    "confine",
+    "support",
+    "worker_rules",
+]
+
+
+class ConfinementError(UserError):
+    """The kernel has walls but would not put them up; nothing may run unconfined instead."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What stands, or could stand, around a process.
+
+    Attributes:
+        level: ``landlock``, or ``process`` without it.
+        abi: Landlock's ABI, 0 without.
+        files: Landlock guards files.
+        tcp: Landlock guards TCP.
+        signals: Landlock guards signals and abstract Unix sockets.
+        system_calls: the filter on system calls.
+        capabilities: all capabilities dropped, no new privileges.
+    """
+
+    level: str
+    abi: int
+    files: bool
+    tcp: bool
+    signals: bool
+    system_calls: bool
+    capabilities: bool
+
+
+def support() -> Walls:
+    """What this kernel can do; changes nothing."""
+    abi = landlock.abi()
+    return Walls(
+        level="landlock" if abi else "process",
+        abi=abi,
+        files=abi > 0,
+        tcp=abi >= landlock.TCP_SINCE,
+        signals=abi >= landlock.SCOPES_SINCE,
+        system_calls=seccomp.available(),
+        capabilities=capabilities.available(),
+    )
+
+
+def confine(rules: Rules) -> Walls:
+    """Put up the walls around this process, for good; its later children inherit them.
+
+    To be called by a process of one thread, before any plugin code. Folders of ``sys.path`` that
+    may not be listed are imported from by name.
+
+    Returns:
+        What stands now.
+
+    Raises:
+        ConfinementError: if the kernel refuses what it claims to support.
+    """
+    possible = support()
+    _one_thread()
+    try:
+        descriptor = landlock.ruleset(rules, possible.abi) if possible.files else None
+        try:
+            if possible.capabilities:
+                capabilities.drop()
+            if descriptor is not None:
+                landlock.restrict(descriptor)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        # Last: the filter must not stand in the way of the other walls.
+        if possible.system_calls:
+            seccomp.install(rules.network)
+    except OSError as error:
+        raise ConfinementError(
+            f"The kernel did not confine plugin code: {error}.",
+            "See what it supports with: zsar-bench doctor",
+        ) from error
+    if possible.files:
+        import_by_name(_unlisted(rules))
+    tcp = possible.tcp and not rules.network
+    return Walls(**{**vars(possible), "tcp": tcp})
+
+
+def _one_thread() -> None:
+    if sys.platform != "linux":
+        return
+    count = len(os.listdir("/proc/self/task"))
+    if count > 1:
+        raise ConfinementError(
+            f"A process of {count} threads cannot be confined: Landlock covers only one.",
+            "This is a fault of zsar-bench; please report it.",
+        )
+
+
+def _unlisted(rules: Rules) -> list[str]:
+    listed = [real(path) for path in (*rules.read, *rules.names, *rules.write)]
+    return [
+        folder
+        for folder in sys.path
+        if os.path.isdir(folder) and not any(below(real(folder), path) for path in listed)
+    ]

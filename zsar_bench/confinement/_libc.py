@@ -1,0 +1,45 @@
+"""System calls by number and ``prctl``, with the error that belongs to the call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+
+
+@functools.cache
+def libc() -> ctypes.CDLL:
+    """The C library this process is linked with."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> int:
+    # Only -1 means failure. Looking at errno alone would read what an earlier call has left.
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def syscall(number: int, *arguments: int | None) -> int:
+    """Make a system call; integers and addresses alike are passed as machine words.
+
+    Raises:
+        OSError: with the call's error number.
+    """
+    words = [ctypes.c_void_p(a) for a in arguments]
+    call = libc().syscall
+    call.restype = ctypes.c_long
+    ctypes.set_errno(0)
+    return _checked(call(ctypes.c_long(number), *words))
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Operate on this process; see ``man 2 prctl``.
+
+    Raises:
+        OSError: with the call's error number.
+    """
+    words = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    ctypes.set_errno(0)
+    return _checked(libc().prctl(ctypes.c_int(option), *words))

@@ -1,0 +1,60 @@
+"""Records of older schemas become records of this one; nothing in them is guessed.
+
+A step adds what its schema brought, with the value that says "not known" or "as it always was".
+The number of a schema rises when a record of it could not be read by the release before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Json = dict[str, Any]
+
+SCHEMA = 2
+
+
+class NewerSchemaError(ValueError):
+    """A record of a schema that this release does not know."""
+
+
+def migrate(record: Json) -> Json:
+    """A record of any schema up to ours in ours; the argument stays as it is.
+
+    Args:
+        record: content of a ``run.json``.
+
+    Raises:
+        NewerSchemaError: if it was written by a later release.
+        ValueError: if its schema has no version, or has fields that came later.
+    """
+    version = record.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise ValueError("schema_version: a whole number from 1 on is expected")
+    if version > SCHEMA:
+        raise NewerSchemaError(f"its schema is {version}, the newest known here is {SCHEMA}")
+    for number in range(version, SCHEMA):
+        record = _STEPS[number](record) | {"schema_version": number + 1}
+    return record
+
+
+def _certificates(record: Json) -> Json:
+    """1 to 2: how workers were walled in, how the state was chosen, and who ran it.
+
+    Schema 1 knew the rule ``last`` only, and had no certificates to show.
+    """
+    return _added(record, certificate=None, states=None, origin="run")
+
+
+def _added(record: Json, **fields: Any) -> Json:
+    """The record with new fields, which it cannot have had.
+
+    Taking over what an old record says in them would let it vouch for itself.
+    """
+    early = sorted(record.keys() & fields)
+    if early:
+        raise ValueError(f"{early[0]}: schema {record['schema_version']} has no such field")
+    return record | fields
+
+
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _certificates}

@@ -1,0 +1,279 @@
+"""Clips scored in workers: candidates first, then clips without labels, in shuffled chunks.
+
+Only the parent knows which clips it sends. A second worker, which has met none of them, scores
+some again one at a time and in another order: what a method remembers of other clips does not
+help it there, and scores that depend on them move.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.codehash import file_digest
+from zsar_bench.errors import RunFailed
+from zsar_bench.fitting import shuffled, write_texts
+from zsar_bench.handover import own_folder, seen_by
+from zsar_bench.identity import derive_seed
+from zsar_bench.rounds import Round
+from zsar_bench.run_plan import RunPlan
+from zsar_bench.sandbox import Worker
+from zsar_bench.shuffling import content_order
+from zsar_bench.sources import FeatureSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Event = Callable[[dict[str, Any]], None]
+
+SCORE_CHUNK = 128  #: clips scored at once
+RESCORED = 64  #: clips of a run that are scored again, one at a time
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Clips to be scored and the classes to choose among.
+
+    Attributes:
+        plan: the run.
+        source: whose features the clips have.
+        clips: their indices.
+        one: round whose classes the texts are of.
+        classes: the candidates, in the order of the scores' columns.
+        name: seeds and orders derive from it.
+        folder: an existing folder for texts and workers.
+        stage: for events.
+    """
+
+    plan: RunPlan
+    source: FeatureSource
+    clips: list[int]
+    one: Round
+    classes: tuple[str, ...]
+    name: str
+    folder: Path
+    stage: str = "score"
+
+    @cached_property
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Feature tensors of the clips."""
+        return self.source.read(self.clips, self.plan.wants)
+
+    @cached_property
+    def contents(self) -> list[bytes]:
+        return self.source.dataset.contents(self.clips)
+
+    @cached_property
+    def candidates(self) -> tuple[list[str], list[int]]:
+        """Classes as a worker gets them, and their places in ``classes``."""
+        return shuffled(self.plan, self.classes, self.name)
+
+    @property
+    def texts(self) -> Path:
+        return self.folder / "candidates.safetensors"
+
+    @property
+    def transductive(self) -> bool:
+        return bool(self.plan.method.spec["setting"] == "transductive")
+
+    def order(self, purpose: str) -> NDArray[np.int64]:
+        """A shuffled order of the clips."""
+        return content_order(self.contents, purpose, self.plan.fit_id, self.name)
+
+    def digest(self) -> str:
+        """SHA-256 over all that a worker is sent to score: texts of candidates, and clips."""
+        total = hashlib.sha256(file_digest(self.texts).encode())
+        for name, array in sorted(self.inputs.items()):
+            total.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            total.update(array.tobytes())
+        if "clips" in self.plan.wants:
+            for content in self.contents:
+                total.update(content)
+        return total.hexdigest()
+
+
+class Scorer:
+    """A worker bound to the candidates of an exam. Use as a context manager.
+
+    Args:
+        exam: what is asked.
+        states: files of states; the first is used until ``use``.
+        on_event: hears how far scoring is.
+        name: of the worker's own folder, which is emptied.
+    """
+
+    def __init__(
+        self, exam: Exam, states: Sequence[Path], on_event: Event, name: str = "score"
+    ) -> None:
+        self.exam = exam
+        self.seen: dict[str, Any] = {}
+        self._chunk = SCORE_CHUNK
+        self._hear = on_event
+        plan = exam.plan
+        if not exam.texts.is_file():
+            write_texts(plan, exam.one, exam.candidates[0], exam.texts)
+        job = plan.machine.job(
+            "score",
+            plan.method,
+            plan.params.values,
+            texts=str(exam.texts),
+            fields=plan.fields,
+            layout=exam.source.dataset.layout,
+            states=[str(s) for s in states],
+            seed=derive_seed("score", plan.method_seed, plan.encoder_seed, exam.name),
+            workdir=str(own_folder(exam.folder / name)),
+            adapt=exam.transductive,
+        )
+        reads = [str(exam.texts), *(str(s) for s in states)]
+
+        def hear(event: dict[str, Any]) -> None:
+            on_event({"stage": "score", **event})
+
+        self._worker = Worker(job | {"reads": reads}, Path(job["workdir"]), hear)
+
+    def __enter__(self) -> Scorer:
+        try:
+            self._bound()
+        except BaseException as error:
+            self._worker.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, *about: Any) -> None:
+        self.seen = seen_by(self._worker)
+        self._worker.__exit__(*about)
+
+    def _bound(self) -> None:
+        """Bound to the candidates; only now may clips come."""
+        _expect(self._worker.answer(), "bound")
+        self._adapt()
+
+    def _adapt(self) -> None:
+        if self.exam.transductive:
+            everything = self._request(self.exam.order("clips"))
+            _expect(self._worker.ask(everything), "adapted")
+
+    def use(self, state: int) -> None:
+        """Bind with another of the states."""
+        _expect(self._worker.ask({"use": state}), "bound")
+        self._adapt()
+
+    def all(self) -> NDArray[np.float32]:
+        """Scores (n, K) of all clips, sent in shuffled chunks."""
+        import numpy as np
+
+        exam, order = self.exam, self.exam.order("clips")
+        scores = np.empty((len(order), len(exam.classes)), dtype=np.float32)
+        for start in range(0, len(order), SCORE_CHUNK):
+            rows = order[start : start + SCORE_CHUNK]
+            scores[rows] = self.rows(rows)
+            self._hear({"stage": exam.stage, "step": start + len(rows), "total": len(order)})
+        return scores
+
+    def rows(self, rows: NDArray[np.int64], jitter: float = 0.0) -> NDArray[np.float32]:
+        """Scores (len(rows), K) of some clips; fewer at once where memory is short.
+
+        Args:
+            rows: places in ``exam.clips``.
+            jitter: noise to be added to what is sent, as a share of its spread.
+        """
+        import numpy as np
+
+        parts: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(rows):
+            some = rows[start : start + self._chunk]
+            answer = self._worker.ask(self._request(some, jitter))
+            if isinstance(answer, dict) and "too many" in answer and len(some) > 1:
+                self._chunk = len(some) // 2
+                continue
+            parts.append(self._read(answer, len(some)))
+            start += len(some)
+        return np.concatenate(parts)
+
+    def _request(self, rows: NDArray[np.int64], jitter: float = 0.0) -> bytes:
+        """Some clips as a worker gets them: features and whatever else the method wants."""
+        import numpy as np
+        from safetensors.numpy import save
+
+        exam, fixed = self.exam, ("joint", "part", "phase")
+        inputs = exam.inputs.items()
+        request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs}
+        if "clips" in exam.plan.wants:
+            request |= exam.source.raw([exam.clips[r] for r in rows])
+        if jitter:
+            request = {n: _jittered(a, jitter) for n, a in request.items()}
+        return save(request)
+
+    def _read(self, answer: Any, count: int) -> NDArray[np.float32]:
+        """A chunk's scores, columns back in the order of ``exam.classes``.
+
+        Raises:
+            RunFailed: unless they are finite numbers of the right shape. A worker is believed
+                nothing: plugin code runs in it.
+        """
+        import numpy as np
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            scores = load(answer)["scores"]
+            fits = scores.dtype == np.float32 and scores.shape == (count, len(self.exam.classes))
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+            fits = False
+        if not fits:
+            raise RunFailed("the worker's answer holds no scores of these clips and classes")
+        bad = int((~np.isfinite(scores)).sum())
+        if bad:
+            raise RunFailed(f"score() gave {bad} values that are not finite")
+        back = np.empty(len(self.exam.classes), dtype=np.int64)
+        back[self.exam.candidates[1]] = np.arange(len(back))
+        ordered: NDArray[np.float32] = np.ascontiguousarray(scores[:, back])
+        return ordered
+
+
+def _jittered(array: NDArray[Any], share: float) -> NDArray[Any]:
+    """An array with noise added, a share of its spread; integers stay as they are."""
+    import numpy as np
+
+    if array.dtype.kind != "f":
+        return array
+    noise = np.random.default_rng(0).standard_normal(array.shape)
+    moved: NDArray[Any] = (array + share * array.std() * noise).astype(array.dtype)
+    return moved
+
+
+def _expect(answer: Any, word: str) -> None:
+    if not isinstance(answer, dict) or word not in answer:
+        raise RunFailed(f"the worker did not say that it was {word}")
+
+
+def rescore(
+    exam: Exam, state: Path, scores: NDArray[np.float32], count: int, on_event: Event
+) -> tuple[float, int, dict[str, Any]]:
+    """Score some clips again, one at a time in another order, in a worker that met none of them.
+
+    Args:
+        exam: what was asked.
+        state: file of the state that was used.
+        scores: (n, K) what came out.
+        count: clips to score again.
+        on_event: hears that it happens.
+
+    Returns:
+        Largest absolute change of a score, clips scored again, how the worker was confined.
+    """
+    import numpy as np
+
+    change = 0.0
+    again = exam.order("again")[:count]
+    with Scorer(exam, [state], on_event, "rescore") as scorer:
+        for row in again:
+            once_more = scorer.rows(np.array([row]))
+            change = max(change, float(np.abs(once_more - scores[row]).max()))
+    return change, len(again), scorer.seen
