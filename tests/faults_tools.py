@@ -120,10 +120,12 @@ def whole(home: Path, results: Path) -> list[Path]:
     for folder in _final(home / "encoders"):
         json.loads((folder / "encoder.json").read_bytes())
         assert load_file(folder / "state.safetensors")
-        shards = {p.stem for p in (folder / "pooled").iterdir()}
+        shards = {p.name for p in (folder / "pooled").glob("[!.]*.safetensors")}
+        assert shards, folder
         for part in _final(folder, folders=True):
-            assert {p.stem for p in part.iterdir()} == shards, part
-            assert all(load_file(file) for file in part.iterdir()), part
+            files = list(part.glob("[!.]*.safetensors"))
+            assert {p.name for p in files} == shards, part
+            assert all(map(load_file, files)), part
     for file in _final(home / "texts"):
         if file.suffix == ".safetensors":
             assert set(load_file(file)) == {"pooled", "tokens", "mask"}

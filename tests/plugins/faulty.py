@@ -7,6 +7,7 @@ child that stays is called ``faulty-child`` and would sleep for ten minutes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -139,9 +140,10 @@ def go_memory(value):
 
 
 def _child():
-    """A child in a session of its own, with all that it has inherited."""
+    """A child, in a session of its own if it may be, with all that it has inherited."""
     if os.fork() == 0:
-        os.setsid()
+        with contextlib.suppress(OSError):
+            os.setsid()
         ctypes.CDLL(None).prctl(1, 0)  # it shall outlive its parent
         ctypes.CDLL(None).prctl(15, b"faulty-child")
         time.sleep(600)
