@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from zsar_bench import catalogue
+from zsar_bench import catalogue, confinement
 from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.confinement import support
 from zsar_bench.errors import UserError
 
 GOOD = """
@@ -377,10 +381,125 @@ def test_a_mended_package_is_found_at_once(child, tmp_path, monkeypatch):
     assert rows(load(), "boxed")[0]["status"] == "ok"
 
 
+def test_another_installation_of_the_same_version_is_asked_again(child, tmp_path, monkeypatch):
+    # The files of the first are still there and unchanged, but nobody imports them any more.
+    digests = []
+    for n in (1, 2):
+        install(tmp_path / f"site-{n}", __init__=good("of-boxed") + f"\nRATE = {n}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / f"site-{n}"))
+        digests.append(load().find("methods", "of-boxed").digest)
+    assert digests[0] != digests[1]
+    assert len(child) == 2
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"/nowhere": ""}}'])
 def test_a_damaged_cache_is_made_anew(child, tmp_path, damage):
     whole = load().data
-    (cache,) = (tmp_path / "home/catalogue").glob("*.json")
+    (cache,) = (tmp_path / "home/catalogue").glob("*")
     cache.write_bytes(damage)
     assert load().data == whole
     assert len(child) == 2
+
+
+# --- Walls around the discovery child ----------------------------------------------------------
+
+THIEF = """
+from pathlib import Path
+LOOT = Path(SECRET).read_text()
+""" + GOOD.replace("NAME", "'thief'").replace(
+    "class P(Params):", "class P(Params):\n    profiles = {'paper': {'note': LOOT}}"
+).replace("strength: float = science(1.0,", 'note: str = science("",').replace(", ge=0)", ")")
+
+#: What a module tries while it is imported; each is refused, so that the row is broken.
+TRIES = {
+    "writes": "open(BESIDE, 'w')",
+    "connects": "import socket; socket.create_connection(('127.0.0.1', PORT), 5)",
+    "signals": "import os; os.kill(os.getppid(), 0)",
+    "looks": "import os; open(f'/proc/{os.getppid()}/environ', 'rb').read(1)",
+}
+WALLED = pytest.mark.skipif(support().abi < 6, reason="Landlock of this kernel guards less")
+
+
+@WALLED
+def test_a_plugin_cannot_carry_the_store_into_the_catalogue(child, tmp_path):
+    secret = tmp_path / "home" / "data" / "toy" / "labels"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("wave kick jump")
+    (file,) = write(tmp_path / "p", {"thief.py": THIEF.replace("SECRET", repr(str(secret)))})
+    source = [{"kind": "file", "name": "thief", "value": str(file)}]
+    # Without walls it would work:
+    command = "import json, sys; from zsar_bench.discovery import discover\n"
+    command += "print(json.dumps(discover(json.loads(sys.argv[1]))))"
+    call = [sys.executable, "-P", "-c", command, json.dumps(source)]
+    free = json.loads(subprocess.run(call, capture_output=True, check=True).stdout)
+    assert free["methods"]["thief"]["profiles"]["paper"]["note"] == "wave kick jump"
+    found = load([file])
+    (row,) = rows(found, "thief")
+    assert row["status"] == "broken"
+    assert row["errors"][0].startswith("PermissionError")
+    assert "wave kick jump" not in json.dumps(found.data)
+    assert "thief" not in found.names("methods")
+
+
+@WALLED
+def test_a_plugin_that_is_imported_reaches_nothing_but_a_temporary_folder(child, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        names = {"PORT": str(server.getsockname()[1]), "BESIDE": repr(str(tmp_path / "beside"))}
+        files = {}
+        for name, line in TRIES.items():
+            for word, value in names.items():
+                line = line.replace(word, value)
+            # In a process without walls the very line goes through.
+            subprocess.run([sys.executable, "-c", line], check=True)
+            files[f"{name}.py"] = good(name) + line
+        (tmp_path / "beside").unlink()
+        inside = "import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\n"
+        found = load(write(tmp_path / "p", files | {"decent.py": good("decent") + inside}))
+    for name in TRIES:
+        (row,) = rows(found, name)
+        assert (name, row["status"]) == (name, "broken")
+        assert row["errors"][0].startswith("PermissionError"), row["errors"]
+    assert not (tmp_path / "beside").exists()
+    assert found.names("methods").count("decent") == 1
+
+
+@WALLED
+def test_results_that_lie_where_the_user_stands_do_not_hide_the_plugins(child, tmp_path):
+    """The folder is on the import path and holds something protected: no longer to be listed."""
+    here = tmp_path / "here"
+    record = here / "results" / "runs" / "record"
+    record.parent.mkdir(parents=True)
+    record.write_text("99 %")
+    helper = here / "stands_here" / "__init__.py"
+    helper.parent.mkdir()
+    helper.write_text(
+        f"from pathlib import Path\ntry:\n    SAID = Path({str(record)!r}).read_text()"
+        "\nexcept PermissionError:\n    SAID = 'refused'\n"
+    )
+    source = (
+        good("standing")
+        .replace("does nothing", "{SAID}")
+        .replace('summary="', 'summary=f"')
+        .replace("api = 1", "from stands_here import SAID\napi = 1")
+    )
+    files = write(tmp_path / "p", {"standing.py": source})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(here))
+        found = load(files)
+    assert found.find("methods", "standing").spec["summary"] == "refused"
+
+
+def test_without_its_walls_the_discovery_child_asks_nobody(child, tmp_path, monkeypatch):
+    """A refused wall is an error that says so, and no plugin is imported."""
+    (file,) = write(tmp_path / "p", {"sees.py": f"open({str(tmp_path / 'seen')!r}, 'w')\n"})
+    rules = confinement.discovery_rules
+
+    def gone(temporary: str, protected: list[str]) -> confinement.Rules:
+        made = rules(temporary=temporary, protected=protected)
+        return replace(made, write=(*made.write, str(tmp_path / "gone")))
+
+    monkeypatch.setattr(confinement, "discovery_rules", gone)
+    with pytest.raises(confinement.ConfinementError, match="did not confine") as caught:
+        load([file])
+    assert "zsar-bench doctor" in caught.value.hint
+    assert not (tmp_path / "seen").exists()

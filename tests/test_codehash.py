@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from zsar_bench.codehash import code_closure, code_digest, file_digest, source_digest
+from zsar_bench.codehash import (
+    asset_digests,
+    code_closure,
+    code_digest,
+    file_digest,
+    package_root,
+    source_digest,
+    with_assets,
+)
 
 SOURCE = '''
 """A module."""
@@ -56,6 +67,12 @@ def test_comments_docstrings_and_formatting_do_not_count(old, new):
     [
         ("0.1", "0.2"),
         ("2 * x", "x * 2"),
+        ("2 * x", "2 + x"),
+        ("2 * x", "2.0 * x"),
+        ("2 * x", "-2 * x"),
+        ("self, x)", "self, *, x)"),
+        ("class Network:", "class Network(object):"),
+        ("    def forward", "    @staticmethod\n    def forward"),
         ("forward", "forwards"),
         ("return 2", "return 'a text that is used' or 2"),
         ("async def", "def"),
@@ -172,3 +189,205 @@ def test_a_file_digest_is_its_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_digest(tmp_path / "x") == known
+
+
+# --- Ways to import ----------------------------------------------------------------------------
+
+
+def lay(root: Path, sources: dict[str, str]) -> Path:
+    """Modules of the package ``own``: ``a/b`` is ``own/a/b.py``."""
+    for name, text in sources.items():
+        path = root / "own" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return root / "own"
+
+
+def reached(own: Path, module: str = "method") -> set[str]:
+    return set(code_closure(f"own.{module}", own / f"{module.replace('.', '/')}.py"))
+
+
+REACH = [
+    "import own.sub.helper",
+    "import own.sub.helper as h",
+    "from own.sub import helper",
+    "from own.sub.helper import RATE",
+    "from own.sub.helper import *",
+    "from .sub import helper as h",
+    "from . import sub\nsub.helper",  # sub's __init__ imports it
+    "from .sub import *",  # by its __all__
+    "if __debug__:\n    from .sub import helper",
+    "try:\n    import numba\nexcept ImportError:\n    from .sub import helper",
+    "def late():\n    from .sub import helper",
+    "class Late:\n    from .sub import helper",
+    "import importlib\nh = importlib.import_module('own.sub.helper')",
+    "import importlib as i\nh = i.import_module('.sub.helper', __package__)",
+    "from importlib import import_module\nh = import_module('.helper', package='own.sub')",
+    "h = __import__('own.sub.helper', fromlist=['RATE'])",
+]
+
+
+@pytest.mark.parametrize("text", REACH)
+def test_every_way_to_import_reaches_the_helper(text, tmp_path):
+    more = {"sub/__init__": "from . import helper", "sub/helper": "RATE = 1"}
+    if "import *" in text:
+        more["sub/__init__"] = "names = ['other']\n__all__ = ['helper'] + names"
+    own = lay(tmp_path, {"__init__": "", "method": text} | more)
+    assert "own.sub.helper" in reached(own)
+    before = code_digest(code_closure("own.method", own / "method.py"))
+    (own / "sub" / "helper.py").write_text("RATE = 2")
+    assert code_digest(code_closure("own.method", own / "method.py")) != before
+
+
+def test_a_name_relative_to_a_packages_own_name(tmp_path):
+    text = "import importlib\nhelper = importlib.import_module('.helper', __name__)"
+    own = lay(tmp_path, {"__init__": "", "method": "from . import sub", "sub/__init__": text})
+    (own / "sub" / "helper.py").write_text("")
+    assert reached(own) == {"own", "own.method", "own.sub", "own.sub.helper"}
+
+
+def test_what_only_a_name_made_at_run_time_says_is_not_found(tmp_path):
+    # docs/identity.md says so: such a module has to be declared as an asset.
+    text = "import importlib\nh = importlib.import_module('own.' + 'helper')"
+    own = lay(tmp_path, {"__init__": "", "method": text, "helper": ""})
+    assert reached(own) == {"own.method"}
+
+
+def test_a_package_hides_a_module_of_its_name_as_it_does_for_python(tmp_path):
+    own = lay(tmp_path, {"__init__": "", "method": "from . import twin", "twin": "RATE = 1"})
+    lay(tmp_path, {"twin/__init__": "RATE = 2"})
+    closure = code_closure("own.method", own / "method.py")
+    assert closure["own.twin"] == own / "twin" / "__init__.py"
+    found = subprocess.run(
+        [sys.executable, "-c", "import own.method; print(own.method.twin.RATE)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert found.stdout == "2\n"
+
+
+def test_import_of_a_dotted_name_gives_what_its_package_holds(tmp_path):
+    text = "import own.sub.helper\nrate = own.RATE"
+    own = lay(tmp_path, {"__init__": "RATE = 1", "method": text, "sub/helper": ""})
+    assert {"own", "own.sub.helper"} <= reached(own)
+
+
+# --- What runs before the target ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "torch.set_default_dtype(torch.float64)",
+        "torch.backends.cudnn.benchmark = True",
+        "if True:\n    torch.manual_seed(0)",
+        "try:\n    torch.use_it()\nexcept AttributeError:\n    pass",
+        "os.environ['X'] = '1'",
+        "for name in (1, 2):\n    register(name)",
+        "RATE = 1\ndel RATE",
+    ],
+)
+def test_a_package_that_acts_when_it_is_imported_counts(act, tmp_path):
+    own = lay(tmp_path, {"__init__": "", "sub/__init__": act, "sub/method": ""})
+    assert "own.sub" in reached(own, "sub.method")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""Only words."""',
+        "from zsar_bench import MethodSpec\napi = 1\n\ndef register_methods(registry): pass",
+        "from __future__ import annotations\nA, B = 1, 2\nC: int = 3\nclass D: pass\nA += 1",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import acting",
+        "try:\n    import numba\nexcept ImportError:\n    numba = None",
+    ],
+)
+def test_a_package_that_only_names_things_does_not(text, tmp_path):
+    # Or a word changed in a plugin's summary would make all of its runs new ones.
+    acting = "import torch\ntorch.manual_seed(0)"
+    own = lay(tmp_path, {"__init__": text, "method": "import torch", "acting": acting})
+    assert reached(own) == {"own.method"}
+
+
+def test_what_acts_behind_a_package_counts_too(tmp_path):
+    own = lay(
+        tmp_path,
+        {
+            "__init__": "from . import quiet",
+            "quiet": "from . import acting, idle",
+            "acting": "from .rate import RATE\nprint(RATE)",
+            "rate": "RATE = 1",
+            "idle": "RATE = 2",
+            "method": "",
+        },
+    )
+    assert reached(own) == {"own.method", "own.acting", "own.rate"}
+
+
+# --- Code that reads itself --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prompt = __doc__",
+        "from inspect import getdoc",
+        "import inspect\nprompt = inspect.getsource(later)",
+        "prompt = getattr(later, '__doc__')",
+    ],
+)
+def test_docstrings_that_somebody_reads_count(text, tmp_path):
+    own = lay(tmp_path, {"__init__": "", "method": "from . import reads, prompts", "reads": text})
+    prompts = own / "prompts.py"
+    prompts.write_text('"""jump up"""')
+    before = code_digest(code_closure("own.method", own / "method.py"))
+    prompts.write_text('"""sit down"""')
+    assert code_digest(code_closure("own.method", own / "method.py")) != before
+
+
+def test_a_byte_order_mark_and_another_encoding_do_not_matter():
+    text = "NAME = 'grüßen'\n"
+    plain = source_digest(text)
+    assert source_digest(b"\xef\xbb\xbf" + text.encode()) == plain
+    assert source_digest(b"# coding: latin-1\n" + text.encode("latin-1")) == plain
+
+
+# --- Assets ------------------------------------------------------------------------------------
+
+
+def test_the_root_of_a_module(package):
+    assert package_root("own", package / "__init__.py") == package
+    assert package_root("own.method", package / "method.py") == package
+    assert package_root("own.inner", package / "inner" / "__init__.py") == package
+    assert package_root("own.inner.deep", package / "inner" / "deep.py") == package
+    assert package_root("single", package / "method.py") == package
+
+
+def test_assets_change_the_digest_and_none_leave_it(package):
+    code = "0" * 64
+    assert with_assets(code, {}) == code
+    one, two = package / "one.bin", package / "two.bin"
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
+
+    def digest(*files: Path) -> str:
+        return with_assets(code, asset_digests(files, [package]))
+
+    ones = hashlib.sha256(b"1").hexdigest()
+    text = f'["{code}", "{ones}"]'  # pinned: stored data sets hang on it
+    assert digest(one) == hashlib.sha256(text.encode()).hexdigest()
+    before = {digest(), digest(one), digest(two), digest(one, two)}
+    assert len(before) == 4
+    two.write_bytes(b"3")
+    assert digest(one, two) not in before
+
+
+def test_an_asset_may_lie_behind_a_link_within_the_package(package, tmp_path):
+    (package / "real.bin").write_bytes(b"abc")
+    (package / "link.bin").symlink_to("real.bin")
+    (tmp_path / "way-in").symlink_to(package)  # as editable installs have them
+    there = tmp_path / "way-in" / "link.bin"
+    found = asset_digests((there,), [tmp_path / "way-in"])
+    assert found == {str(package / "real.bin"): hashlib.sha256(b"abc").hexdigest()}

@@ -172,7 +172,7 @@ def record(result: Clips, name: str = "m", seeds: tuple[int, int] = (0, 0), **mo
         "seconds": {"fit": 2.0, "score": 0.5},
     }
     for part, changes in more.items():
-        value[part] = value[part] | changes if isinstance(changes, dict) else changes
+        value[part] = (value.get(part) or {}) | changes if isinstance(changes, dict) else changes
     return Record.model_validate(value)
 
 

@@ -40,12 +40,14 @@ from zsar_bench.controls import (
     plan_controls,
 )
 from zsar_bench.errors import UserError
+from zsar_bench.fitting import write_texts
 from zsar_bench.identity import digest
 from zsar_bench.plan import Request, plan_runs, tasks
 from zsar_bench.record import Record, read_predictions, read_record
 from zsar_bench.reporters import markdown, table
-from zsar_bench.runner import RunPlan, _bank
+from zsar_bench.run_plan import RunPlan
 from zsar_bench.statistics import Interval
+from zsar_bench.text_features import read_text_features
 from zsar_bench.views import SkeletonInputs, TextBank
 
 LEAKY = Path(__file__).parent / "plugins" / "leaky.py"
@@ -105,14 +107,14 @@ def test_permutations_are_uniform() -> None:
 
 def test_a_plain_run_says_nothing_of_controls() -> None:
     assert set(made_up().identity) == set(FIXED)
-    assert made_up().run_id == made_up().plain_id == made_up(control=None).run_id
+    assert made_up().run_id == made_up().fit_id == made_up(control=None).run_id
 
 
 def test_kind_and_draw_are_part_of_the_identity() -> None:
     controls = [Control(kind, draw) for kind in KINDS for draw in (0, 1)]
     ids = {made_up(control=c).run_id for c in controls}
     assert len(ids | {made_up().run_id}) == 9
-    assert {made_up(control=c).plain_id for c in controls} == {made_up().run_id}
+    assert {made_up(control=c).fit_id for c in controls} == {made_up().run_id}
     pinned = digest(FIXED | {"control": Control(SHUFFLED_ALL, 3).identity})[:16]
     assert pinned == "037d19ad024af49b"
 
@@ -443,10 +445,11 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         runs = [plain, *shifted, *drawn[SHUFFLED_ALL], *drawn[RANDOM][:1], *honest]
         assert execute(runs, known, "local", 2, False, True) == {}
         # A referee that does not shuffle: clips by class, candidates in the protocol's order.
-        patch.setattr(
-            "zsar_bench.runner.content_order",
-            lambda contents, *salt: np.arange(len(list(contents))),
-        )
+        for where in ("fitting", "scoring"):
+            patch.setattr(
+                f"zsar_bench.{where}.content_order",
+                lambda contents, *salt: np.arange(len(list(contents))),
+            )
         leaking = [replace(p, results=folder / "leaking") for p in honest]
         assert execute(leaking, known, "local", 2, False, True) == {}
     return SimpleNamespace(
@@ -519,7 +522,7 @@ def test_a_planted_leak_is_flagged(base: Any) -> None:
 
 
 def bank_of(plan: RunPlan, classes: list[str], path: Path) -> dict[str, np.ndarray]:
-    _bank(plan, plan.encoders[0].round, classes, path)
+    write_texts(plan, plan.encoders[0].round, classes, path)
     return load_file(path)
 
 
@@ -548,7 +551,7 @@ def test_random_banks_hold_nothing_of_the_texts(
     given = bank_of(first, CLASSES, tmp_path / "given")
     other = bank_of(second, CLASSES, tmp_path / "other")
     part = bank_of(first, CLASSES[2:4], tmp_path / "part")
-    every = load_file(first.texts.file)
+    every = read_text_features(first.texts)
     lengths = {
         "pooled": np.linalg.norm(every["pooled"], axis=-1).mean(),
         "tokens": np.linalg.norm(every["tokens"][every["mask"]], axis=-1).mean(),

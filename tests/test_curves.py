@@ -18,6 +18,8 @@ def section(
             "variant": "",
             "encoder": "net",
             "texts": "a",
+            "rule": "last",
+            "unranked": "",
             "micro": value,
             "macro": value / 2,
             "interval": {"low": value - 0.1, "high": value + 0.1} if value > 0.2 else None,
@@ -95,7 +97,7 @@ def test_curves_of_one_dial_are_one_table() -> None:
         ["method", "10", "20", "30"],
         [["m", "40.0", "50.0", "-"], ["n", "12.3", "-", "30.0"]],
     )
-    assert block.caption[0] == "All rows: texts a."
+    assert block.caption[0] == "All rows: texts a, rule last."
 
 
 def test_base_of_a_protocol() -> None:

@@ -16,6 +16,7 @@ import typer
 
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.cli import app
+from zsar_bench.cli.compare import ALL
 from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import STAND_IN
 
@@ -191,6 +192,16 @@ def test_a_command_can_be_typed(
     if file.stem == "own-data":
         return  # tests/test_own_data.py does what it says
     sets = catalogue.names("datasets")
+    if file.stem == "selection":
+        assert command in ("run", "compare")
+        find_protocol(words["protocol"], catalogue)
+        assert words["selection"] == {"run": "seen-val", "compare": ALL}[command]
+        return
+    if file.stem == "results":  # what they do: tests/test_score_command.py, test_results_import.py
+        assert command in ("score", "results import", "results check")
+        if command == "score":
+            find_protocol(words["protocol"], catalogue)
+        return
     assert command in ("data import", "run")
     if command == "data import":
         assert words["name"] in sets

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,23 @@ from typing import Any
 import pytest
 
 from zsar_bench import identity
-from zsar_bench.catalogue import Entry
+from zsar_bench.catalogue import Catalogue, Entry, load
+from zsar_bench.compare import find_records
 from zsar_bench.datasets import ActionClass, Dataset
 from zsar_bench.environment import Machine
+from zsar_bench.errors import UserError
 from zsar_bench.features import EncoderPlan
 from zsar_bench.identity import derive_seed, digest, key
+from zsar_bench.importer import store_name
 from zsar_bench.protocol import Protocol
+from zsar_bench.record import read_record
 from zsar_bench.rounds import CROSS_FIT
 from zsar_bench.run_plan import RunPlan
-from zsar_bench.settings import Settings
+from zsar_bench.settings import Assignment, Settings, resolve
 from zsar_bench.text_features import TextPlan
 from zsar_bench.texts import ClassTexts
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
 FIXED: dict[str, Any] = {
     "version": 1,
@@ -79,6 +87,18 @@ def test_derived_seeds_fit_into_every_generator() -> None:
     assert len(set(seeds)) == 2000
     assert all(0 <= s < 2**63 for s in seeds)
     assert max(seeds) > 2**62  # not cut to fewer bits
+
+
+def test_the_machine_is_pinned() -> None:
+    assert Machine("cpu", 2).identity == {"device": "cpu", "threads": 2}
+    assert Machine("cpu", 2, deterministic=True).identity == {"device": "cpu", "threads": 2}
+    cuda = {"device": "cuda", "threads": 2}
+    assert Machine("cuda", 2, "its name", ("a.py",)).identity == cuda
+    assert Machine("cuda", 2, deterministic=True).identity == cuda | {"deterministic": True}
+
+
+def test_a_whole_run_is_pinned() -> None:
+    assert plan().run_id == "20c5026b48a96d03"
 
 
 # --- The canonical form ------------------------------------------------------------------------
@@ -242,6 +262,14 @@ CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
     "rule": lambda: {"rule": "seen-val"},
     "threads": lambda: {"machine": Machine("cpu", 2)},
     "device": lambda: {"machine": Machine("cuda", 1)},
+    "deterministic": lambda: {"machine": Machine("cuda", 1, deterministic=True)},
+    "deterministic encoder": lambda: {
+        "encoders": encoders(machine=Machine("cuda", 1, deterministic=True))
+    },
+    "encoder trained on CUDA": lambda: {"encoders": encoders(machine=Machine("cuda", 1))},
+    "deterministic text encoder": lambda: {
+        "texts": text_plan(machine=Machine("cuda", 1, deterministic=True))
+    },
     "unseen classes": lambda: {
         "protocol": replace(PROTOCOL, seen=("a1", "a2"), unseen=("a3", "a4"))
     },
@@ -269,6 +297,8 @@ def test_mixed_precision_is_another_run() -> None:
     assert on.identity["precision"] != off.identity["precision"]
 
 
+SURE = Machine("cpu", 1, deterministic=True)
+
 SAME: dict[str, Callable[[], dict[str, Any]]] = {
     "runtime param": lambda: {"params": Settings("paper", {"rate": 0.1}, {"batch": 99})},
     "name of the profile": lambda: {"params": Settings("laptop", {"rate": 0.1}, {"batch": 8})},
@@ -280,6 +310,10 @@ SAME: dict[str, Callable[[], dict[str, Any]]] = {
             replace(e, settings=Settings("laptop", {"width": 4}, {"batch": 1})) for e in encoders()
         )
     },
+    "deterministic on a CPU": lambda: (
+        dict.fromkeys(("machine",), SURE)
+        | {"encoders": encoders(machine=SURE), "texts": text_plan(machine=SURE)}
+    ),
     "name of the accelerator": lambda: {"machine": Machine("cpu", 1, "some name")},
     "words about the protocol": lambda: {"protocol": replace(PROTOCOL, title="T", notes="N")},
 }
@@ -288,6 +322,117 @@ SAME: dict[str, Callable[[], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SAME)
 def test_what_cannot_change_a_score_keeps_the_run(name: str) -> None:
     assert plan(**SAME[name]()).run_id == plan().run_id
+
+
+# --- Every plugin's parameters -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def registered(toy_home: Path, toy_site: Path) -> Catalogue:
+    """Our plugins and a third party's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(toy_site))
+        patch.setenv("PYTHONPATH", str(toy_site))
+        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        return load()
+
+
+def varied(entry: Entry) -> Iterator[tuple[str, str, Settings]]:
+    """Each parameter set to another legal value: its name, its kind, and all settings then."""
+    plain = resolve(entry, "laptop", ())
+    for name, about in entry.schema["properties"].items():
+        now = plain.values[name]
+        tries = [*about.get("enum", ()), not now, None, "another", "cuda", "h", [3, 5], 1]
+        if isinstance(now, int | float):
+            tries = [*tries, now + 1, now - 1, now * 2, now / 2, now + 8, now - 8]
+        if isinstance(now, list):
+            tries = [*tries, *([[v] * len(now) for v in now]), now[:-1], [*now, *now[-1:]]]
+        for value in tries:
+            if value == now:
+                continue
+            try:
+                text = value if isinstance(value, str) else json.dumps(value)
+                found = resolve(entry, "laptop", [Assignment(entry.name, name, text)])
+            except UserError:
+                continue
+            if found.values[name] != now:
+                yield name, about["kind"], found
+                break
+        else:
+            pytest.fail(f"{entry.name}: no other value of {name} was found: {about}")
+
+
+def run_of(entry: Entry, settings: Settings) -> str:
+    """The run in which this plugin takes part with these settings."""
+    if entry.kind == "methods":
+        return plan(method=entry, params=settings).run_id
+    if entry.kind == "text_encoders":
+        return plan(texts=text_plan(entry=entry, settings=settings)).run_id
+    own = tuple(replace(e, entry=entry, settings=settings) for e in encoders())
+    return plan(encoders=own).run_id
+
+
+def test_every_science_parameter_of_every_plugin_makes_another_run(registered: Catalogue) -> None:
+    walked = 0
+    for section in ("methods", "skeleton_encoders", "text_encoders"):
+        for one in registered.entries(section):
+            plain = run_of(one, resolve(one, "laptop", ()))
+            ids = {name: (kind, run_of(one, s)) for name, kind, s in varied(one)}
+            assert set(ids) == set(one.schema["properties"])
+            science = [run_id for kind, run_id in ids.values() if kind == "science"]
+            assert len({plain, *science}) == 1 + len(science), one.name
+            runtime = {run_id for kind, run_id in ids.values() if kind == "runtime"}
+            assert runtime <= {plain}, one.name
+            walked += len(ids)
+    assert walked > 80
+
+
+def test_every_science_parameter_of_a_generator_makes_other_data(registered: Catalogue) -> None:
+    made = [e for e in registered.entries("datasets") if e.schema]
+    assert len(made) >= 4
+    for one in made:
+        plain = store_name(one, {})
+        names = {n: (kind, store_name(one, {n: s.values[n]})) for n, kind, s in varied(one)}
+        science = [name for kind, name in names.values() if kind == "science"]
+        assert science
+        assert len({plain, *science}) == 1 + len(science), one.name
+        assert {name for kind, name in names.values() if kind == "runtime"} <= {plain}
+
+
+def test_a_value_has_one_spelling_in_an_identity(registered: Catalogue) -> None:
+    ridge = registered.find("methods", "toy-ridge")
+
+    def run_id(text: str) -> str:
+        return run_of(ridge, resolve(ridge, "laptop", [Assignment.parse(text)]))
+
+    assert run_id("ridge=1") == run_id("ridge=1.0") == run_id("toy-ridge.ridge=1e0")
+    assert run_id("ridge=0.01") == run_of(ridge, resolve(ridge, "laptop", ()))
+
+
+# --- Code and committed runs -------------------------------------------------------------------
+
+
+def test_the_code_of_committed_runs_is_still_the_plugins(registered: Catalogue) -> None:
+    # Whoever makes a digest cover more must leave the digests of these plugins as they are.
+    here = f"{sys.version_info.major}.{sys.version_info.minor}."
+    records = [read_record(folder) for folder in find_records(REFERENCE)]
+    same = [r for r in records if r.environment.python.startswith(here)]
+    if not same:
+        pytest.skip(f"no committed run was made by Python {here}x, whose syntax trees are its own")
+    for kind, parts in (
+        ("methods", {(r.method.name, r.method.digest) for r in same}),
+        ("skeleton_encoders", {(r.encoder.name, r.encoder.digest) for r in same}),
+        ("text_encoders", {(r.texts.encoder, r.texts.digest) for r in same}),
+    ):
+        # Some runs are older than the last change of their encoder.
+        assert {(name, registered.find(kind, name).digest) for name, _ in parts} <= parts
+
+
+def test_committed_runs_bear_the_id_of_their_identity() -> None:
+    for folder in find_records(REFERENCE):
+        record = read_record(folder)
+        assert record.run_id == folder.name == digest(record.identity)[:16]
+        assert record.identity["version"] == identity.VERSION
 
 
 def test_where_a_run_lives() -> None:

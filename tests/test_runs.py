@@ -192,9 +192,9 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
     )
 
 
-def test_a_run_leaves_three_files_and_nothing_else(base: Any) -> None:
+def test_a_run_leaves_three_files_their_seal_and_nothing_else(base: Any) -> None:
     files = sorted(p.relative_to(base.ridge).as_posix() for p in base.ridge.rglob("*"))
-    assert files == ["events.jsonl", "predictions.safetensors", "run.json"]
+    assert files == ["events.jsonl", "predictions.safetensors", "run.json", "seal.json"]
     assert leftovers(base.results) == []
     assert base.ridge.relative_to(base.results).parts[:3] == ("runs", "toy-2-4", "toy-ridge")
 

@@ -174,7 +174,7 @@ def test_an_import_holds_what_was_written(
     shards = {f"a{a}_{s}.npy" for a in (1, 2, 10) for s in (1, 2, 8)}
     folder = home / "data" / "utd-mhad"
     assert contents(home / "data") == sorted(
-        ["utd-mhad", "utd-mhad/dataset.json", "utd-mhad/shards"]
+        ["utd-mhad", "utd-mhad/dataset.json", "utd-mhad/seal.json", "utd-mhad/shards"]
         + [f"utd-mhad/shards/{s}" for s in shards]
     )
     data = open_dataset("utd-mhad")
@@ -377,6 +377,7 @@ def test_a_store_without_the_data_set_says_how_to_get_it(home: Path) -> None:
 )
 def test_a_damaged_store_is_named(content: bytes, words: str, stored: Dataset) -> None:
     (stored.folder / "dataset.json").write_bytes(content)
+    (stored.folder / "seal.json").unlink()  # as a version before seals left it
     with pytest.raises(UserError, match=words) as caught:
         open_dataset("utd-mhad")
     assert str(stored.folder) in caught.value.what
@@ -569,6 +570,7 @@ def test_names_that_climb_out_write_nothing_outside(
     assert all(p.startswith(("home/data", "work")) for p in new)
     assert contents(home / "data" / "utd-mhad") == [
         "dataset.json",
+        "seal.json",
         "shards",
         "shards/a1_1.npy",
         "shards/a2_2.npy",

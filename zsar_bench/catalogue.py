@@ -1,19 +1,22 @@
 """The catalogue: everything registered, as data. The parent's only knowledge of plugins.
 
 Cached under the digests of the entry points and of every source file behind them, so that
-most commands never start the discovery child.
+most commands never start the discovery child. A cache that is damaged is asked for again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,9 @@ from zsar_bench import __version__, toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.own.store import own_state
-from zsar_bench.paths import home, make_folder, write_bytes
+from zsar_bench.paths import home, make_folder
 from zsar_bench.registry import KINDS
+from zsar_bench.seals import Damaged, read_sealed, write_sealed
 
 CORE = "core"  #: entry point of what the harness brings itself
 
@@ -168,14 +172,14 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
         if path.suffix != ".py" or not path.is_file():
             raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
     sources = _sources(files)
-    cache = home() / "catalogue" / f"{_key(sources)}.json"
+    cache = home() / "catalogue" / f"{_key(sources)}.sealed"
     data = None if refresh else _cached(cache)
     if data is None:
         data = _ask(sources)
         # A broken plugin is asked again: the files that would mend it are not all known.
         if all(row["status"] == "ok" for row in data["plugins"]):
             make_folder(cache.parent)
-            write_bytes(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
+            write_sealed(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
     return Catalogue(data, files)
 
 
@@ -197,31 +201,53 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
 def _key(sources: list[dict[str, str]]) -> str:
     where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
     where.append(str(Path("/dev/nvidia0").exists()))
-    content = [sources, where, own_state()]
+    content = [sources, where, [_place(row) for row in sources], own_state()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _place(source: dict[str, str]) -> str:
+    """The file that would be imported for an entry point; another installation of the same
+    version is other code."""
+    found = None
+    if source["kind"] == "entry-point":
+        with contextlib.suppress(ImportError, ValueError):
+            found = importlib.util.find_spec(source["value"].partition(".")[0].partition(":")[0])
+    return str(found.origin or list(found.submodule_search_locations or ())) if found else ""
 
 
 def _cached(path: Path) -> dict[str, Any] | None:
     """The stored answer, if every file behind it still reads the same."""
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
+        payload = read_sealed(path)
+        if payload is None:
+            return None
+        data: dict[str, Any] = json.loads(payload)
         for name, digest in data["files"].items():
-            if hashlib.sha256(Path(name).read_bytes()).hexdigest() != digest:
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
+            with Path(name).open("rb") as file:  # an asset may be large
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    return None
+    except (Damaged, OSError):
         return None
     return data
 
 
 def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
-    child = subprocess.run(
-        # -P: the folder the user happens to stand in is no place to import from.
-        [sys.executable, "-P", "-m", "zsar_bench.discovery"],
-        input=json.dumps({"sources": sources}).encode(),
-        capture_output=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
+    from zsar_bench.confinement import (
+        ConfinementError,
+        discovery_rules,
+    )  # only if nothing is cached
+
+    with tempfile.TemporaryDirectory(prefix="zsar-bench-") as temporary:
+        rules = discovery_rules(temporary=temporary, protected=[str(p) for p in _protected()])
+        own = dict.fromkeys(("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"), temporary)
+        child = subprocess.run(
+            # -P: the folder the user happens to stand in is no place to import from.
+            [sys.executable, "-P", "-m", "zsar_bench.discovery"],
+            input=json.dumps({"sources": sources, "rules": asdict(rules)}).encode(),
+            capture_output=True,
+            check=False,
+            env=os.environ | own | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
     try:
         data: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
@@ -230,4 +256,13 @@ def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
             f"A plugin broke the discovery of plugins (exit code {child.returncode}): {tail}",
             "Leave out the --plugin added last, or uninstall the package added last.",
         ) from None
+    if "unconfined" in data:
+        raise ConfinementError(*data["unconfined"])
     return data
+
+
+def _protected() -> list[Path]:
+    """What no plugin may read while it is imported: it could keep it in its parameters."""
+    store = (home() / name for name in ("data", "features", "encoders", "texts"))
+    results = (Path("results", name).absolute() for name in ("runs", "dev"))
+    return [*store, *results]

@@ -90,7 +90,7 @@ class Rotation(_Part):
         list[str], doc("performers (seen-val) or official ids of seen classes (pseudo-unseen)")
     ]
     clips: Annotated[int, doc("training clips that it was scored on")]
-    encoder: Annotated[str, doc("key of the encoder, which was trained without what is held out")]
+    encoder: Annotated[str, doc("key of the skeleton encoder of this validation")]
     accuracies: Annotated[
         list[tuple[float, float]], doc("(fraction of the schedule, macro accuracy) of each state")
     ]

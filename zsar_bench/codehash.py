@@ -1,15 +1,23 @@
 """Digest of the code behind a target: what it does, not how it is commented.
 
-The digest covers the target's module and every module of the same top-level package that it
-imports, directly or not. Comments, docstrings and formatting do not change it; a constant
-does. Two Python versions may disagree (their syntax trees do).
+The digest covers the target's module, every module of the same top-level package that it
+imports, directly or not, and the declared assets. Comments, docstrings and formatting do not
+change it; a constant does. Two Python versions may disagree (their syntax trees do).
+
+What counts as imported, and what cannot be seen, is said in ``docs/identity.md``.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+#: Whoever says one of these may read comments and docstrings as data.
+_READS_ITSELF = re.compile("__doc__|get(doc|comments|source|sourcelines)")
 
 
 def file_digest(path: Path) -> str:
@@ -18,7 +26,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def source_digest(source: str) -> str:
+def source_digest(source: str | bytes) -> str:
     """SHA-256 of a module's syntax tree without its docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -36,35 +44,18 @@ def _is_bare_string(statement: ast.stmt) -> bool:
     )
 
 
-def _find(module: str, package: str, root: Path) -> Path | None:
-    """File of ``module`` inside ``package``, whose folder is ``root``."""
-    inner = module.split(".")[1:]
-    base = root.joinpath(*inner)
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if (inner or path.name == "__init__.py") and path.is_file():
-            return path
-    return None
-
-
-def _imports(path: Path, module: str, is_package: bool) -> set[str]:
-    """Absolute names of everything a module imports, submodules by guess included."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                keep = len(parts) - node.level + (1 if is_package else 0)
-                base = ".".join([*parts[:keep], *([base] if base else [])])
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
+def package_root(module: str, file: Path) -> Path:
+    """Folder of a module's top-level package; of a module without package its own folder."""
+    depth = len(module.split(".")) - (file.name != "__init__.py")
+    return file.parent if depth <= 1 else file.parents[depth - 1]
 
 
 def code_closure(module: str, file: Path) -> dict[str, Path]:
     """Module name -> file, for a module and what it imports from its own package.
+
+    The ``__init__`` of a package runs before anything in it. One that only defines names is not
+    part of the closure unless somebody imports from it (it registers plugins, say), nor is what
+    it imports; one that does more than that, such as switching an option of a library, is.
 
     Args:
         module: dotted name.
@@ -73,26 +64,199 @@ def code_closure(module: str, file: Path) -> dict[str, Path]:
     package = module.split(".")[0]
     if "." not in module and file.name != "__init__.py":
         return {module: file}
-    depth = len(module.split(".")) - (1 if file.name != "__init__.py" else 0)
-    root = file.parent if depth <= 1 else file.parents[depth - 1]
+    root = package_root(module, file)
     closure: dict[str, Path] = {}
-    todo = [(module, file)]
+    ran: set[str] = set()
+    todo = [(module, file, True)]
     while todo:
-        name, path = todo.pop()
-        if name in closure:
+        name, path, used = todo.pop()
+        if name in closure or (name in ran and not used):
             continue
-        closure[name] = path
-        for imported in _imports(path, name, path.name == "__init__.py"):
-            if imported.split(".")[0] == package and imported not in closure:
-                found = _find(imported, package, root)
-                if found is not None:
-                    todo.append((imported, found))
+        ran.add(name)
+        is_package = path.name == "__init__.py"
+        tree = ast.parse(path.read_bytes())
+        used = used or _acts(tree.body)
+        if used:
+            closure[name] = path
+        within = ast.walk(tree) if used else _at_import(tree.body)
+        imported = dict.fromkeys(_imports(within, name, is_package, root), used)
+        above = name.split(".")[:-1]
+        before = {".".join(above[:n]): False for n in range(1, len(above) + 1)}
+        for other, named in (before | imported).items():
+            if other.split(".")[0] == package and (found := _find(other, root)) is not None:
+                todo.append((other, found, named))
     return closure
 
 
+def _find(module: str, root: Path) -> Path | None:
+    """File of a module of the package whose folder is ``root``; a folder comes before a file."""
+    inner = module.split(".")[1:]
+    base = root.joinpath(*inner)
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if (inner or path.name == "__init__.py") and path.is_file():
+            return path
+    return None
+
+
+def _imports(nodes: Iterator[ast.AST], module: str, is_package: bool, root: Path) -> Iterator[str]:
+    """Absolute names of everything these nodes import, submodules by guess included."""
+    parent = module if is_package else module.rpartition(".")[0]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                # ``import a.b`` binds ``a``, and with it all that ``a`` holds.
+                parts = [] if alias.asname else alias.name.split(".")[:-1]
+                yield from (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute("." * node.level + (node.module or ""), parent)
+            yield base
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+            if any(alias.name == "*" for alias in node.names):
+                yield from (f"{base}.{name}" for name in _exported(base, root))
+        elif isinstance(node, ast.Call):
+            yield from _dynamic(node, module, parent)
+
+
+def _absolute(name: str, package: str) -> str:
+    """A module's name, if need be from where ``package`` stands; "" if that leads nowhere."""
+    bare = name.lstrip(".")
+    up = len(name) - len(bare)
+    if not up:
+        return bare
+    parts = package.split(".")
+    kept = parts[: max(0, len(parts) - up + 1)]
+    return ".".join([*kept, *([bare] if bare else [])])
+
+
+def _exported(module: str, root: Path) -> Iterator[str]:
+    """Every text in a package's ``__all__``: ``from package import *`` imports such modules."""
+    path = _find(module, root)
+    if path is None or path.name != "__init__.py":
+        return
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
+                for part in ast.walk(node.value):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        yield part.value
+
+
+def _dynamic(call: ast.Call, module: str, parent: str) -> Iterator[str]:
+    """What ``import_module("name")`` or ``__import__("name")`` imports."""
+    function = call.func
+    named = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+    if named not in ("import_module", "__import__"):
+        return
+    given = dict(zip(("name", "package"), call.args, strict=False))
+    given |= {word.arg: word.value for word in call.keywords if word.arg}
+    name, package = given.get("name"), given.get("package")
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        return
+    origin = parent
+    if isinstance(package, ast.Constant) and isinstance(package.value, str):
+        origin = package.value
+    elif isinstance(package, ast.Name) and package.id == "__name__":
+        origin = module
+    found = _absolute(name.value, origin)
+    yield found
+    if named == "__import__":  # gives the package on top
+        yield found.split(".")[0]
+
+
+def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that importing a module reaches, those within ``if`` and ``try`` included."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.If):
+            test = statement.test
+            named = test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")
+            if named != "TYPE_CHECKING":
+                yield from _at_import(statement.body)
+            yield from _at_import(statement.orelse)
+        elif isinstance(statement, ast.Try):
+            handled = [s for handler in statement.handlers for s in handler.body]
+            for part in (statement.body, handled, statement.orelse, statement.finalbody):
+                yield from _at_import(part)
+
+
+def _acts(body: Sequence[ast.stmt]) -> bool:
+    """Whether importing a module does more than to import, to define and to name things."""
+    harmless = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    for statement in _at_import(body):
+        if isinstance(statement, harmless | ast.If | ast.Try | ast.Pass):
+            continue
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue
+        if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            parts = [p for t in targets for p in (t.elts if isinstance(t, ast.Tuple) else [t])]
+            if all(isinstance(p, ast.Name) for p in parts):
+                continue
+        return True
+    return False
+
+
+def _words(tree: ast.AST) -> set[str]:
+    """Every name, attribute and text in a piece of code."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
+                found.add(word)
+            case ast.Constant(value=str(word)):
+                found.add(word)
+    return found
+
+
 def code_digest(closure: dict[str, Path]) -> str:
-    """One digest of all modules of a closure, by name, not by place."""
+    """One digest of all modules of a closure, by name, not by place.
+
+    Code that reads docstrings or source counts letter by letter: to it, a comment is data.
+    """
+    sources = {name: closure[name].read_bytes() for name in sorted(closure)}
+    words = {word for source in sources.values() for word in _words(ast.parse(source))}
+    literal = any(map(_READS_ITSELF.fullmatch, words))
     total = hashlib.sha256()
-    for name in sorted(closure):
-        total.update(f"{name} {source_digest(closure[name].read_text('utf-8'))}\n".encode())
+    for name, source in sources.items():
+        of = hashlib.sha256(source).hexdigest() if literal else source_digest(source)
+        total.update(f"{name} {of}\n".encode())
     return total.hexdigest()
+
+
+def asset_digests(assets: object, roots: Sequence[Path]) -> dict[str, str]:
+    """Real path -> SHA-256 of each asset, in the order declared.
+
+    Args:
+        assets: as a spec declares them.
+        roots: folders of the plugin's code; an asset lies in one of them.
+
+    Raises:
+        ValueError: for one that is missing, not a file or not the plugin's own.
+    """
+    if not isinstance(assets, tuple | list) or not all(isinstance(a, Path) for a in assets):
+        raise ValueError("'assets' must be a tuple of pathlib.Path")
+    digests: dict[str, str] = {}
+    for path in assets:
+        if not path.is_absolute():
+            raise ValueError(f"asset '{path}' must be a whole path: Path(__file__).parent / ...")
+        if path.is_dir():
+            raise ValueError(f"asset {path} is a folder; name its files one by one")
+        if not path.exists():
+            raise ValueError(f"asset {path} does not exist")
+        if not path.is_file():
+            raise ValueError(f"asset {path} is not a regular file")
+        real = path.resolve()
+        if not any(real.is_relative_to(root.resolve()) for root in roots):
+            raise ValueError(f"asset {path} leads out of the plugin's package, to {real}")
+        digests[str(real)] = file_digest(real)
+    return digests
+
+
+def with_assets(code: str, assets: dict[str, str]) -> str:
+    """The digest of code together with its assets' bytes; the code's own if there are none."""
+    if not assets:
+        return code
+    return hashlib.sha256(json.dumps([code, *assets.values()]).encode()).hexdigest()

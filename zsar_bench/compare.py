@@ -1,8 +1,8 @@
 """Which method is better, and can the data tell: stored runs become sections of rows.
 
 A section holds rows that may be ranked with each other: one protocol, one list of tested
-clips, one setting, one origin of features (released ones: one hash). A row is everything but
-the seeds. The answer is plain JSON data; reporters draw it.
+clips, one setting, one origin of features (released ones: one hash); ``zsar_bench.ranking``
+decides. A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import numpy as np
 from zsar_bench import statistics
 from zsar_bench.curves import curves
 from zsar_bench.errors import UserError
-from zsar_bench.identity import digest
+from zsar_bench.names import plain as printable
+from zsar_bench.names import plain_json
 from zsar_bench.protocol import FOLDS, RANDOM, STAND_IN, ProtocolGroup, folder_name
 from zsar_bench.published import headlines
+from zsar_bench.ranking import peeked, row_key, section_key, unranked
 from zsar_bench.record import Record, read_record
 from zsar_bench.sources import NOBODY
+from zsar_bench.trust import row_trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +60,7 @@ def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
         try:
             records.append(read_record(folder))
         except UserError as error:
-            damaged.append("".join(c if c.isprintable() else " " for c in error.what))
+            damaged.append(printable(error.what))
     return records, damaged
 
 
@@ -65,6 +68,8 @@ def compare(
     records: Sequence[Record],
     published: Sequence[Json] = (),
     averages: Sequence[ProtocolGroup] = (),
+    *,
+    rules: bool = False,
 ) -> Json:
     """Sections of rows, best first.
 
@@ -74,53 +79,37 @@ def compare(
             they are ``headlines``.
         averages: protocols of which papers print the mean; each is one more section of splits,
             for methods that were run on all of its members.
+        rules: whether selection rules are compared with each other, method by method.
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
-        "published": [...]}``; see ``_section`` and ``_row`` for the fields, ``compare_splits``
-        for those of several random class splits, which are no sections of their own,
-        ``compare_controls`` for those of runs under a text control, and ``curves``.
+        "rules": [...], "published": [...]}``; see ``_section`` and ``_row`` for the fields,
+        ``compare_splits`` for those of several random class splits, which are no sections of
+        their own, ``compare_controls`` for those of runs under a text control, ``curves``, and
+        ``compare_rules``. Names in it are as ``names`` allows them, and every text is printable.
     """
     from zsar_bench.compare_controls import control_sections
+    from zsar_bench.compare_rules import rule_sections
     from zsar_bench.compare_splits import average_sections, in_splits, split_sections
 
     plain = [r for r in records if not r.texts.control]
     splits = split_sections(plain)
     groups: dict[str, list[Record]] = {}
     for record in (r for r in plain if not in_splits(r, splits)):
-        groups.setdefault(_section_key(record), []).append(record)
+        groups.setdefault(section_key(record), []).append(record)
     sections = [_section(group) for _, group in sorted(groups.items())]
     means = average_sections(plain, averages)
     ids = {s["protocol"] for s in sections} | {s["family"] for s in means}
-    return {
+    found = {
         "sections": sections,
         "splits": [*means, *splits],
         "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
+        "rules": rule_sections(plain) if rules else [],
         "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
-
-
-def _section_key(r: Record) -> str:
-    p = r.protocol
-    oracle = "oracle" if r.texts.oracle else ""
-    features = r.encoder.released.hash if r.encoder.released else ""
-    where = (p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle, features)
-    return "|".join(where)
-
-
-def row_key(r: Record) -> str:
-    """All that must agree for two runs to differ by their seeds only."""
-    e = r.environment
-    return digest(
-        [
-            [r.method.name, r.method.digest, r.method.science],
-            [r.encoder.name, r.encoder.digest, r.encoder.science],
-            [r.texts.encoder, r.texts.digest, r.texts.science, r.texts.fingerprint],
-            [r.texts.source, r.texts.version, r.texts.fields, r.texts.texts],
-            [r.selection, r.protocol.data, e.device, e.threads, e.precision],
-        ]
-    )
+    shown: Json = plain_json(found)  # whoever draws it
+    return shown
 
 
 def _section(records: list[Record]) -> Json:
@@ -131,7 +120,10 @@ def _section(records: list[Record]) -> Json:
     headline = "macro" if first.protocol.folds else "micro"
     rows = sorted((_row(g) for g in groups.values()), key=lambda r: (-r[headline], r["method"]))
     name_variants(rows)
-    detectable = _rank(rows, fold_numbers(first))
+    apart = unranked(first)
+    if apart:  # an order by accuracy would be a ranking
+        rows.sort(key=lambda r: (r["method"], r["variant"], r["rule"]))
+    detectable = None if apart else _rank(rows, fold_numbers(first))
     m = first.metrics
     return {
         "protocol": first.protocol.id,
@@ -143,6 +135,7 @@ def _section(records: list[Record]) -> Json:
         "dials": first.protocol.dials,
         "setting": first.method.setting,
         "origin": first.encoder.origin,
+        "unranked": apart,
         "rule": first.protocol.rule,
         "unseen": len(first.protocol.unseen),
         "seen": len(first.protocol.seen),
@@ -215,6 +208,7 @@ def row_head(first: Record) -> Json:
         "texts": f"{first.texts.source}{_version(first)}",
         "text_fields": first.texts.fields,
         "rule": first.selection,
+        "unranked": unranked(first),
         "device": first.environment.device,
         "precision": first.environment.precision,
     }
@@ -237,8 +231,14 @@ def _row(records: list[Record]) -> Json:
         float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
     ]
     luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+    head = row_head(first)
+    if peeked(head):  # the best of many looks: no interval around it holds what it promises
+        interval, over_classes, beats = None, None, None
+    else:
+        beats = _above(over_classes, first.metrics.chance) if folds else _beats_chance(first, macro)
     return {
-        **row_head(first),
+        **head,
+        **row_trust(records),
         "seeds": len(records),
         "encoder_seeds": encoder_seeds,
         "spread_excludes_encoder": len(encoder_seeds) == 1 and len(records) > 1,
@@ -249,9 +249,7 @@ def _row(records: list[Record]) -> Json:
         "interval": interval_json(over_classes if folds else interval),
         "performer_interval": interval_json(interval),
         "seed_interval": interval_json(luck),
-        "beats_chance": _above(over_classes, first.metrics.chance)
-        if folds
-        else _beats_chance(first, macro),
+        "beats_chance": beats,
         "performer_means": [float(v) for v in micro],
         "class_means": [float(v) for v in by_class],
         "clips": first.metrics.clips,

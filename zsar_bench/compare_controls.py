@@ -18,10 +18,11 @@ from zsar_bench.compare import (
     over_seeds,
     performer_means,
     row_head,
-    row_key,
 )
 from zsar_bench.controls import KINDS, SHUFFLED_UNSEEN, judge_draws, judge_shifts
+from zsar_bench.ranking import row_key, unranked
 from zsar_bench.record import Record
+from zsar_bench.trust import row_trust
 
 Json = dict[str, Any]
 
@@ -45,7 +46,7 @@ def _where(r: Record) -> tuple[str, ...]:
     """What must agree besides the row. The setting is the declared one: the measured one may
     differ between draws of one method."""
     p = r.protocol
-    return (p.id, p.samples, p.digest, r.method.declared_setting, r.encoder.origin)
+    return (p.id, p.samples, p.digest, r.method.declared_setting, r.encoder.origin, unranked(r))
 
 
 def _section_key(r: Record) -> tuple[str, ...]:
@@ -66,6 +67,7 @@ def _section(records: list[Record], plain: list[Record]) -> Json:
         "control": first.texts.control,
         "setting": first.method.declared_setting,
         "origin": first.encoder.origin,
+        "unranked": unranked(first),
         "unseen": len(first.protocol.unseen),
         "clips": first.metrics.clips,
         "chance": first.metrics.chance,
@@ -96,6 +98,7 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         finding = judge_draws(first.texts.control, len(draws), interval, chance)
     return {
         **row_head(first),
+        **row_trust(records),
         "draws": len(draws),
         "seeds": len({(r.encoder_seed, r.method_seed) for r in records}),
         "macro": mean,

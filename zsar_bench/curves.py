@@ -26,10 +26,10 @@ def curves(sections: Sequence[Json], splits: Sequence[Json] = ()) -> list[Json]:
             curve joins only points of equally many.
 
     Returns:
-        ``{"protocol", "dial", "others", "splits", "row", "texts", "points"}``: ``splits`` is how
-        many random splits a point is the mean of (0: none, the protocol's own classes), and
-        ``points`` are ``{"value", "micro", "macro", "low", "high", "chance"}`` by rising value.
-        ``low`` and ``high`` are None where there is no interval.
+        ``{"protocol", "dial", "others", "splits", "row", "texts", "rule", "unranked",
+        "points"}``: ``splits`` is how many random splits a point is the mean of (0: none, the
+        protocol's own classes), and ``points`` are ``{"value", "micro", "macro", "low", "high",
+        "chance"}`` by rising value. ``low`` and ``high`` are None where there is no interval.
     """
     found: dict[tuple[Any, ...], list[tuple[float, Json, Json]]] = {}
     for protocol, section in (
@@ -39,15 +39,15 @@ def curves(sections: Sequence[Json], splits: Sequence[Json] = ()) -> list[Json]:
         for dial, value in section["dials"].items():
             others = tuple(sorted((k, v) for k, v in section["dials"].items() if k != dial))
             for row in section["rows"]:
-                about = (row["method"], row["variant"], row["encoder"], row["texts"])
-                kind = (section["setting"], section["origin"], section["oracle"])
+                about = (row["method"], row["variant"], row["encoder"], row["texts"], row["rule"])
+                kind = (section["setting"], section["origin"], section["oracle"], row["unranked"])
                 key = (protocol, dial, others, row.get("splits", 0), *kind, *about)
                 found.setdefault(key, []).append((value, section, row))
     out = []
     for key, points in sorted(found.items(), key=lambda item: repr(item[0])):
         if len({value for value, _, _ in points}) < 2:
             continue
-        method, variant, _, texts = key[-4:]
+        apart, method, variant, _, texts, rule = key[-6:]
         out.append(
             {
                 "protocol": key[0],
@@ -56,6 +56,8 @@ def curves(sections: Sequence[Json], splits: Sequence[Json] = ()) -> list[Json]:
                 "splits": key[3],
                 "row": f"{method} ({variant})" if variant else method,
                 "texts": texts,
+                "rule": rule,
+                "unranked": apart,
                 "points": [
                     _point(value, section, row)
                     for value, section, row in sorted(points, key=lambda p: p[0])

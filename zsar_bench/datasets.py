@@ -1,30 +1,35 @@
 """The prepared store: data sets as checksummed, memory-mapped shards by class and performer.
 
     <home>/data/<name>/dataset.json          what it holds, column by column
+    <home>/data/<name>/seal.json             that dataset.json is as it was written
     <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
 
 A shard holds the clips of one class by one performer in one setup by one camera, so that what a
 worker may open is a list of files, however clips are divided. Reading the store needs no plugin
 code; only an import does. A generated data set may have variants, ``<name>+<key=value,...>``.
+
+A process checks every shard against its checksum, which ``dataset.json`` holds, before it or a
+worker of its reads it the first time. Raw data cannot be made again here: what is damaged is
+refused with its name. Versions before seals wrote none; such a store is sealed when it is first
+opened.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import re
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsar_bench import toml
+from zsar_bench import seals, toml
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.paths import home, locked, read_json
+from zsar_bench.names import PLAIN
+from zsar_bench.paths import discard, home, locked, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,8 +114,9 @@ class Dataset:
         """Largest number of bodies in a clip: an axis of every shard."""
         import numpy as np
 
-        first = self.shard_path(next(iter(self.about["shards"])))
-        return int(np.load(first, mmap_mode="r", allow_pickle=False).shape[1])
+        first = next(iter(self.about["shards"]))
+        self.check([first])
+        return int(np.load(self.shard_path(first), mmap_mode="r", allow_pickle=False).shape[1])
 
     @cached_property
     def digest(self) -> str:
@@ -135,6 +141,24 @@ class Dataset:
         """File of a shard."""
         return self.folder / "shards" / shard
 
+    def check(self, shards: Iterable[str]) -> None:
+        """Refuse shards that are not as the import wrote them; before a worker reads them by
+        their names, too.
+
+        Raises:
+            Damaged: naming the file, and how to get it again.
+        """
+        for shard in shards:
+            path = self.shard_path(shard)
+            problem = ""
+            try:
+                if seals.digest_of(path) != self.about["shards"][shard]["sha256"]:
+                    problem = "it has changed since it was written"
+            except OSError as error:
+                problem = error.strerror or str(error)
+            if problem:
+                raise seals.Damaged(f"{path} is damaged: {problem}.", _again(self.about))
+
     def read_clips(self, index: list[int]) -> list[NDArray[np.float32]]:
         """Clips by index, each (T, B, V, 3)."""
         clips = dict(self._stream(index))
@@ -154,6 +178,7 @@ class Dataset:
         for i in dict.fromkeys(index):
             shards.setdefault(self.clips["shard"][i], []).append(i)
         for shard, members in shards.items():
+            self.check([shard])
             frames = np.load(self.shard_path(shard), mmap_mode="r", allow_pickle=False)
             for i in members:
                 start = self.clips["start"][i]
@@ -175,11 +200,12 @@ def data_folder() -> Path:
 
 
 def prepared() -> list[str]:
-    """Names of the prepared data sets."""
+    """Names of the prepared data sets, those that lost their ``dataset.json`` included."""
     folder = data_folder()
     if not folder.is_dir():
         return []
-    return sorted(p.parent.name for p in folder.glob("[!.]*/dataset.json"))
+    files = (*folder.glob("[!.]*/dataset.json"), *folder.glob(f"[!.]*/{seals.SEAL}"))
+    return sorted({path.parent.name for path in files})
 
 
 def unfinished() -> list[str]:
@@ -200,17 +226,27 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
         UserError: if it has not been imported (says how), or its store is damaged.
     """
     folder = data_folder() / name
-    if not (folder / "dataset.json").is_file():
+    if name not in prepared():
         raise UserError(
             f"The data set '{name}' has not been imported. {how_to_get}".strip(),
             f"Then type: zsar-bench data import {name} PATH",
         )
+    again = f"Type: zsar-bench data import {name} PATH --force"
+    if seals.sealed(folder):
+        seals.check(folder, hint=again, added=False)
     about = read_json(folder / "dataset.json")
-    if about.get("format") != FORMAT or set(about.get("clips", {})) != set(COLUMNS):
+    if (
+        not isinstance(about, dict)
+        or about.get("format") != FORMAT
+        or set(about.get("clips", {})) != set(COLUMNS)
+    ):
         raise UserError(
             f"{folder} was written by another version of zsar-bench.",
-            f"Type: zsar-bench data import {name} PATH --force",
+            again,
         )
+    if not seals.sealed(folder):
+        with contextlib.suppress(UserError):  # several people may share one that is read-only
+            seals.seal(folder, deep=False)
     return Dataset(folder, about)
 
 
@@ -218,7 +254,14 @@ def remove(name: str) -> None:
     """Delete a prepared data set. Killed half-way, it is gone all the same."""
     if name not in prepared():
         raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
-    _delete(data_folder() / name)
+    discard(data_folder() / name)
+
+
+def _again(about: dict[str, Any]) -> str:
+    """What to type for a data set that is damaged."""
+    if about.get("stand_in_for") or about.get("parts"):
+        return "It is generated: type the same command again, and it is made anew."
+    return f"Type: zsar-bench data import {about['name']} PATH --force"
 
 
 def forget(name: str) -> None:
@@ -233,13 +276,7 @@ def forget(name: str) -> None:
 
     folder = unfinished_folder(name)
     with locked(folder, refuse):
-        _delete(folder)
-
-
-def _delete(folder: Path) -> None:
-    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
-    folder.rename(gone)
-    shutil.rmtree(gone)
+        discard(folder)
 
 
 def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -> str:
@@ -255,6 +292,6 @@ def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -
 
 def _safe(text: str) -> str:
     """Names from raw files become file names only in this form."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", text):
+    if not PLAIN.fullmatch(text):
         raise UserError(f"The name {text!r} of a class, performer, setup or camera is not plain.")
     return text

@@ -168,7 +168,9 @@ class Denials:
 
     def _socket_new(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._rules.network:
-            self._note(f"socket {getattr(args[1], 'name', args[1])}")
+            from socket import AddressFamily
+
+            self._note(f"socket {AddressFamily(args[1]).name}")
 
     def _spawn(self, event: str, args: tuple[Any, ...]) -> None:
         program = "/bin/sh" if event == "os.system" else args[0] or args[1][0]

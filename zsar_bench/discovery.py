@@ -3,14 +3,14 @@
     python -m zsar_bench.discovery < request.json > catalogue.json
 
 Runs in a process of its own, so that a plugin which raises, prints, exits or takes seconds to
-import costs the parent nothing. Plugins are loaded one at a time, each in a plugin manager
-of its own: a broken one becomes a row with its error.
+import costs the parent nothing. It is confined: it reads anything but prepared data and results,
+writes to a temporary folder only and has no network. Plugins are loaded one at a time, each in a
+plugin manager of its own: a broken one becomes a row with its error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -22,8 +22,17 @@ from typing import Any
 import pluggy
 
 from zsar_bench import API
-from zsar_bench.codehash import code_closure, code_digest, file_digest
+from zsar_bench.codehash import (
+    asset_digests,
+    code_closure,
+    code_digest,
+    file_digest,
+    package_root,
+    with_assets,
+)
+from zsar_bench.confinement import ConfinementError, Rules, confine
 from zsar_bench.hookspecs import GROUP, Hooks
+from zsar_bench.names import NAME
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
 from zsar_bench.specs import generated
@@ -70,8 +79,15 @@ def _collect(module: Any) -> tuple[Registry, list[str]]:
     return registry, sorted(hooks)
 
 
-def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
-    """Import a spec's target and parameters; returns its catalogue entry."""
+def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dict[str, Any]:
+    """Import a spec's target and parameters; returns its catalogue entry.
+
+    Args:
+        kind: catalogue section.
+        spec: what the plugin registered.
+        files: gains path -> SHA-256 of every file behind it.
+        plugin: folder of the plugin's package.
+    """
     target = resolve(spec.target)
     made = kind == "datasets" and generated(vars(spec))
     duties = GENERATOR if made else DUTIES.get(kind, ())
@@ -81,24 +97,43 @@ def _describe(kind: str, spec: Spec, files: dict[str, str]) -> dict[str, Any]:
     if missing:
         raise TypeError(f"{spec.target} lacks {', '.join(missing)}()")
     closure: dict[str, Path] = {}
+    roots = [plugin]
     entry = spec_as_json(spec)
     for reference in filter(None, (spec.target, getattr(spec, "params", ""))):
-        module = sys.modules[reference.partition(":")[0]]
-        closure |= code_closure(module.__name__, Path(str(module.__file__)))
+        name, file = _source(reference.partition(":")[0])
+        closure |= code_closure(name, file)
+        roots.append(package_root(name, file))
     files |= {str(path): file_digest(path) for path in closure.values()}
-    assets = {str(path): file_digest(Path(path)) for path in entry.get("assets", ())}
+    assets = asset_digests(getattr(spec, "assets", ()), roots)
     files |= assets
-    entry["digest"] = code_digest(closure)
-    if assets:
-        text = json.dumps([entry["digest"], *assets.values()])
-        entry["digest"] = hashlib.sha256(text.encode()).hexdigest()
+    entry["digest"] = with_assets(code_digest(closure), assets)
     if getattr(spec, "params", ""):
         params = resolve(spec.params)  # type: ignore[union-attr]
+        for profile in params.profiles:
+            if not NAME.fullmatch(profile):
+                raise ValueError(f"profile {profile!r} must match {NAME.pattern}")
         entry["schema"] = params.model_json_schema()
         entry["profiles"] = params.profiles
         for values in params.profiles.values():
             params(**values)
     return entry
+
+
+def _source(module: str) -> tuple[str, Path]:
+    """Name and file of an imported module."""
+    found = sys.modules[module]
+    return found.__name__, Path(str(found.__file__))
+
+
+def _loaded(packages: set[str]) -> dict[str, str]:
+    """Path -> SHA-256 of every Python file of these packages that is imported by now.
+
+    A package's ``__init__`` and helpers of another plugin are in no digest of a target, but it
+    does not load without them.
+    """
+    modules = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in packages]
+    paths = {Path(str(getattr(m, "__file__", None) or "")) for m in modules}
+    return {str(p): file_digest(p) for p in sorted(paths) if p.suffix == ".py" and p.is_file()}
 
 
 def _row(source: dict[str, str]) -> dict[str, Any]:
@@ -123,6 +158,7 @@ def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
     catalogue: dict[str, Any] = {kind: {} for kind in KINDS}
     catalogue |= {"plugins": [], "protocol_folders": [], "published_folders": [], "conflicts": {}}
     seen: dict[str, str] = {}
+    packages: set[str] = set()
     for source in sources:
         row = _row(source)
         catalogue["plugins"].append(row)
@@ -138,6 +174,8 @@ def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
             module = load_plugin(source)
             path = Path(str(module.__file__))
             files |= {str(p): file_digest(p) for p in code_closure(module.__name__, path).values()}
+            root = package_root(module.__name__, path)
+            packages.add(module.__name__.partition(".")[0])
             registry, row["hooks"] = _collect(module)
         except KeyboardInterrupt:
             raise
@@ -153,16 +191,18 @@ def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
         for kind, specs in registry.specs.items():
             for name, spec in specs.items():
                 try:
-                    entry = _describe(kind, spec, files)
+                    entry = _describe(kind, spec, files, root)
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:
                     row["status"] = "partly broken"
                     row["errors"].append(f"{KINDS[kind]} {name}: {_one_line(error)}")
                     continue
+                packages.add(spec.target.partition(".")[0].partition(":")[0])
                 entry["plugin"] = source["name"]
                 _place(catalogue, kind, name, entry)
-    catalogue["files"] = files
+    packages.discard("zsar_bench")  # the harness is no plugin's code
+    catalogue["files"] = files | _loaded(packages)
     catalogue["machine"] = _machine()
     return catalogue
 
@@ -197,9 +237,15 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)  # whatever plugins print must not mix with the answer
     request = json.load(sys.stdin)
-    catalogue = discover(request["sources"])
+    try:
+        rules = request["rules"]
+        paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
+        confine(Rules(**paths, network=rules["network"]))
+        said = discover(request["sources"])
+    except ConfinementError as error:
+        said = {"unconfined": [error.what, error.hint]}
     with os.fdopen(answer, "w") as out:
-        json.dump(catalogue, out)
+        json.dump(said, out)
         out.flush()
     with contextlib.suppress(Exception):
         sys.stderr.flush()

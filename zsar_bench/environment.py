@@ -34,6 +34,8 @@ class Machine:
         code: files that the plugins' code digests cover: all that a worker may import of them.
         protected: store and results, which no worker may reach as a whole.
         timeout, memory: seconds and bytes that one worker may use; None: as much as it likes.
+        deterministic: whether CUDA may only use operations that repeat bit for bit. A CPU does
+            so anyway, so that it is part of identity on CUDA only.
     """
 
     device: str
@@ -44,10 +46,12 @@ class Machine:
     protected: tuple[str, ...] = ()
     timeout: float | None = None
     memory: int | None = None
+    deterministic: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"device": self.device, "threads": self.threads}
+        choice = {"deterministic": True} if self.deterministic and self.device == "cuda" else {}
+        return {"device": self.device, "threads": self.threads, **choice}
 
     def job(self, kind: str, entry: Entry, params: dict[str, Any], **rest: Any) -> dict[str, Any]:
         """A job for a worker that builds ``entry``'s object."""
@@ -59,6 +63,7 @@ class Machine:
             "params": params,
             "device": self.device,
             "threads": self.threads,
+            "deterministic": self.deterministic,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "reads": (),
             "code": self.code,

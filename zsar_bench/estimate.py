@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,19 +25,27 @@ class History:
         self._encoders: dict[tuple[str, str], list[float]] = {}
         self._rounds: dict[tuple[str, str], list[float]] = {}
         for path in sorted((home() / "encoders").glob("[!.]*/encoder.json"))[-200:]:
-            about = _read(path)
-            if about:
-                key = (str(about.get("encoder")), str(about.get("code")))
-                self._encoders.setdefault(key, []).append(float(about.get("seconds", 0)))
+            self._take(self._add_encoder, path)
         for path in sorted((results / "runs").glob("*/*/[!.]*/run.json"))[-200:]:
-            about = _read(path)
-            # Shifts of one fit report no time for it.
-            if about and about["texts"].get("control") != SHUFFLED_UNSEEN:
-                method, seconds = about["method"], about["seconds"]
-                rounds = max(1, len(about["encoder"]["rounds"]))
-                self._rounds.setdefault((method["name"], method["profile"]), []).append(
-                    (seconds["fit"] + seconds["score"]) / rounds
-                )
+            self._take(self._add_rounds, path)
+
+    @staticmethod
+    def _take(add: Callable[[dict[str, Any]], None], path: Path) -> None:
+        """Learn from a file; from one that is damaged nothing is learnt."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            add(json.loads(path.read_bytes()))
+
+    def _add_encoder(self, about: dict[str, Any]) -> None:
+        key, seconds = (str(about["encoder"]), str(about["code"])), float(about["seconds"])
+        self._encoders.setdefault(key, []).append(seconds)
+
+    def _add_rounds(self, about: dict[str, Any]) -> None:
+        if about["texts"].get("control") == SHUFFLED_UNSEEN:
+            return  # shifts of one fit report no time for it
+        method, seconds = about["method"], about["seconds"]
+        rounds = max(1, len(about["encoder"]["rounds"]))
+        spent = float(seconds["fit"] + seconds["score"]) / rounds
+        self._rounds.setdefault((method["name"], method["profile"]), []).append(spent)
 
     def seconds(self, task: Task, plan: RunPlan) -> tuple[float, bool]:
         """Expected seconds of a task of this run, and whether they were measured here."""
@@ -51,14 +61,6 @@ class History:
         if known:
             return median(known), True
         return float(declared), False
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        about: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return about
 
 
 def estimate(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, bool]:

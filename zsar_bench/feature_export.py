@@ -20,7 +20,7 @@ from zsar_bench.errors import UserError
 from zsar_bench.exported import FORMAT, read_export
 from zsar_bench.feature_folder import FILES, SPLITS, FeatureFolder, Part
 from zsar_bench.features import EncoderPlan
-from zsar_bench.paths import fresh_folder, make_folder, read_json, write_bytes, write_json
+from zsar_bench.paths import fresh_folder, make_folder, write_bytes, write_json
 from zsar_bench.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _write_npz(plan: EncoderPlan, protocol: Protocol, parts: dict[str, Part], fo
 
 
 def _about_round(plan: EncoderPlan, parts: dict[str, Part], folder: str) -> dict[str, Any]:
-    trained = read_json(plan.folder / "encoder.json")
+    trained = plan.about
     clips, index = plan.dataset.clips, _index(plan)
     return {
         "round": plan.round.name,

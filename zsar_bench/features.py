@@ -3,12 +3,16 @@
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
     <home>/encoders/<key>/pooled/encoded.json    how the worker was confined that encoded these
 
+Each of the three, the encoder's own two files and the two folders of features, has its own
+``seal.json``, for they are made at different times; see ``feature_seals.py``.
+
 An encoder is trained on the seen training clips of one round and then encodes the round's
 clips, which reach it shuffled, without labels, ids or file names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import feature_seals
 from zsar_bench.catalogue import Entry
 from zsar_bench.datasets import Dataset
 from zsar_bench.environment import Machine
@@ -34,8 +39,9 @@ from zsar_bench.paths import (
 )
 from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
+from zsar_bench.seals import Damaged, read_sealed, seal, write_sealed
 from zsar_bench.settings import Settings
-from zsar_bench.shuffling import content_order
+from zsar_bench.shuffling import content_order, secret_draw
 from zsar_bench.tensors import PER_CLIP, PER_TOKEN
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 Event = Callable[[dict[str, Any]], None]
 
 STATE = "state.safetensors"
+FITTED = "state.sealed"  #: the same while the encoder's clips are not all encoded
 ENCODED = "encoded.json"  #: beside the features: how they were made
 CHUNK = 256  #: clips sent to an encoder at once
 ENCODED_AGAIN = 16  #: clips that are encoded a second time, one by one
@@ -118,8 +125,15 @@ class EncoderPlan:
         return ["pooled", "tokens"] if "tokens" in wants else ["pooled"]
 
     def ready(self, wants: Iterable[str]) -> bool:
-        """Whether all that is wanted is in the cache."""
-        return all((self.folder / part).is_dir() for part in self.parts(wants))
+        """Whether all that is wanted is in the cache, as it was written."""
+        return feature_seals.intact(self.folder, self.parts(wants))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """``encoder.json``: training clips and performers, seen accuracy, seconds."""
+        feature_seals.check(self.folder, "", ["encoder.json"])
+        about: dict[str, Any] = read_json(self.folder / "encoder.json")
+        return about
 
     # What follows makes it a ``sources.FeatureSource``.
 
@@ -147,13 +161,18 @@ class EncoderPlan:
     def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
         """Training clips' shards with features; raw files are in view only if wanted."""
         wants = tuple(wants)
-        bundle = clip_bundle(self.dataset, clips, self.seen)
-        for row in bundle:
-            shard = Path(row["file"]).name
+        bundle = clip_bundle(self.dataset, clips, self.seen, "clips" in wants)
+        shards = by_shard(self.dataset, clips)
+        for shard, row in zip(shards, bundle, strict=True):
             row["features"] = [str(shard_file(self.folder / p, shard)) for p in self.parts(wants)]
-            if "clips" not in wants:
-                del row["file"]
+        self._check(shards, wants)
         return bundle
+
+    def _check(self, shards: Iterable[str], wants: Iterable[str]) -> None:
+        """Refuse damaged features of these shards before anybody reads them."""
+        names = [shard_file(Path(), shard).name for shard in shards]
+        for part in self.parts(wants):
+            feature_seals.check(self.folder, part, names)
 
     def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
         return read_features(self, index, wants)
@@ -162,6 +181,7 @@ class EncoderPlan:
         return flat_clips(self.dataset, index)
 
     def encoder_job(self) -> dict[str, Any]:
+        feature_seals.check(self.folder, "", ["state.safetensors"])
         return {
             "target": self.entry.spec["target"],
             "params_target": self.entry.spec["params"],
@@ -186,7 +206,7 @@ class EncoderPlan:
     def record_round(self) -> EncoderRound:
         from zsar_bench.record import EncoderRound
 
-        about = read_json(self.folder / "encoder.json")
+        about = self.about
         return EncoderRound(
             round=self.round.name,
             key=self.key,
@@ -211,30 +231,31 @@ class EncoderPlan:
 
 
 def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
-    """Train the encoder and compute the features that are not in the cache yet.
+    """Train the encoder and compute the features that are not in the cache, or damaged there.
 
     Returns:
         Its ``encoder.json``: training clips and performers, seen accuracy, seconds.
     """
     folder = plan.folder
-    if plan.ready(wants):
-        about: dict[str, Any] = read_json(folder / "encoder.json")
-        return about
+    if feature_seals.all_sealed(folder, plan.parts(wants)) and plan.ready(wants):
+        return plan.about
     part = folder.with_name(f".{plan.key}.part")
     with locked(part):
+        feature_seals.tend(folder, plan.parts(wants), on_event)
         for wanted in plan.parts(wants):
             if not (folder / wanted).is_dir():
                 _make(plan, wanted, part, on_event)
         shutil.rmtree(part, ignore_errors=True)
-    about = read_json(folder / "encoder.json")
-    return about
+    return plan.about
 
 
 def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     started = time.monotonic()
     trained = (plan.folder / STATE).is_file()
     where = plan.folder if trained else make_folder(part / "encoder")
-    state = where / STATE  # there without its features if an earlier command was killed
+    state = where / STATE
+    if not trained:
+        _take_up(part / FITTED, state)
     index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
 
     def hear(event: dict[str, Any]) -> None:
@@ -243,17 +264,30 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     job = _job(plan, wanted, part, state)
     with Worker(job, Path(job["workdir"]), hear) as worker:
         if not job["state"]:
-            write_bytes(state, follow(worker, part)[1])
+            _, blob = follow(worker, part)
+            write_sealed(part / FITTED, blob)  # an interrupted command goes on from here
+            write_bytes(state, blob)
         _expect_ready(worker)
         rows = _encode(plan, worker, index, on_event)
     beside = make_folder(where / f".{wanted}")
     _write_features(plan, rows, index, beside)
     moved = _moved(plan, wanted, part, state, rows, index)
     write_json(beside / ENCODED, {"moved": moved, **seen_by(worker)})
+    seal(beside)
     rename_folder(beside, where / wanted)
     if not trained:
         write_json(where / "encoder.json", _about(plan, rows, time.monotonic() - started))
+        seal(where, deep=False)
         rename_folder(where, plan.folder)
+
+
+def _take_up(fitted: Path, state: Path) -> None:
+    """The state of an encoder that an earlier command was killed encoding with, if it is whole."""
+    state.unlink(missing_ok=True)
+    with contextlib.suppress(Damaged):
+        blob = read_sealed(fitted)
+        if blob is not None:
+            write_bytes(state, blob)
 
 
 def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, Any]:
@@ -299,8 +333,7 @@ def _moved(
     import numpy as np
 
     places = [n for n, i in enumerate(index) if i in {*plan.round.test_unseen}]
-    order = content_order(plan.dataset.contents([index[n] for n in places]), "again", plan.key)
-    again = [places[n] for n in order[:ENCODED_AGAIN]]
+    again = [places[n] for n in secret_draw(len(places), ENCODED_AGAIN)]
     if not again:
         return None
     name = "pooled" if wanted == "pooled" else "tokens"
@@ -314,10 +347,20 @@ def _moved(
     return largest / max(float(rows[name].std()), 1e-12)
 
 
-def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list[dict[str, Any]]:
+def clip_bundle(
+    dataset: Dataset, index: list[int], seen: Sequence[str], raw: bool = True
+) -> list[dict[str, Any]]:
     """The shards of these clips with their labels: all a training worker may open.
 
     Every shard is used whole, so that a bundle is a list of files and never a copy.
+
+    Args:
+        dataset, index: the clips.
+        seen: official ids of the seen classes, in label order.
+        raw: whether the raw files are in view; they are checked then.
+
+    Raises:
+        Damaged: naming a raw file that is not as it was imported.
     """
     label = {class_id: n for n, class_id in enumerate(seen)}
     subjects = {s: n for n, s in enumerate(sorted({dataset.clips["subject"][i] for i in index}))}
@@ -328,12 +371,14 @@ def clip_bundle(dataset: Dataset, index: list[int], seen: Sequence[str]) -> list
             raise AssertionError(f"shard {shard} is used in part: it would show clips not in view")
         bundle.append(
             {
-                "file": str(dataset.shard_path(shard)),
                 "label": label[dataset.clips["class"][rows[0]]],
                 "subject": subjects[dataset.clips["subject"][rows[0]]],
                 "lengths": [dataset.clips["frames"][i] for i in rows],
             }
         )
+        if raw:
+            dataset.check([shard])
+            bundle[-1]["file"] = str(dataset.shard_path(shard))
     return bundle
 
 
@@ -446,10 +491,15 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
 def read_features(
     plan: EncoderPlan, index: list[int], wants: Iterable[str]
 ) -> dict[str, NDArray[Any]]:
-    """Feature tensors of clips, row by row as in ``index``."""
+    """Feature tensors of clips, row by row as in ``index``.
+
+    Raises:
+        Damaged: naming a file that is not as it was written.
+    """
     import numpy as np
     from safetensors.numpy import load_file
 
+    plan._check(by_shard(plan.dataset, index), wants)
     names = {"pooled", *wants, *PER_TOKEN}
     rows: dict[str, list[Any]] = {}
     whole = by_shard(plan.dataset, range(len(plan.dataset)))

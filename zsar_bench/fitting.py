@@ -89,7 +89,7 @@ def fit(training: Training, on_event: Event) -> None:
     if training.done:
         return
     folder = make_folder(training.folder)
-    job = fit_job(training)
+    job = fit_job(training, stored_checkpoint(folder))
     started = time.monotonic()
     try:
         with Worker(job, Path(job["workdir"]), on_event) as worker:
@@ -112,8 +112,13 @@ def fit(training: Training, on_event: Event) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def fit_job(training: Training) -> dict[str, Any]:
-    """The job of a fit; writes the texts it needs and empties the worker's own folder."""
+def fit_job(training: Training, checkpoint: str = "") -> dict[str, Any]:
+    """The job of a fit; writes the texts it needs and empties the worker's own folder.
+
+    Args:
+        training: the fit.
+        checkpoint: file to continue from; empty: from the start.
+    """
     plan, source, folder = training.plan, training.source, training.folder
     one = source.round
     texts = folder / "seen-texts.safetensors"
@@ -132,11 +137,11 @@ def fit_job(training: Training) -> dict[str, Any]:
         fields=plan.fields,
         seed=derive_seed("method", plan.method_seed, plan.encoder_seed, training.name),
         grids=training.grids,
-        checkpoint=stored_checkpoint(folder),
+        checkpoint=checkpoint,
         workdir=str(own_folder(folder / "fit")),
         encoder=source.encoder_job() if plan.method.spec["needs_encoder"] else None,
     )
-    reads += [str(texts), *([job["checkpoint"]] if job["checkpoint"] else [])]
+    reads += [str(texts), *([checkpoint] if checkpoint else [])]
     reads += [job["encoder"]["state"]] if job["encoder"] else []
     if plan.method.spec["setting"] != "inductive":
         unseen = folder / "unseen-texts.safetensors"
@@ -207,7 +212,7 @@ def _with_size_that_fits(training: Training, error: RunFailed) -> RunFailed:
 def _fits(training: Training, values: dict[str, Any]) -> bool:
     """Whether a fit with these parameters gets through its first steps."""
     probe = replace(training, folder=make_folder(training.folder / "probe"), grids=())
-    job = fit_job(probe) | {"params": values, "probe": True, "checkpoint": ""}
+    job = fit_job(probe) | {"params": values, "probe": True}
     try:
         with Worker(job, Path(job["workdir"])) as worker:
             said = worker.answer()

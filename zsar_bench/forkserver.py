@@ -60,8 +60,8 @@ class Started:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Forget it; it has ended."""
-        if self.child is not None:
+        """Forget it; it has ended, or is to end alone."""
+        if self.child is not None and not stopping.is_set():
             self.child.wait()
         if self.pidfd >= 0:
             os.close(self.pidfd)

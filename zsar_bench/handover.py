@@ -13,7 +13,7 @@ from typing import Any
 from zsar_bench.errors import RunFailed
 from zsar_bench.paths import make_folder
 from zsar_bench.sandbox import Worker
-from zsar_bench.seals import Damaged, read_sealed, write_sealed
+from zsar_bench.seals import Damaged, sealed_content, write_sealed
 
 CHECKPOINT = "checkpoint.sealed"
 
@@ -53,7 +53,7 @@ def stored_checkpoint(folder: Path) -> str:
     """The checkpoint to continue from; empty if there is none, or none that is whole."""
     path = folder / CHECKPOINT
     try:
-        read_sealed(path)
+        sealed_content(path)
     except (Damaged, OSError):
         path.unlink(missing_ok=True)  # start again rather than continue wrongly
         shutil.rmtree(folder / "states", ignore_errors=True)

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from zsar_bench import seals
 from zsar_bench.catalogue import Entry
 from zsar_bench.datasets import (
     COLUMNS,
@@ -25,7 +26,6 @@ from zsar_bench.datasets import (
     prepared,
     read_classes,
     read_toml,
-    remove,
     unfinished_folder,
 )
 from zsar_bench.environment import Machine, cores
@@ -34,7 +34,7 @@ from zsar_bench.identity import digest
 from zsar_bench.import_crew import Crew
 from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal, by_shard, shard_key
-from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_json
+from zsar_bench.paths import discard, locked, make_folder, read_json, rename_folder, write_json
 from zsar_bench.sandbox import run_job
 from zsar_bench.settings import defaults, one_spelling, science_only
 from zsar_bench.specs import generated
@@ -143,8 +143,8 @@ def ensure_generated(
 ) -> Dataset:
     """The data set that a generator makes with these parameters; made unless it is there.
 
-    One that other code, classes, joints or parts made is made again. Of several processes one
-    makes it and the others wait.
+    One that other code, classes, joints or parts made is made again, and so is one that is
+    damaged. Of several processes one makes it and the others wait.
 
     Args:
         entry: a data set that stands in for another, or is pooled from several.
@@ -217,12 +217,17 @@ def _changed(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _current(work: Work) -> bool:
-    """Whether the store holds what this code and these parameters make."""
+    """Whether the store holds what this code and these parameters make, and holds it whole."""
     if work.store not in prepared():
         return False
-    about = read_json(data_folder() / work.store / "dataset.json")
     expected = {"format": FORMAT, **_origin(work), **_facts(work.entry)}
-    return all(about.get(name) == value for name, value in expected.items())
+    try:
+        dataset = open_dataset(work.store)
+        dataset.check(dataset.about["shards"])
+    except UserError as error:
+        work.say(f"{error.what} It is made again.")
+        return False
+    return all(dataset.about.get(name) == value for name, value in expected.items())
 
 
 def _origin(work: Work) -> dict[str, Any]:
@@ -271,12 +276,14 @@ def _make(work: Work) -> None:
         about = _about(work, listing, groups, journal)
         write_json(work.beside / "store" / "dataset.json", about)
         journal.clear_strays()
+        seals.seal(work.beside / "store", deep=False)  # the shards' checksums are in that file
     except BaseException:
         _discard_if_empty(work.beside)
         raise
-    if work.store in prepared():
-        remove(work.store)
-    rename_folder(work.beside / "store", data_folder() / work.store)
+    final = data_folder() / work.store
+    if final.is_dir():  # an earlier one, or what is left of it
+        discard(final)
+    rename_folder(work.beside / "store", final)
     shutil.rmtree(work.beside)
 
 

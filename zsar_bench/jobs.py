@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zsar_bench.determinism import repeatable
 from zsar_bench.errors import UserError
 from zsar_bench.plugins import resolve
 from zsar_bench.specs import generated
@@ -84,7 +85,10 @@ def _device(job: Job) -> torch.device:
     import torch
 
     torch.set_num_threads(job["threads"])
-    return torch.device(job["device"])
+    device = torch.device(job["device"])
+    if job.get("deterministic") and device.type == "cuda":
+        repeatable()
+    return device
 
 
 def _origin(job: Job) -> Any:
@@ -200,7 +204,7 @@ def _context(
     job: Job, line: Line, texts: TextBank, device: torch.device, encoder: Any, state: Any
 ) -> Fit:
     from zsar_bench.context import Fit
-    from zsar_bench.seals import read_sealed
+    from zsar_bench.seals import sealed_content
 
     own = Path(job["workdir"]) / "own"
     own.mkdir()
@@ -214,7 +218,7 @@ def _context(
         workdir=own,
         line=line,
         state=state,
-        checkpoint=read_sealed(Path(job["checkpoint"])) if job["checkpoint"] else None,
+        checkpoint=sealed_content(Path(job["checkpoint"])) if job["checkpoint"] else None,
         checkpoint_seconds=job["checkpoint_seconds"],
         grids=tuple(job.get("grids", ())),
         probe=job.get("probe", False),
@@ -245,11 +249,11 @@ def _load_state(path: str, device: torch.device) -> dict[str, torch.Tensor]:
     """A state that the parent has stored: sealed, or an encoder's in the open."""
     from safetensors.torch import load, load_file
 
-    from zsar_bench.seals import read_sealed
+    from zsar_bench.seals import sealed_content
 
     if path.endswith(".safetensors"):
         return load_file(path, device=str(device))
-    return {name: t.to(device) for name, t in load(read_sealed(Path(path))).items()}
+    return {name: t.to(device) for name, t in load(sealed_content(Path(path))).items()}
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,10 +1,11 @@
 """What an unfinished import has done, so that the same command continues it.
 
-    <home>/data/.<name>.import/journal.jsonl     one line a chunk of finished shards
+    <home>/data/.<name>.import/journal.jsonl     one line a chunk of finished shards: [digest, rows]
     <home>/data/.<name>.import/store/            becomes <home>/data/<name> at the end
 
 A finished shard is kept if its key is the one wanted now: it covers the files' names, sizes and
-stamps (or the generator's parameters), the code that reads them, and how shards are written.
+stamps (or the generator's parameters), the code that reads them, and how shards are written; and
+if its bytes are those that were written.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from zsar_bench.codehash import file_digest
 from zsar_bench.datasets import FORMAT
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
@@ -62,13 +64,13 @@ class Journal:
         if not row["clips"]:
             return True
         try:
-            return bool((self.shards / row["shard"]).stat().st_size == row["bytes"])
+            return bool(file_digest(self.shards / row["shard"]) == row["sha256"])
         except OSError:
             return False
 
     def _rewrite(self) -> None:
         """Start from sound lines only; a killed import may have left half a line."""
-        text = "".join(json.dumps([row]) + "\n" for row in self.rows.values())
+        text = "".join(_line([row]) for row in self.rows.values())
         try:
             self.path.write_text(text, "utf-8")
         except OSError as error:
@@ -81,7 +83,7 @@ class Journal:
             self.rows[row["shard"]] = row
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows) + "\n")
+                file.write(_line(rows))
         except OSError as error:
             raise UserError(f"Cannot write {self.path}: {error.strerror or error}.") from None
 
@@ -93,8 +95,13 @@ class Journal:
                 path.unlink()
 
 
+def _line(rows: list[Row]) -> str:
+    """Finished shards as a line that tells whether it is whole."""
+    return json.dumps([digest(rows), rows]) + "\n"
+
+
 def _read(path: Path) -> dict[str, Row]:
-    """Shard -> its last row; lines that are not whole are as good as none."""
+    """Shard -> its last row; lines that are not as they were written are as good as none."""
     found: dict[str, Row] = {}
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
@@ -102,8 +109,10 @@ def _read(path: Path) -> dict[str, Row]:
         return {}
     for line in lines:
         try:
-            for row in json.loads(line):
-                found[row["shard"]] = row
-        except (ValueError, TypeError, KeyError):
+            written, rows = json.loads(line)
+            whole = digest(rows) == written
+        except (ValueError, TypeError, RecursionError):
             continue
+        if whole:
+            found |= {row["shard"]: row for row in rows}
     return found

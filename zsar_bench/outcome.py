@@ -19,12 +19,13 @@ from zsar_bench.features import MOVED
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
 from zsar_bench.prove import judge as judge_proof
-from zsar_bench.rounds import candidates_of
 from zsar_bench.sandbox import Worker
+from zsar_bench.tested import candidate_mask, candidates_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from zsar_bench.protocol import Protocol
     from zsar_bench.run_plan import RunPlan
 
 
@@ -56,14 +57,13 @@ def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
     """Join the scores of every round, each (n, K) over its own classes, with the labels."""
     clips = plan.encoders[0].dataset.clips
     index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
-    candidates = _candidates(plan)
+    candidates = candidates_in(plan.protocol, [encoder.round for encoder in plan.encoders])
     column = {c: n for n, c in enumerate(candidates)}
     scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
     start = 0
     for encoder, own_scores in zip(plan.encoders, found, strict=True):
         one = encoder.round
-        for row, numbers in enumerate(candidates_of(plan.protocol, clips, one) or ()):
-            own_scores[row, [k for k in range(len(one.unseen)) if k not in numbers]] = np.nan
+        own_scores[~candidate_mask(plan.protocol, clips, one)] = np.nan
         scores[start : start + len(own_scores), [column[c] for c in one.unseen]] = own_scores
         start += len(own_scores)
     return Joined(
@@ -93,14 +93,62 @@ def assemble(
     return _record(plan, found, curve), predictions
 
 
-def _candidates(plan: RunPlan) -> list[str]:
-    """The classes that are unseen in some round, in the data set's order."""
-    unseen = {c for encoder in plan.encoders for c in encoder.round.unseen}
-    return [c for c in plan.protocol.unseen if c in unseen]
+def protocol_part(
+    protocol: Protocol, data: str, candidates: list[str], ids: Sequence[str]
+) -> r.ProtocolPart:
+    """What was tested: a protocol, on data of this digest, on clips of these ids."""
+    return r.ProtocolPart(
+        id=protocol.id,
+        dataset=protocol.dataset,
+        digest=protocol.digest,
+        data=data,
+        samples=digest(sorted(ids)),
+        rule=protocol.rule,
+        seen=list(protocol.seen),
+        unseen=candidates,
+        folds=[list(fold) for fold in protocol.folds],
+        expected_clips=protocol.test_clips,
+        stand_in_for=protocol.stand_in_for,
+        family_of=protocol.family_of,
+        dials=dict(protocol.dials),
+    )
+
+
+def measure(
+    candidates: Sequence[str],
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    scores: NDArray[np.float32],
+) -> r.Metrics:
+    """Every number of a record that follows from its predictions.
+
+    Args:
+        candidates: K official class ids.
+        labels: (N,) index of the true class in ``candidates``.
+        subjects: N performers.
+        scores: (N, K); NaN where a class was no candidate of a clip.
+
+    Raises:
+        RunFailed: a score is infinite, or the true class is no candidate.
+    """
+    judged = metrics.judge(scores, labels)
+    guess = metrics.guesses(scores)
+    classes = [candidates[i] for i in labels]
+    return r.Metrics(
+        clips=len(labels),
+        micro=metrics.micro(judged.credit),
+        macro=metrics.macro(judged.credit, labels, len(candidates)),
+        chance=metrics.macro(guess, labels, len(candidates)),
+        chance_micro=metrics.micro(guess),
+        guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
+        largest_class=metrics.largest_class(scores, labels),
+        tied=judged.tied,
+        cells=cells(judged.credit, classes, subjects),
+    )
 
 
 def cells(
-    credit: NDArray[np.float64], classes: list[str], subjects: list[str]
+    credit: NDArray[np.float64], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
     """Credit and clips by class and performer: all that metrics and statistics need.
 
@@ -124,10 +172,6 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
 
     candidates, labels, scores = found.candidates, found.labels, found.scores
     ids, subjects = found.ids, found.subjects
-    judged = metrics.judge(scores, labels)
-    count = len(candidates)
-    guess = metrics.guesses(scores)
-    classes = [candidates[i] for i in labels]
     rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
     proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
@@ -136,26 +180,11 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
     declared = plan.method.spec["setting"]
     # Scores that depend on other clips, by the method or by its features.
     moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
-    dataset = plan.encoders[0].dataset
     return r.Record(
         run_id=plan.run_id,
         identity=plan.identity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        protocol=r.ProtocolPart(
-            id=plan.protocol.id,
-            dataset=plan.protocol.dataset,
-            digest=plan.protocol.digest,
-            data=dataset.digest,
-            samples=digest(sorted(ids)),
-            rule=plan.protocol.rule,
-            seen=list(plan.protocol.seen),
-            unseen=candidates,
-            folds=[list(fold) for fold in plan.protocol.folds],
-            expected_clips=plan.protocol.test_clips,
-            stand_in_for=plan.protocol.stand_in_for,
-            family_of=plan.protocol.family_of,
-            dials=dict(plan.protocol.dials),
-        ),
+        protocol=protocol_part(plan.protocol, plan.encoders[0].dataset.digest, candidates, ids),
         method=r.MethodPart(
             name=plan.method.name,
             plugin=plan.method.plugin,
@@ -187,17 +216,8 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
         selection=plan.rule,
         states=state_choice(plan, curve),
         certificate=trust,
-        metrics=r.Metrics(
-            clips=len(labels),
-            micro=metrics.micro(judged.credit),
-            macro=metrics.macro(judged.credit, labels, count),
-            chance=metrics.macro(guess, labels, count),
-            chance_micro=metrics.micro(guess),
-            guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
-            largest_class=metrics.largest_class(scores, labels),
-            tied=judged.tied,
-            cells=cells(judged.credit, classes, subjects),
-            plugins=_plugin_metrics(plan, labels, subjects, scores),
+        metrics=measure(candidates, labels, subjects, scores).model_copy(
+            update={"plugins": _plugin_metrics(plan, labels, subjects, scores)}
         ),
         rescoring=r.Rescoring(
             clips=sum(one["rescored"] for one in rounds), largest_change=change, tolerance=allowed

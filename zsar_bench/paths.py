@@ -121,6 +121,16 @@ def rename_folder(beside: Path, final: Path) -> None:
             raise UserError(f"Cannot write {final}: {error.strerror or error}.") from None
 
 
+def discard(folder: Path) -> None:
+    """Delete a folder. Killed half-way, it is gone all the same."""
+    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
+    try:
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise UserError(f"Cannot delete {folder}: {error.strerror or error}.") from None
+
+
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a folder, which is there from then on; other threads and processes wait.

@@ -60,6 +60,7 @@ class Request:
     draws: int | None = None
     device: str = "auto"
     threads: int = 1
+    deterministic: bool = False
     assignments: tuple[Assignment, ...] = ()
     features: Path | None = None
     timeout: float | None = None
@@ -152,6 +153,8 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         "named" if request.device != "auto" else ("torch sees a GPU" if cuda else "no GPU here")
     )
     name = str(catalogue.machine.get("device", "")) if device == "cuda" else ""
+    if request.deterministic and device == "cuda":
+        reason += "; deterministic"
     machine = Machine(
         device,
         request.threads,
@@ -161,6 +164,7 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         protected=tuple(str(p.absolute()) for p in (home(), request.results, DEFAULT_RESULTS)),
         timeout=request.timeout,
         memory=request.memory,
+        deterministic=request.deterministic,
     )
     return machine, ("device", device, reason)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from zsar_bench.catalogue import Catalogue, Entry
 from zsar_bench.datasets import ActionClass, Dataset
+from zsar_bench.names import protocol_folder
 from zsar_bench.rounds import DIVISIONS, TRANSFER, Round, make_rounds
 
 STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
@@ -104,7 +105,7 @@ class Protocol:
     @property
     def folder(self) -> str:
         """Its id as the name of a folder."""
-        return folder_name(self.id)
+        return protocol_folder(self.id)
 
     @cached_property
     def place(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from zsar_bench.datasets import ActionClass
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.registry import NAME
+from zsar_bench.names import NAME
 from zsar_bench.rounds import CROSS_FIT, DIVISIONS, TRANSFER
 
 REQUIRED = ("id", "title", "dataset", "family", "source")

@@ -21,6 +21,7 @@ from zsar_bench.handover import follow
 from zsar_bench.paths import home, make_folder, read_json, write_bytes, write_json
 from zsar_bench.sandbox import Worker
 from zsar_bench.scoring import Exam, Scorer
+from zsar_bench.shuffling import secret_draw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ def prove_round(
     folder = exam.folder / "proof"
     shutil.rmtree(folder, ignore_errors=True)
     refit = _refit(training, make_folder(folder), on_event)
-    rows = exam.order("prove")[:PROVED]
+    rows = secret_draw(len(exam.clips), PROVED)
     with Scorer(exam, [state], on_event, "moved") as scorer:
         moved = scorer.rows(rows, JITTER)
     shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +86,7 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
 
 def _refit(training: Training, folder: Path, on_event: Event) -> str:
     """SHA-256 of the state that the same fit leaves behind in a scrambled store."""
-    job = fit_job(training) | {"grids": (), "checkpoint": ""}
+    job = fit_job(training) | {"grids": ()}
     shown = {Path(p) for p in job["reads"]}
     tops = {_top(path) for path in shown} - {None}
     for top in tops:

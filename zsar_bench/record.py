@@ -1,4 +1,9 @@
-"""What a run leaves behind: ``run.json``, every field documented, and one score matrix."""
+"""What a run leaves behind: ``run.json``, every field documented, and one score matrix.
+
+A run's folder is sealed when it is complete: a record whose files are not as the run left them is
+refused with its name. The first runs have no seal; their metrics must follow from their
+predictions wherever these are read.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from zsar_bench import seals
 from zsar_bench.certificate import (
     STRICT,
     Certificate,
@@ -19,6 +25,7 @@ from zsar_bench.certificate import (
 from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
 from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
+from zsar_bench.names import fault_in_record
 from zsar_bench.paths import write_bytes
 from zsar_bench.record_parts import (
     Choice,
@@ -58,9 +65,11 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "StateChoice",
     "TextPart",
     "WallsPart",
+    "check_run",
     "parse_record",
     "read_predictions",
     "read_record",
+    "seal_run",
     "write_predictions",
 ]
 
@@ -78,14 +87,14 @@ class Record(BaseModel):
     method: Annotated[MethodPart, _doc("the method and its parameters")]
     encoder: Annotated[EncoderPart, _doc("the skeleton encoder")]
     texts: Annotated[TextPart, _doc("class texts and their encoder")]
-    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 for released features")]
-    method_seed: Annotated[int, _doc("seed of the method")]
-    selection: Annotated[str, _doc("rule that chose the checkpoint")]
+    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 where there is none")]
+    method_seed: Annotated[int, _doc("seed of the method; 0 where it is not known")]
+    selection: Annotated[str, _doc("rule that chose the checkpoint, or unknown")]
     metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]
     rescoring: Annotated[Rescoring, _doc("clips scored again one at a time in another order")]
     choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
-    environment: Annotated[Environment, _doc("where and with what the run was made")]
-    seconds: Annotated[Seconds, _doc("wall time of the run's own stages")]
+    environment: Annotated[Environment, _doc("where and with what the run was made, or judged")]
+    seconds: Annotated[Seconds, _doc("wall time of the run's own stages; 0 where not known")]
     origin: Annotated[
         Literal["run", "self-reported"], _doc("self-reported: only its scores were judged here")
     ] = "run"
@@ -97,12 +106,30 @@ class Record(BaseModel):
     ] = None
 
 
+def seal_run(folder: Path) -> None:
+    """Seal the files of a run; the last thing that is written before it gets its name."""
+    seals.seal(folder, deep=False)
+
+
+def check_run(folder: Path) -> None:
+    """Refuse a run whose files are not as they were sealed; what somebody has added is let be.
+
+    Raises:
+        Damaged: naming the file.
+    """
+    if seals.sealed(folder):
+        hint = f"To make it again, delete the folder {folder} and type the run's command."
+        seals.check(folder, hint=hint, added=False)
+
+
 def read_record(folder: Path) -> Record:
     """The record of a finished run.
 
     Raises:
-        UserError: naming the file, if it does not follow its schema or a later release wrote it.
+        UserError: naming the file, if it does not follow its schema or its seal, or a later
+            release wrote it.
     """
+    check_run(folder)
     path = folder / "run.json"
     try:
         return parse_record(path.read_bytes())
@@ -120,7 +147,8 @@ def parse_record(data: bytes) -> Record:
 
     Raises:
         NewerSchemaError: if a later release wrote it.
-        ValueError: in a sentence that names the field, if it does not follow its schema.
+        ValueError: in a sentence that names the field, if it does not follow its schema or
+            has a name that could not be a path's part.
     """
     from pydantic_core import from_json
 
@@ -131,11 +159,15 @@ def parse_record(data: bytes) -> Record:
     if not isinstance(value, dict):
         raise ValueError("the file: an object is expected")
     try:
-        return Record.model_validate(migrate(value))
+        record = Record.model_validate(migrate(value))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "the file"
         raise ValueError(f"{where}: {first['msg']}") from None
+    fault = fault_in_record(record)
+    if fault:
+        raise ValueError(fault)
+    return record
 
 
 def write_predictions(
@@ -180,11 +212,14 @@ def read_predictions(
     """What ``write_predictions`` stored, in its order of arguments.
 
     Raises:
-        UserError: naming the file, if it is damaged.
+        UserError: naming the file, if it is damaged; in the folder of a run, also if it is not as
+            the run left it.
     """
     import json
 
     from safetensors import SafetensorError, safe_open
+
+    check_run(path.parent)
 
     try:
         with safe_open(path, framework="np") as f:
@@ -207,4 +242,8 @@ def read_predictions(
         or ((labels < 0) | (labels >= len(candidates))).any()
     ):
         raise UserError(f"{path} is damaged: its ids, labels, candidates and scores disagree.")
+    if (path.parent / "run.json").is_file() and not seals.sealed(path.parent):
+        from zsar_bench.follows import check_metrics
+
+        check_metrics(path, read_record(path.parent), ids, labels, candidates, scores)
     return ids, labels, candidates, scores

@@ -50,8 +50,8 @@ class MethodPart(_Part):
     hp: Annotated[str, _doc("where the hyper-parameters come from")]
     declared_setting: Annotated[str, _doc("setting the plugin declares")]
     setting: Annotated[
-        Literal["inductive", "class-transductive", "transductive"],
-        _doc("setting after the re-scoring check; the one it is ranked in"),
+        Literal["inductive", "class-transductive", "transductive", "unknown"],
+        _doc("setting after the re-scoring check; the one it is ranked in; unknown: not run here"),
     ]
 
 
@@ -93,8 +93,11 @@ class EncoderPart(_Part):
     profile: Annotated[str, _doc("named profile")]
     science: Annotated[dict[str, Any], _doc("parameters")]
     origin: Annotated[
-        Literal["certified", "declared", "released"],
-        _doc("certified: trained here, on seen classes only; released: features of others"),
+        Literal["certified", "declared", "released", "unknown"],
+        _doc(
+            "certified: trained here, on seen classes only; released: features of others; "
+            "unknown: only scores were brought along"
+        ),
     ]
     released: Annotated[Released | None, _doc("the features, where origin is released")] = None
     rounds: Annotated[list[EncoderRound], _doc("one trained encoder a round")]

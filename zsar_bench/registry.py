@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from zsar_bench.names import NAME, WORD
 from zsar_bench.specs import (
     DatasetSpec,
     ExecutorSpec,
@@ -17,7 +19,6 @@ from zsar_bench.specs import (
     TextEncoderSpec,
 )
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 #: Catalogue section -> word used in messages and on the command line.
@@ -60,16 +61,23 @@ class Registry:
         self.broken.append((kind, name, reason))
 
     def _add(self, kind: str, spec: Spec) -> None:
-        if not NAME.fullmatch(spec.name):
-            raise ValueError(f"{KINDS[kind]} name {spec.name!r} must match {NAME.pattern}")
+        _check(NAME, spec.name, f"{KINDS[kind]} name")
         if not TARGET.fullmatch(spec.target):
             raise ValueError(f"{spec.name}: target {spec.target!r} must be 'package.module:Name'")
         if spec.name in self.specs[kind]:
             raise ValueError(f"{KINDS[kind]} '{spec.name}' is registered twice")
+        for name, value in spec_as_json(spec).items():
+            for text in _texts(value):
+                if not "".join(text.split()).isprintable():
+                    raise ValueError(f"{spec.name}: '{name}' holds signs that cannot be shown")
         self.specs[kind][spec.name] = spec
 
     def method(self, spec: MethodSpec) -> None:
         """Add a method."""
+        for text_field in spec.text_fields:
+            _check(WORD, text_field, f"{spec.name}: text field")
+        for profile in spec.seconds:
+            _check(NAME, profile, f"{spec.name}: profile")
         self._add("methods", spec)
 
     def skeleton_encoder(self, spec: SkeletonEncoderSpec) -> None:
@@ -86,6 +94,8 @@ class Registry:
             raise ValueError(f"{spec.name}: 'stand_in_for' and 'params' go together")
         if spec.stand_in_for and spec.parts:
             raise ValueError(f"{spec.name}: 'stand_in_for' and 'parts' exclude each other")
+        for name in (*spec.texts, *spec.parts, *filter(None, [spec.stand_in_for])):
+            _check(NAME, name, f"{spec.name}: text set, part or 'stand_in_for'")
         self._add("datasets", spec)
 
     def metric(self, spec: MetricSpec) -> None:
@@ -107,6 +117,23 @@ class Registry:
     def published(self, folder: Path) -> None:
         """Add every ``*.json`` of a folder as published results."""
         self.published_folders.append(_folder(folder))
+
+
+def _check(pattern: re.Pattern[str], name: Any, what: str) -> None:
+    """Names become parts of paths and rows of tables: see ``names``."""
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        raise ValueError(f"{what} {name!r} must match {pattern.pattern}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys included."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str):
+        yield value
 
 
 def _folder(folder: Path) -> Path:

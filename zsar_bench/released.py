@@ -6,23 +6,28 @@ clips' performers are known, so there is no spread over encoders and no interval
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import seals
 from zsar_bench.catalogue import Entry
 from zsar_bench.errors import UserError
 from zsar_bench.exported import check_export
 from zsar_bench.feature_folder import FeatureFolder, read_folder, round_folders
 from zsar_bench.identity import digest, key
+from zsar_bench.paths import locked
 from zsar_bench.protocol import Protocol
 from zsar_bench.released_store import (
     ReleasedClips,
+    check,
     columns,
     features_folder,
     shard_name,
+    tend,
     write_store,
 )
 from zsar_bench.rounds import Round
@@ -222,23 +227,29 @@ class ReleasedPlan:
         )
 
     def ready(self, wants: Iterable[str]) -> bool:
-        return (self.folder / "features.json").is_file()
+        return not seals.broken(self.folder)
 
     def ensure(self, wants: Iterable[str], on_event: Event) -> Path:
-        """Copy the features into the store, a shard a class and part.
+        """Copy the features into the store, a shard a class and part, unless they are there.
 
         Raises:
             UserError: if the folder has changed since it was checked.
         """
         if self.ready(wants):
             return self.folder
-        on_event({"stage": "features", "step": 0, "total": 1})
-        files = read_folder(self.files.path, self.whole.protocol)
-        if files.digest != self.digest:
-            raise UserError(
-                f"{self.files.path} has changed since this command started.", "Start it again."
-            )
-        write_store(files, self.whole.protocol.dataset, self.folder)
+        lock = self.folder.with_name(f".{self.digest}.lock")
+        with locked(lock):
+            tend(self.folder)
+            if not self.folder.is_dir():
+                on_event({"stage": "features", "step": 0, "total": 1})
+                files = read_folder(self.files.path, self.whole.protocol)
+                if files.digest != self.digest:
+                    raise UserError(
+                        f"{self.files.path} has changed since this command started.",
+                        "Start it again.",
+                    )
+                write_store(files, self.whole.protocol.dataset, self.folder)
+            shutil.rmtree(lock, ignore_errors=True)
         return self.folder
 
     def retrained(self, one: Round) -> ReleasedPlan:
@@ -251,17 +262,17 @@ class ReleasedPlan:
     def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
         """The shards of ``train``, class by class. All clips count as one performer's."""
         labels = self.files.parts["train"].labels.tolist()
-        place = self.whole.protocol.place
+        places = [self.whole.protocol.place[class_id] for class_id in self.whole.protocol.seen]
+        shards = [shard_name(self.digest, "train", place) for place in places]
+        check(shards)
         return [
             {
-                "features": [
-                    str(features_folder() / shard_name(self.digest, "train", place[class_id]))
-                ],
+                "features": [str(features_folder() / shard)],
                 "label": number,
                 "subject": 0,
-                "lengths": [0] * labels.count(place[class_id]),  # there are no frames
+                "lengths": [0] * labels.count(place),  # there are no frames
             }
-            for number, class_id in enumerate(self.whole.protocol.seen)
+            for number, (place, shard) in enumerate(zip(places, shards, strict=True))
         ]
 
     def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:

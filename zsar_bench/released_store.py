@@ -1,21 +1,24 @@
 """The store of released features, by content.
 
-    <home>/features/<hash>/features.json, train/<label>.safetensors, ztest/..., gtest/...
+    <home>/features/<hash>/features.json, seal.json, train/<label>.safetensors, ztest/..., gtest/...
 
 A shard holds the clips of one class and part, so that what a worker may open is a list of
-files.
+files. A copy that is damaged is made again from the folder that the user names; one that a
+version before seals left is sealed when it is first used.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench import seals
 from zsar_bench.errors import UserError
 from zsar_bench.feature_folder import FeatureFolder
-from zsar_bench.paths import fresh_folder, home, make_folder, write_json
+from zsar_bench.paths import discard, fresh_folder, home, make_folder, write_json
 from zsar_bench.sources import NOBODY
 
 if TYPE_CHECKING:
@@ -52,6 +55,30 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
             "classes": {n: len({*p.labels.tolist()}) for n, p in files.parts.items()},
         }
         write_json(folder / "features.json", about)
+        seals.seal(folder)
+
+
+def tend(folder: Path) -> None:
+    """Seal what an older version left, and delete what is damaged; the caller holds its lock."""
+    if not seals.sealed(folder) and (folder / "features.json").is_file():
+        seals.seal(folder)
+    if folder.is_dir() and seals.broken(folder):
+        discard(folder)
+
+
+def check(names: Iterable[str]) -> None:
+    """Refuse shards, named as ``shard_name`` does, that are not as they were copied.
+
+    Raises:
+        Damaged: naming the file.
+    """
+    by_digest: dict[str, list[str]] = {}
+    for name in names:
+        digest, _, rest = name.partition("/")
+        by_digest.setdefault(digest, []).append(rest)
+    for digest, files in by_digest.items():
+        folder = features_folder() / digest
+        seals.check(folder, files, f"Delete the folder {folder} and run again.")
 
 
 def columns(rounds: dict[str, FeatureFolder], ids: list[str]) -> dict[str, list[Any]]:
@@ -98,11 +125,9 @@ class ReleasedClips:
         """Features (n, C) of clips, row by row as in ``index``."""
         import numpy as np
 
-        shards: dict[str, Any] = {}
-        for i in index:
-            shard = self.clips["shard"][i]
-            if shard not in shards:
-                shards[shard] = _load(features_folder() / shard)
+        wanted = dict.fromkeys(self.clips["shard"][i] for i in index)
+        check(wanted)
+        shards = {shard: _load(features_folder() / shard) for shard in wanted}
         picked = [shards[self.clips["shard"][i]][self.clips["row"][i]] for i in index]
         return np.stack(picked)
 

@@ -22,7 +22,7 @@ from zsar_bench.paths import locked, make_folder, read_json, rename_folder, writ
 from zsar_bench.prove import prove_round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.scoring import RESCORED, Exam, Scorer, rescore
-from zsar_bench.seals import read_sealed, write_sealed
+from zsar_bench.seals import sealed_content, write_sealed
 from zsar_bench.selection import (
     LAST,
     PSEUDO_UNSEEN,
@@ -258,7 +258,7 @@ def read_scores(path: Path) -> NDArray[np.float32]:
     """What ``_stacked`` has packed, (E, n, K)."""
     from safetensors.numpy import load
 
-    scores: NDArray[np.float32] = load(read_sealed(path))["scores"]
+    scores: NDArray[np.float32] = load(sealed_content(path))["scores"]
     return scores
 
 
@@ -284,7 +284,7 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
     """Join the rounds with labels, compute the metrics and give the run its final name."""
     from zsar_bench.outcome import assemble, read_round
-    from zsar_bench.record import read_record, write_predictions
+    from zsar_bench.record import read_record, seal_run, write_predictions
 
     with locked(plan.part):
         if not plan.done:
@@ -295,6 +295,7 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
             lines = (e for n in range(len(plan.encoders)) for e in read_round(plan, n)["events"])
             write_bytes(out / "events.jsonl", _json_lines(lines))
             write_bytes(out / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            seal_run(out)
             if plan.folder.is_dir():  # it was there without the proof that is asked for now
                 plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
             rename_folder(out, plan.folder)

@@ -32,10 +32,11 @@ from zsar_bench.stopping import stopping
 
 FORKED = ("texts", "encoder", "fit", "score", "metric")  #: kinds of jobs that need torch
 CONFINED = ("texts", "print", "encoder", "fit", "score", "metric", "report")
-NETWORK = ("texts", "print")  #: kinds that may download a named model
+NETWORK = ("texts", "print")  #: confined kinds that may download a named model
+AT_HOME = (*NETWORK, "track")  #: kinds that find models, or a tracker's account, in the user's home
 KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 KEPT_PREFIXES = ("ZSAR_BENCH_", "VIRTUAL_ENV")
-#: Where named models are cached, and the way to them: only for kinds with a network.
+#: Where named models are cached, and the way to them: only for kinds at home.
 MODELS = (
     *("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
@@ -44,7 +45,7 @@ MODELS = (
 MODELS_PREFIX = "HF_"
 PRIVATE = "private"  #: a worker's own temporary files and caches, below its folder
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
-LAST_WORD = 5.0  #: seconds a warden has to end its worker and say how it went
+LAST_WORD = 15.0  #: seconds a warden has to end its worker and say how it went
 
 _running: set[Worker] = set()
 _lock = threading.Lock()
@@ -80,6 +81,7 @@ class Worker:
         if stopping.is_set():
             raise RunFailed("interrupted")
         self._job = job
+        workdir = workdir.absolute()  # wardens stand elsewhere
         self._fate: dict[str, Any] | None = None
         kind = str(job["kind"])
         self._private = workdir / PRIVATE
@@ -92,16 +94,19 @@ class Worker:
         self._log = _new_file(workdir / f"{kind}.log")
         requests, to = os.pipe()
         from_, answers = os.pipe()
+        self._to, self._from = os.fdopen(to, "wb"), os.fdopen(from_, "rb")
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = [requests, answers, control.fileno(), self._log.fileno()]
         try:
             self.process = _start(job, str(job_file), given, settings["env"])
+        except BaseException:
+            for end in (self._to, self._from, self._control, self._log):
+                end.close()
+            raise
         finally:
             control.close()
             os.close(requests)
             os.close(answers)
-        self._to = os.fdopen(to, "wb")
-        self._from = os.fdopen(from_, "rb")
         self._answers = Answers(self._from, on_event)
         with _lock:
             _running.add(self)
@@ -120,6 +125,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._end()
+        os.set_blocking(self._from.fileno(), False)  # all that can come is there
         with contextlib.suppress(BrokenStream):
             self._answers.drain()
         with contextlib.suppress(OSError):
@@ -190,13 +196,15 @@ class Worker:
 
     def _last_word(self) -> dict[str, Any]:
         """What the warden says at its end; empty if it was killed."""
-        for wait in (LAST_WORD, 1.0):
+        # Who interrupts does not wait: a warden that is slow now goes on alone.
+        for wait in (1.0, 0.0) if stopping.is_set() else (LAST_WORD, 1.0):
             if select.select([self._control], [], [], wait)[0]:
                 with contextlib.suppress(OSError, ValueError):
                     said = json.loads(self._control.recv(1 << 16))
                     return dict(said)
                 return {}
-            self.process.kill()
+            if not stopping.is_set():
+                self.process.kill()
         return {}
 
     def _died(self) -> RunFailed:
@@ -254,11 +262,18 @@ def _rules(job: Mapping[str, Any], workdir: Path) -> Rules:
         sys_path=_import_path(),
         prefixes=list(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix))),
         code=job.get("code", ()),
-        reads=job.get("reads", ()),
+        reads=[*job.get("reads", ()), *_named_files(job)],
         workdir=str(workdir),
         protected=job.get("protected", ()),
         network=job["kind"] in NETWORK,
     )
+
+
+def _named_files(job: Mapping[str, Any]) -> list[str]:
+    """Weights that parameters of a text encoder name: it meets no clip, and they are hashed."""
+    values = job.get("params", {}).values() if job["kind"] in NETWORK else ()
+    paths = [v for v in values if isinstance(v, str) and os.path.isabs(v)]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def _import_path() -> list[str]:
@@ -269,7 +284,7 @@ def _environment(job: Mapping[str, Any], private: Path) -> dict[str, str]:
     env = _base_environment(str(int(job.get("threads", 1))))
     own = str(private)
     env |= {"HOME": own, "TMPDIR": own, "XDG_CACHE_HOME": own, "TORCHINDUCTOR_CACHE_DIR": own}
-    if job["kind"] in NETWORK:
+    if job["kind"] in AT_HOME:
         env.pop("XDG_CACHE_HOME")  # unless it is set: the home's is meant
         kept = (n for n in os.environ if n in MODELS or n.startswith(MODELS_PREFIX))
         env |= {name: os.environ[name] for name in kept}
@@ -331,6 +346,8 @@ def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, st
     if "problem" in fate:
         return f"the worker could not be watched: {fate['problem']}", "failed"
     code = fate.get("code")
+    if not fate:
+        return "the worker's warden was ended from outside", "failed"
     if code is None or fate.get("stopped"):
         return "the worker closed its pipe before it had finished", "failed"
     if code < 0:

@@ -2,7 +2,8 @@
 
 Only the parent knows which clips it sends. A second worker, which has met none of them, scores
 some again one at a time and in another order: what a method remembers of other clips does not
-help it there, and scores that depend on them move.
+help it there, and scores that depend on them move. Which ones is drawn in secret, so that a
+method cannot be careful with these alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from zsar_bench.identity import derive_seed
 from zsar_bench.rounds import Round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.sandbox import Worker
-from zsar_bench.shuffling import content_order
+from zsar_bench.shuffling import content_order, secret_draw
 from zsar_bench.sources import FeatureSource
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def rescore(
     import numpy as np
 
     change = 0.0
-    again = exam.order("again")[:count]
+    again = secret_draw(len(exam.clips), count)
     with Scorer(exam, [state], on_event, "rescore") as scorer:
         for row in again:
             once_more = scorer.rows(np.array([row]))

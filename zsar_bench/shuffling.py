@@ -36,6 +36,19 @@ def content_order(contents: Iterable[bytes], *salt: object) -> NDArray[np.int64]
     return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
 
 
+def secret_draw(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of ``count`` things, drawn so that nobody can know beforehand which.
+
+    For checks only: what is checked must not depend on it.
+    """
+    import secrets
+
+    import numpy as np
+
+    draw = np.random.default_rng(secrets.randbits(128))
+    return draw.permutation(count)[:most].astype(np.int64)
+
+
 def hash_order(names: Iterable[str], purpose: str) -> list[str]:
     """Names in an order that has nothing to do with their own: a draw whose beginnings nest."""
     return sorted(names, key=lambda n: hashlib.sha256(f"{purpose}/{n}".encode()).digest())

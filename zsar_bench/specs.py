@@ -33,6 +33,8 @@ class MethodSpec:
         needs_encoder: whether ``fit`` uses ``run.encoder``.
         seconds: profile -> rough seconds to fit and score one round of a few hundred clips
             on a laptop core; only for estimates before the first run.
+        assets: files other than Python that the target reads, each by its whole path and within
+            the plugin's package; part of its code's digest. Confined, it can open no others.
     """
 
     name: str
@@ -46,6 +48,7 @@ class MethodSpec:
     hp: str = "untuned"
     needs_encoder: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    assets: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class SkeletonEncoderSpec:
     """A network that turns clips into features, trained by the harness on seen classes only.
 
     ``fallback_rank``: lowest wins where nobody names an encoder. ``seconds``: profile -> rough
-    seconds to train on a few hundred clips on a laptop core; only for estimates.
+    seconds to train on a few hundred clips on a laptop core; only for estimates. ``assets``: as
+    in ``MethodSpec``.
     """
 
     name: str
@@ -63,6 +67,7 @@ class SkeletonEncoderSpec:
     paper: str = ""
     fallback_rank: int = 100
     seconds: dict[str, float] = field(default_factory=dict)
+    assets: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,8 @@ class TextEncoderSpec:
     """A frozen network that turns class texts into features.
 
     ``fallback_rank``: lowest wins where nobody names an encoder; ``None`` is never chosen
-    by default (an encoder that needs a download or a folder).
+    by default (an encoder that needs a download or a folder). ``assets``: as in ``MethodSpec``;
+    weights from elsewhere are no assets: ``fingerprint()`` tells them apart.
     """
 
     name: str
@@ -79,6 +85,7 @@ class TextEncoderSpec:
     summary: str
     paper: str = ""
     fallback_rank: int | None = None
+    assets: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +112,7 @@ class DatasetSpec:
         parts: names of the data sets that this one is pooled from; its target then is a
             ``contracts.DatasetPool``.
         params: class derived from ``params.Params``; generators only, and they must have one.
-        assets: files other than Python that the target reads; part of its code's digest.
+        assets: as in ``MethodSpec``.
         samples: how clips are divided by protocols that do not say so themselves, as the table
             ``samples`` of a protocol file; also for ``<name>/folds:K`` and ``<name>/random:U@S``.
             Empty: every protocol must say it.

@@ -176,17 +176,20 @@ def _stratified(
     return _Stratified(interval, _p(mean, error, df), sd)
 
 
-def seed_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:
-    """t interval over encoder seeds of accuracies, or of differences paired by encoder.
+def seed_interval(
+    values: Sequence[float] | Floats, level: float = 0.95, unit: str = "encoder seeds"
+) -> Interval | None:
+    """t interval over seeds of accuracies, or of differences paired by seed.
 
     Args:
         values: (E,) one number an encoder seed, already averaged over its method seeds.
+        unit: what the seeds are; ``method seeds`` where one encoder is held for all.
 
     Returns:
         None for fewer than ``MIN_SEEDS`` seeds.
     """
     seeds = _values(values)
-    return _t_test(seeds, level, "encoder seeds").interval if len(seeds) >= MIN_SEEDS else None
+    return _t_test(seeds, level, unit).interval if len(seeds) >= MIN_SEEDS else None
 
 
 def draw_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:

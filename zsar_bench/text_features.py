@@ -1,10 +1,14 @@
 """Texts become features, once, and are cached by all they depend on.
 
-<home>/texts/<key>.safetensors
+    <home>/texts/<key>.sealed     safetensors, sealed (``seals.write_sealed``)
+
+A file that is damaged is made again; so is one that a version before seals left, which costs
+seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from zsar_bench.environment import Machine
 from zsar_bench.identity import key
 from zsar_bench.paths import home, locked, write_bytes
 from zsar_bench.sandbox import run_job
+from zsar_bench.seals import Damaged, read_sealed, write_sealed
 from zsar_bench.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ class TextPlan:
 
     @property
     def file(self) -> Path:
-        return home() / "texts" / f"{self.key}.safetensors"
+        return home() / "texts" / f"{self.key}.sealed"
 
 
 def text_fingerprint(entry: Entry, settings: Settings, machine: Machine) -> str:
@@ -68,28 +73,48 @@ def text_fingerprint(entry: Entry, settings: Settings, machine: Machine) -> str:
 
 
 def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
-    """Encode the texts unless they are in the cache; returns the file of their features."""
-    if plan.file.is_file():
+    """Encode the texts unless they are in the cache, whole; returns the file of their features."""
+    if _read(plan) is not None:
         return plan.file
     part = plan.file.with_name(f".{plan.key}.part")
     with locked(part):
-        if not plan.file.is_file():
+        if _read(plan) is None:
+            if plan.file.exists():
+                note = f"{plan.file} is damaged; it is made again."
+                on_event({"stage": "texts", "note": note})
             on_event({"stage": "texts", "step": 0, "total": len(plan.texts)})
             out = part / "texts.safetensors"
             job = plan.machine.job(
                 "texts", plan.entry, plan.settings.values, texts=plan.texts, out=str(out)
             )
             run_job(job, part, on_event)
-            out.replace(plan.file)
+            write_sealed(plan.file, out.read_bytes())
+            plan.file.with_suffix(".safetensors").unlink(missing_ok=True)  # of an older version
         shutil.rmtree(part, ignore_errors=True)
     return plan.file
 
 
-def read_text_features(plan: TextPlan) -> dict[str, NDArray[Any]]:
-    """The encoded texts: ``pooled``, ``tokens`` and ``mask``, a row for each of ``plan.texts``."""
-    from safetensors.numpy import load_file
+def _read(plan: TextPlan) -> bytes | None:
+    """The cached features; None if they are missing or damaged."""
+    with contextlib.suppress(Damaged):
+        return read_sealed(plan.file)
+    return None
 
-    features: dict[str, NDArray[Any]] = load_file(plan.file)
+
+def read_text_features(plan: TextPlan) -> dict[str, NDArray[Any]]:
+    """The encoded texts: ``pooled``, ``tokens`` and ``mask``, a row for each of ``plan.texts``.
+
+    Raises:
+        Damaged: naming the file, if it was damaged since ``ensure_texts``, or is gone.
+    """
+    from safetensors.numpy import load
+
+    payload = _read(plan)
+    if payload is None:
+        raise Damaged(
+            f"{plan.file} is damaged or gone.", "Type the same command again: it is made anew."
+        )
+    features: dict[str, NDArray[Any]] = load(payload)
     return features
 
 

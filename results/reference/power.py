@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from zsar_bench.catalogue import load
-from zsar_bench.compare import class_means, find_records, load_records, over_seeds, row_key
+from zsar_bench.compare import class_means, find_records, load_records, over_seeds
 from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import folder_name
+from zsar_bench.ranking import row_key
 from zsar_bench.record import Record
 from zsar_bench.statistics import smallest_detectable
 

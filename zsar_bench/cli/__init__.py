@@ -9,7 +9,7 @@ import sys
 import typer
 
 from zsar_bench import __version__
-from zsar_bench.cli import compare, data, doctor, features, listing, run, show
+from zsar_bench.cli import compare, data, doctor, features, listing, results, run, score, show
 from zsar_bench.cli.common import error_console
 from zsar_bench.errors import RunFailed, UserError
 
@@ -23,11 +23,13 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("score")(score.score)
 app.command("list")(listing.list_things)
 app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(features.app, name="features")
+app.add_typer(results.app, name="results")
 
 
 def _version(value: bool) -> None:

@@ -30,16 +30,30 @@ ResultsOption = Annotated[
 
 def console() -> Console:
     """Standard output."""
-    from rich.console import Console
-
-    return Console(highlight=False)
+    return _harmless(stderr=False)
 
 
 def error_console() -> Console:
     """Standard error: progress and errors, so that results can be piped."""
-    from rich.console import Console
+    return _harmless(stderr=True)
 
-    return Console(stderr=True, highlight=False)
+
+def _harmless(stderr: bool) -> Console:
+    """A console on which only Rich itself steers the terminal: whatever a text of a plugin, a
+    file or a record holds, it is shown as letters or not at all."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    from zsar_bench.names import plain_lines
+
+    class Harmless(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for part in super().render(renderable, options):
+                yield part if part.control else part._replace(text=plain_lines(part.text))
+
+    return Harmless(stderr=stderr, highlight=False)
 
 
 @contextmanager
@@ -117,7 +131,7 @@ def print_table(
         if heading in shown:
             shown.remove(heading)
     fits = sum(widths[h] + 3 for h in shown) + 1 <= out.width
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for heading in shown:
         table.add_column(heading, overflow="fold", no_wrap=fits and heading != shown[-1])
     for row in cells:

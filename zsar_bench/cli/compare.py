@@ -19,6 +19,9 @@ from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue
+    from zsar_bench.record import Record
+
+ALL = "all"  #: every rule, and what each of them is worth
 
 
 def _folder(protocol: str, catalogue: Catalogue) -> str:
@@ -43,6 +46,12 @@ def compare(
     texts: Annotated[
         list[str] | None, typer.Option("--texts", metavar="SET", help="Only this (repeatable).")
     ] = None,
+    selection: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE", help="Only this rule; all: what each method gains by each rule."
+        ),
+    ] = "",
     results: ResultsOption = DEFAULT_RESULTS,
     format: Annotated[
         str, typer.Option("--format", metavar="REPORTER", help="table, markdown, json, ...")
@@ -82,12 +91,30 @@ def compare(
     ]
     if not records and (method or texts):
         raise UserError(f"None of the {len(folders)} runs in {results} has this method and texts.")
+    records = _of_rule(records, selection)
     rows = read_published(catalogue.published_folders) if published else []
-    comparison = compare_records(records, rows, load_groups(catalogue))
+    comparison = compare_records(records, rows, load_groups(catalogue), rules=selection == ALL)
+    if selection == ALL and not comparison["rules"]:
+        error_console().print("No method has runs under two rules: nothing to tell of peeking.")
     out = console()
     typer.echo(_draw(catalogue, entry, comparison, out.width, out.is_terminal), nl=False)
     if damaged:
         raise typer.Exit(1)
+
+
+def _of_rule(records: list[Record], selection: str) -> list[Record]:
+    """The records of one selection rule; those of every rule if none or all are asked for."""
+    if selection in ("", ALL):
+        return records
+    found = [r for r in records if r.selection == selection]
+    if records and not found:
+        rules = sorted({r.selection for r in records})
+        raise UserError(
+            f"None of these {len(records)} runs was selected by '{selection}', "
+            f"but by {' or '.join(rules)}.",
+            f"Type one of these, or: zsar-bench compare --selection {ALL}",
+        )
+    return found
 
 
 def _draw(catalogue: Any, entry: Any, comparison: Any, width: int, color: bool) -> str:

@@ -17,6 +17,7 @@ from zsar_bench.cli.common import (
     print_json,
     print_table,
 )
+from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zsar_bench.features import EncoderPlan
@@ -140,11 +141,13 @@ def list_(json: JsonOption = False) -> None:
 
 
 def _encoders() -> list[dict[str, Any]]:
-    from zsar_bench.paths import home, read_json
+    from zsar_bench.paths import home
 
     rows = []
     for path in sorted((home() / "encoders").glob("[!.]*/encoder.json")):
-        about = read_json(path)
+        about = _about(path)
+        if about is None:
+            continue
         rows.append(
             {
                 "kind": "certified",
@@ -164,12 +167,13 @@ def _encoders() -> list[dict[str, Any]]:
 
 
 def _released() -> list[dict[str, Any]]:
-    from zsar_bench.paths import read_json
     from zsar_bench.released_store import features_folder
 
     rows = []
     for path in sorted(features_folder().glob("[!.]*/features.json")):
-        about = read_json(path)
+        about = _about(path)
+        if about is None:
+            continue
         rows.append(
             {
                 "kind": "released",
@@ -186,6 +190,22 @@ def _released() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _about(path: Path) -> dict[str, Any] | None:
+    """What is written of kept features; None, and a line about it, if that is damaged."""
+    from zsar_bench import seals
+    from zsar_bench.paths import read_json
+
+    try:
+        if seals.sealed(path.parent):
+            seals.check(path.parent, [path.name])
+        about: dict[str, Any] = read_json(path)
+    except UserError as error:
+        line = f"{error.what} The next run that needs these features makes them again."
+        error_console().print(line, markup=False, soft_wrap=True)
+        return None
+    return about
 
 
 def _megabytes(folder: Path) -> float:

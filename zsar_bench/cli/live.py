@@ -105,6 +105,8 @@ class Display:
     def _hear(self, task: Task, event: Event) -> None:
         state = event.get("state")
         if state is None:
+            if "note" in event:
+                self.say(event["note"])
             if task.id in self.running:
                 self.running[task.id].hear(event)
             return

@@ -100,6 +100,13 @@ def run(
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
     ] = 1,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="CUDA: the same bits every time, slower, another run. A CPU does so anyway.",
+        ),
+    ] = False,
     jobs: Annotated[
         int, typer.Option(min=0, help="Workers at once; 0: as many as the cores allow.")
     ] = 0,
@@ -151,6 +158,7 @@ def run(
         draws=draws,
         device=device,
         threads=threads,
+        deterministic=deterministic,
         assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         features=features,
         timeout=timeout,

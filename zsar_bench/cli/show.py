@@ -32,7 +32,7 @@ def show(
     catalogue = load(plugin or ())
     for kind in KINDS:
         if name in catalogue.data[kind] or name in catalogue.data["conflicts"].get(kind, {}):
-            _show_entry(catalogue.find(kind, name), KINDS[kind], json)
+            _show_entry(catalogue.find(kind, name), KINDS[kind], catalogue.data["files"], json)
             if json or name not in protocol_files(catalogue):
                 return
             console().print()  # a data set and the protocol on it may share a name
@@ -86,18 +86,20 @@ def _type(field: dict[str, Any]) -> str:
     return " ".join([str(field.get("type", "any")), *bounds])
 
 
-def _show_entry(entry: Entry, kind: str, json: bool) -> None:
+def _show_entry(entry: Entry, kind: str, files: dict[str, str], json: bool) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
     rows = parameters(entry)
+    assets = {path: files[path] for path in entry.spec.get("assets", ())}
     if json:
-        print_json({"kind": kind, "spec": entry.spec, "code": entry.digest, "parameters": rows})
+        facts = {"kind": kind, "spec": entry.spec, "code": entry.digest, "assets": assets}
+        print_json(facts | {"parameters": rows})
         return
     out = console()
-    out.print(f"[bold]{entry.name}[/] ({kind}, plugin {entry.plugin})")
+    out.print(Text.assemble((entry.name, "bold"), f" ({kind}, plugin {entry.plugin})"))
     for key, value in entry.spec.items():
-        if key in ("name", "plugin", "target", "params", "seconds") or not value:
+        if key in ("name", "plugin", "target", "params", "seconds", "assets") or not value:
             continue
         text = (
             ", ".join(map(str, value))
@@ -105,6 +107,8 @@ def _show_entry(entry: Entry, kind: str, json: bool) -> None:
             else " ".join(str(value).split())
         )
         out.print(f"  {key.replace('_', ' ')}: {text}", markup=False, soft_wrap=False)
+    for path, digest in assets.items():
+        out.print(f"  reads {path} (sha256 {digest[:12]})", markup=False, soft_wrap=True)
     if not rows:
         return
     out.print("\nParameters (--set name=value), with the values of the profiles that differ:")
@@ -125,10 +129,16 @@ def _show_group(group: ProtocolGroup, published: int, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    console().print(f"[bold]{group.id}[/]: {group.title}")
+    _say_title(group.id, group.title)
     _say(facts, ("family", "source", "confidence", "notes"))
     console().print(f"  the mean of: {', '.join(group.of)}", markup=False)
     _say_published(group.id, published)
+
+
+def _say_title(name: str, title: str) -> None:
+    from rich.text import Text
+
+    console().print(Text.assemble((name, "bold"), f": {title}"))
 
 
 def _say(facts: dict[str, Any], keys: Sequence[str]) -> None:
@@ -217,7 +227,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
         print_json(facts)
         return
     out = console()
-    out.print(f"[bold]{protocol.id}[/]: {protocol.title}")
+    _say_title(protocol.id, protocol.title)
     _say(facts, ("dataset", "family", "rule", "seen", "unseen", "test_clips", "source"))
     _say(facts, ("confidence", "notes"))
     out.print(f"  {_division(protocol)}", markup=False)

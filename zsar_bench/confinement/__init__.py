@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from zsar_bench.confinement import capabilities, landlock, seccomp
 from zsar_bench.confinement.finder import import_by_name
-from zsar_bench.confinement.rules import Rules, below, carve, check, real
-from zsar_bench.confinement.workers import worker_rules
+from zsar_bench.confinement.rules import Rules, carve, check, real
+from zsar_bench.confinement.workers import discovery_rules, worker_rules
 from zsar_bench.errors import UserError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "carve",
     "check",
     "confine",
+    "discovery_rules",
     "support",
     "worker_rules",
 ]
@@ -120,9 +122,10 @@ def _one_thread() -> None:
 
 
 def _unlisted(rules: Rules) -> list[str]:
-    listed = [real(path) for path in (*rules.read, *rules.names, *rules.write)]
-    return [
-        folder
-        for folder in sys.path
-        if os.path.isdir(folder) and not any(below(real(folder), path) for path in listed)
-    ]
+    listed = {*rules.read, *rules.names, *rules.write}  # as strings: hundreds, and no links in them
+    folders = (folder for folder in sys.path if os.path.isdir(folder))
+    return [folder for folder in folders if listed.isdisjoint(_with_parents(real(folder)))]
+
+
+def _with_parents(path: str) -> list[str]:
+    return [path, *map(str, Path(path).parents)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from typing import Any
 
 
 @functools.cache
@@ -21,17 +22,22 @@ def _checked(result: int) -> int:
     return result
 
 
+@functools.cache
+def _syscall(arguments: int) -> Any:
+    # One object for each count of arguments, with their types said once: rules come in hundreds.
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    call.argtypes = (ctypes.c_long, *(ctypes.c_void_p for _ in range(arguments)))
+    return call
+
+
 def syscall(number: int, *arguments: int | None) -> int:
     """Make a system call; integers and addresses alike are passed as machine words.
 
     Raises:
         OSError: with the call's error number.
     """
-    words = [ctypes.c_void_p(a) for a in arguments]
-    call = libc().syscall
-    call.restype = ctypes.c_long
-    ctypes.set_errno(0)
-    return _checked(call(ctypes.c_long(number), *words))
+    return _checked(_syscall(len(arguments))(number, *arguments))
 
 
 def prctl(option: int, *arguments: int) -> int:
@@ -41,5 +47,4 @@ def prctl(option: int, *arguments: int) -> int:
         OSError: with the call's error number.
     """
     words = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    ctypes.set_errno(0)
     return _checked(libc().prctl(ctypes.c_int(option), *words))

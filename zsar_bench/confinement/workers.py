@@ -11,37 +11,21 @@ from pathlib import Path
 
 import zsar_bench
 from zsar_bench.confinement.rules import Rules, below, carve, check, real
+from zsar_bench.confinement.system import (
+    NETWORK,
+    OWN,
+    SYSTEM,
+    devices,
+    existing,
+    kernel_files,
+)
 from zsar_bench.errors import DataError
 from zsar_bench.hookspecs import GROUP
 
-#: What programs and torch read of the system. None of it need exist.
-SYSTEM = (
-    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin"),
-    *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/nsswitch.conf"),
-    *("/etc/passwd", "/etc/group", "/etc/mime.types"),  # names of users: getpass, expanduser
-    *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf"),  # hashlib and ssl
-    *("/dev/urandom", "/dev/random"),
-    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/proc/version"),
-    *("/proc/sys/vm/overcommit_memory", "/proc/sys/vm/max_map_count"),
-    *("/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"),
-    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
-    "/sys/kernel/mm/transparent_hugepage",
-    # How many cores a container grants: joblib reads it and takes no refusal.
-    *("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-    "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
-)
-OWN = "/proc/self"  #: resolved by the process that confines itself: no other process's folder
-DEVICES = ("/dev/null", "/dev/zero")
-NVIDIA = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/sys/module/nvidia*")
-NVIDIA_BUSES = ("/sys/bus/pci/devices", "/sys/devices/pci*")
 #: Parts of a Python installation, or of a conda environment.
 PREFIX_PARTS = (
     *("bin", "lib", "lib64", "libexec", "include", "share", "ssl", "etc", "nvvm", "targets"),
     "pyvenv.cfg",
-)
-NETWORK = (
-    *("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/gai.conf", "/etc/services"),
-    *("/etc/protocols", "/etc/ssl", "/etc/pki", "/etc/ca-certificates"),
 )
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 #: Variables that name a folder of models, and the folders of a cache that hold them otherwise.
@@ -103,9 +87,21 @@ def worker_rules(
     )
 
 
+def discovery_rules(*, temporary: str, protected: Sequence[str]) -> Rules:
+    """What the discovery child may reach: it reads everything but what is protected.
+
+    Args:
+        temporary: the only folder it may write to.
+        protected: data and results; what does not exist needs no protection.
+    """
+    walls = existing(*protected)
+    read = [*carve("/", [*walls, "/proc", "/dev"]), *existing("/dev/urandom"), *kernel_files(), OWN]
+    return Rules(read=tuple(read), write=(*devices(), real(temporary)))
+
+
 def _network() -> Iterator[str]:
     named = (os.environ.get(name, "") for name in CERTIFICATES)
-    yield from (real(path) for path in (*NETWORK, *named) if path and os.path.exists(path))
+    yield from map(real, existing(*NETWORK, *filter(None, named)))
 
 
 def model_caches() -> list[str]:
@@ -162,14 +158,12 @@ def _machine(
         # A folder that was given in pieces must still be listed by imports, if it may be.
         if not any(below(wall, entry) for wall in walls):
             names.append(entry)
-    devices = [path for path in DEVICES if os.path.exists(path)]
-    if os.path.exists("/dev/nvidiactl"):
-        devices += sorted(glob.glob("/dev/nvidia*"))
-        read += [p for pattern in (*NVIDIA, *NVIDIA_BUSES) for p in glob.glob(pattern)]
+    writable = devices()
+    read += kernel_files()
     rules = Rules(
         read=tuple(dict.fromkeys(read)),
         names=tuple(dict.fromkeys(names)),
-        write=tuple(devices),
+        write=tuple(writable),
     )
     check(rules, protected)
     return rules

@@ -10,11 +10,10 @@ from typing import Any
 from zsar_bench import toml
 from zsar_bench.datasets import ActionClass
 from zsar_bench.errors import DataError, unknown
-from zsar_bench.registry import NAME
+from zsar_bench.names import NAME, PLAIN
 
 ABOUT, CLASSES, LAYOUT = "dataset.toml", "classes.toml", "layout.toml"
 TEXTS = re.compile(r"texts-([a-z0-9][a-z0-9-]{0,39})\.toml")
-PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")  #: ids of classes, performers, cameras and setups
 PARTS = ("head", "arms", "torso", "legs")
 LARGEST_TOML = 4 * 2**20  #: bytes
 MOST_JOINTS, MOST_BODIES = 1000, 16

@@ -11,8 +11,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zsar_bench.own
+from zsar_bench import seals
 from zsar_bench.archives import RawFiles
 from zsar_bench.catalogue import CORE, Catalogue, Entry
 from zsar_bench.codehash import code_closure, code_digest
@@ -102,7 +104,8 @@ def import_own(
         own: the folder.
         catalogue: where its name may be taken.
         read: makes the prepared data set of an entry, instead of an earlier one.
-        force: read the clips even if neither manifest nor joints have changed.
+        force: read the clips even if neither manifest nor joints have changed, and the stored
+            ones are whole.
 
     Returns:
         The data set, and a sentence if the clips were not read.
@@ -116,17 +119,35 @@ def import_own(
     with locked(lock):
         try:
             beside = _written(own, lock / "description")
-            known = read_imported(own_folder(name))
+            known = _known(own_folder(name))
             same = name in prepared() and known.get("reads") == own.reads and not force
-            dataset = open_dataset(name) if same else read(_entry(beside))
+            whole = _whole(name) if same else None
+            dataset = whole or read(_entry(beside))
             keep_own(beside, name)
         finally:
             shutil.rmtree(lock)
-    remark = f"Already imported; the clips in {own.folder} were not read." if same else ""
+    remark = f"Already imported; the clips in {own.folder} were not read." if whole else ""
     return dataset, remark
 
 
 # --- Parts ---------------------------------------------------------------------------------------
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """What the last import noted; nothing if that is damaged: then the clips are read again."""
+    if seals.sealed(folder) and seals.broken(folder):
+        return {}
+    return read_imported(folder)
+
+
+def _whole(name: str) -> Dataset | None:
+    """The prepared data set; None if a byte of it is damaged."""
+    try:
+        dataset = open_dataset(name)
+        dataset.check(dataset.about["shards"])
+    except seals.Damaged:
+        return None
+    return dataset
 
 
 def _written(own: OwnData, beside: Path) -> Path:
@@ -137,6 +158,7 @@ def _written(own: OwnData, beside: Path) -> Path:
         write_bytes(beside / file, data)
     note = {"folder": str(own.folder), "clips": own.clips, "reads": own.reads}
     write_json(beside / IMPORTED, note)
+    seals.seal(beside)
     return beside
 
 

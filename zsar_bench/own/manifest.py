@@ -16,7 +16,8 @@ from typing import NamedTuple
 from zsar_bench.contracts import ClipName
 from zsar_bench.datasets import ActionClass
 from zsar_bench.errors import DataError, nearest, unknown
-from zsar_bench.own.description import PLAIN, decode, plain_class, shown
+from zsar_bench.names import PLAIN
+from zsar_bench.own.description import decode, plain_class, shown
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("clip", "class", "subject")

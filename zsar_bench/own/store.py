@@ -1,9 +1,11 @@
 """Descriptions of the data sets of one's own that were imported, for the catalogue.
 
     <home>/own/<name>/dataset.toml  classes.toml  layout.toml  texts-<set>.toml  imported.json
+                      seal.json
 
-The files are copies: the folder they come from may change or go. Each was checked on its way in;
-one that was damaged since is a broken data set in the catalogue, not a broken catalogue.
+The files are copies: the folder they come from may change or go. Each was checked on its way in
+and all are sealed; one that was damaged since is a broken data set in the catalogue, not a broken
+catalogue. What a version before seals imported has no seal and is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from zsar_bench import seals
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError
 from zsar_bench.own.description import ABOUT, CLASSES, LAYOUT, TEXTS
@@ -41,6 +44,8 @@ def own_spec(folder: Path) -> DatasetSpec:
     Raises:
         UserError: if it was damaged.
     """
+    if seals.sealed(folder):
+        seals.check(folder, hint="Type: zsar-bench data import FOLDER")
     about = read_toml(folder / ABOUT)
     imported = read_imported(folder)
     texts = {m[1]: p for p in sorted(folder.iterdir()) if (m := TEXTS.fullmatch(p.name))}

@@ -1,6 +1,6 @@
 """Tables that stand beside the ranked ones, in the form every human-readable reporter draws.
 
-They are random class splits, text controls, and curves of dose and response.
+They are random class splits, text controls, curves of dose and response, and selection rules.
 """
 
 from __future__ import annotations
@@ -9,6 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zsar_bench.names import plain
+from zsar_bench.ranking import peeked
+from zsar_bench.reporters.standing import (
+    PEEKED_INTERVAL,
+    apart,
+    apart_lines,
+    remarked,
+    row_name,
+    rule_words,
+    trust_lines,
+)
 from zsar_bench.reporters.wording import (
     about,
     all_rows,
@@ -17,9 +28,8 @@ from zsar_bench.reporters.wording import (
     interval_name,
     marked,
     percent,
-    plain,
+    points,
     ranked_name,
-    row_name,
     shared,
     unusual_setting,
 )
@@ -27,7 +37,7 @@ from zsar_bench.reporters.wording import (
 Json = dict[str, Any]
 
 #: What a row is about. Said once below the table where all rows agree.
-ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "rule", "on")
+ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "rule", "on", "confined")
 CONTROLS = {
     "shuffled-unseen": "Candidates' texts shifted cyclically at scoring, all K shifts: a method "
     "that treats candidates alike gets exactly 1/K.",
@@ -53,12 +63,14 @@ def blocks(comparison: Json) -> list[Block]:
     """All of a comparison that is neither a section nor published."""
     splits = [_splits(section) for section in comparison.get("splits", ())]
     controls = [_control(section) for section in comparison.get("controls", ())]
-    return [*splits, *controls, *_curves(comparison.get("curves", ()))]
+    rules = [block for section in comparison.get("rules", ()) for block in _rules(section)]
+    return [*splits, *controls, *_curves(comparison.get("curves", ())), *rules]
 
 
-def _block(title: str, rows: list[dict[str, str]], caption: Iterable[str]) -> Block:
-    """A block of rows of equal headings; what all rows share moves into the caption."""
-    common = shared(rows, [h for h in ABOUT if h in rows[0]])
+def _block(title: str, rows: list[dict[str, str]], caption: Iterable[str], keep: str = "") -> Block:
+    """A block of rows of equal headings; what all rows share moves into the caption, but for the
+    heading ``keep``."""
+    common = shared(rows, [h for h in ABOUT if h in rows[0] and h != keep])
     headings = [h for h in rows[0] if h not in common]
     return Block(
         title=plain(title),
@@ -93,19 +105,29 @@ def _splits(section: Json) -> Block:
         f"1/K is {percent(section['chance'])} %.",
         f"Interval: {named}, variance x (1/J + K_u/K_s), of micro accuracy."
         if named
+        else PEEKED_INTERVAL
+        if peeked(section)
         else "No interval: one split.",
+        *apart_lines(section),
     ]
     if any(r["not_shown_to_differ"] for r in section["rows"]):
         caption.append("† not shown to differ from the best row by the same t on shared splits.")
+    caption += trust_lines(section)
     dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
     parts = [marked(section["family"]), *unusual_setting(section)]
     parts += [dials] if dials else []
     parts += ["oracle texts"] if section["oracle"] else []
+    parts += apart(section)
     count = len(section["splits"])
     kind = f"mean of {count} splits" if section["mean"] else f"{count} random class splits"
     title = " - ".join([*parts, kind])
-    best = next(n for n, r in enumerate(section["rows"]) if r["best"])
-    return replace(_block(title, rows, caption), best=best)
+    best = next((n for n, r in enumerate(section["rows"]) if r["best"]), None)
+    return replace(_block(title, rows, caption, _kept(section)), best=best)
+
+
+def _kept(section: Json) -> str:
+    """The heading that stays in every row: the rule, where it looked at the test clips."""
+    return "rule" if peeked(section) else ""
 
 
 def _published_split(row: Json) -> str:
@@ -118,7 +140,7 @@ def _published_split(row: Json) -> str:
 def _control(section: Json) -> Block:
     rows = [
         {
-            "method": row_name(row),
+            "method": row_name(row) + remarked(row),
             **about(row),
             "draws": str(row["draws"]),
             "seeds": str(row["seeds"]),
@@ -136,29 +158,105 @@ def _control(section: Json) -> Block:
         f"{section['clips']} clips of {section['unseen']} unseen classes; macro accuracy, "
         f"averaged over draws; 1/K is {percent(section['chance'])} %.",
         *([f"Interval: {named}."] if named else []),
+        *apart_lines(section),
+        *trust_lines(section),
     ]
-    parts = [marked(section["protocol"]), *unusual_setting(section)]
+    parts = [marked(section["protocol"]), *unusual_setting(section), *apart(section)]
     title = " - ".join([*parts, f"text control {section['control']}; not ranked"])
-    return _block(title, rows, caption)
+    return _block(title, rows, caption, _kept(section))
 
 
 def _curves(curves: Iterable[Json]) -> list[Block]:
     """Curves that share protocol and dial, a row a method and a column a value of the dial."""
-    groups: dict[tuple[str, str, str, int], list[Json]] = {}
+    groups: dict[tuple[str, str, str, int, str], list[Json]] = {}
     for curve in curves:
         others = ", ".join(f"{k}={v:g}" for k, v in curve["others"].items())
-        key = (curve["protocol"], curve["dial"], others, curve["splits"])
+        key = (curve["protocol"], curve["dial"], others, curve["splits"], curve["unranked"])
         groups.setdefault(key, []).append(curve)
     found = []
-    for (protocol, dial, others, splits), members in groups.items():
+    for (protocol, dial, others, splits, _), members in groups.items():
         values = sorted({p["value"] for c in members for p in c["points"]})
         rows = []
         for curve in members:
             at = {p["value"]: percent(p["micro"]) for p in curve["points"]}
             cells = {f"{v:g}": at.get(v, "-") for v in values}
-            rows.append({"method": curve["row"], "texts": curve["texts"], **cells})
+            rule = rule_words(curve["rule"])
+            rows.append({"method": curve["row"], "texts": curve["texts"], "rule": rule, **cells})
         turned = f"{dial} ({others})" if others else dial
         turned += f", mean of {splits} random class splits" if splits else ""
         caption = ["Micro top-1 in per cent for each value of the dial; intervals: --json."]
-        found.append(_block(f"{marked(protocol)}: by {turned}", rows, caption))
+        title = " - ".join([f"{marked(protocol)}: by {turned}", *apart(members[0])])
+        found.append(_block(title, rows, caption, _kept(members[0])))
     return found
+
+
+def _rules(section: Json) -> list[Block]:
+    """A block a method, with a row a rule; then the price of peeking, with a row a method."""
+    parts = [marked(section["protocol"]), *unusual_setting(section)]
+    parts += ["oracle texts"] if section["oracle"] else []
+    where = " - ".join(parts)
+    prices = [(group, price) for group in section["groups"] for price in group["prices"]]
+    found = [_by_rule(where, group) for group in section["groups"]]
+    return [*found, _peeking(where, prices)] if prices else found
+
+
+def _by_rule(where: str, group: Json) -> Block:
+    told = [{**group, **row} for row in group["rules"]]
+    rows = [
+        {
+            **about(row),
+            "seeds": str(row["seeds"]),
+            "at": f"{100 * row['fraction']:.0f} %",
+            "micro": percent(row["micro"]),
+            "macro": percent(row["macro"]),
+            "vs last": points(row["difference"]["mean"]) if row["difference"] else "-",
+            "95 % interval": _difference(row["difference"]),
+        }
+        for row in told
+    ]
+    found = [row["difference"] for row in told if row["difference"]]
+    named = interval_name(found)
+    pairs = " or ".join(str(n) for n in sorted({d["pairs"] for d in found}))
+    caption = [
+        "at: where in the schedule the state was that counts, mean over rounds and seeds.",
+        f"vs last: points of micro accuracy, paired by seed (n = {pairs})."
+        if found
+        else "vs last: no seed was run under last and another rule.",
+        *([f"Interval: {named}, of these differences."] if named else []),
+        *(
+            ["Cannot tell: an interval needs at least 5 seeds."]
+            if not all(d["interval"] for d in found)
+            else []
+        ),
+    ]
+    title = f"{where} - {row_name(group)} by selection rule; not ranked"
+    return _block(title, rows, caption, "rule")
+
+
+def _difference(difference: Json | None) -> str:
+    if difference is None:
+        return "-"
+    interval = difference["interval"]
+    return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "cannot tell"
+
+
+def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
+    counts = sorted({p["evaluations"] for _, price in prices for p in price["points"]})
+    rows = []
+    for group, price in prices:  # their confinement stands with the rules above
+        at = {p["evaluations"]: points(p["price"]) for p in price["points"]}
+        rows.append(
+            {
+                "method": row_name(group),
+                **{h: v for h, v in about(group).items() if h != "confined"},
+                "rule": rule_words(price["rule"]),
+                "seeds": str(price["seeds"]),
+                **{f"E={n}": at.get(n, "-") for n in counts},
+            }
+        )
+    caption = [
+        "Points of micro accuracy: the best of E evenly spaced evaluations on the test clips, "
+        "less the last of them; mean over seeds.",
+        "So much a number grows by being the best of E looks at the test, with nothing learnt.",
+    ]
+    return _block(f"{where} - the price of peeking; not ranked", rows, caption, "rule")

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zsar_bench import names
 from zsar_bench.reporters import blocks as unranked
 from zsar_bench.reporters import wording
+
+
+class _Bold(str):
+    """The text of a cell that is printed bold."""
+
+    __slots__ = ()
 
 
 def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
@@ -16,23 +23,23 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         headings, cells, _ = wording.grid(section)
         for row, by_heading in zip(section["rows"], cells, strict=True):
             if row["best"]:
-                by_heading["micro"] = f"**{by_heading['micro']}**"
-        blocks.append(f"### {_safe(wording.title(section))}")
+                by_heading["micro"] = _Bold(by_heading["micro"])
+        blocks.append(f"### {names.markdown(wording.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append(_caption(wording.caption(section)))
     for block in unranked.blocks(comparison):
         rows = [list(row) for row in block.rows]
         if block.best is not None:
             micro = block.headings.index("micro")
-            rows[block.best][micro] = f"**{rows[block.best][micro]}**"
-        blocks += [f"### {_safe(block.title)}", _table(block.headings, rows)]
+            rows[block.best][micro] = _Bold(rows[block.best][micro])
+        blocks += [f"### {names.markdown(block.title)}", _table(block.headings, rows)]
         blocks.append(_caption(block.caption))
     if comparison["published"]:
         blocks.append("### Published, for reference only")
         rows = [wording.published_cells(row) for row in comparison["published"]]
         blocks.append(_table(wording.PUBLISHED_HEADINGS, rows))
         blocks.append(wording.PUBLISHED_NOTE)
-        blocks.append("\n".join(f"- {_safe(r)}" for r in remarks(comparison["published"])))
+        blocks.append("\n".join(f"- {names.markdown(r)}" for r in remarks(comparison["published"])))
     return "\n\n".join(b for b in blocks if b) + "\n"
 
 
@@ -43,7 +50,7 @@ def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
         for remark in row.get("remarks", ()):
             about.setdefault(remark, []).append(row)
     return [
-        wording.plain(f"{_each(rows, 'method')} ({_each(rows, 'protocol')}): {remark}")
+        names.plain(f"{_each(rows, 'method')} ({_each(rows, 'protocol')}): {remark}")
         for remark, rows in about.items()
     ]
 
@@ -53,14 +60,15 @@ def _each(rows: Sequence[dict[str, Any]], field: str) -> str:
 
 
 def _caption(lines: Sequence[str]) -> str:
-    return "\n".join(f"{_safe(line)}  " for line in lines).rstrip()
+    return "\n".join(f"{names.markdown(line)}  " for line in lines).rstrip()
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(headings), ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(_safe(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
-def _safe(text: str) -> str:
-    """Names come from plugins: they may not end a cell or a line."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+def _cell(text: str) -> str:
+    """A cell's text, which may come from a stranger; bold only where we say so."""
+    shown = names.markdown(text)
+    return f"**{shown}**" if isinstance(text, _Bold) else shown

@@ -17,7 +17,7 @@ from zsar_bench.reporters.markdown import remarks
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
     *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
-    *("draws", "own texts", "splits", "sd", "range"),  # beside the ranked tables
+    *("draws", "own texts", "splits", "sd", "range", "at", "vs last"),  # beside the ranked tables
 )
 
 
@@ -64,11 +64,15 @@ def _section(section: dict[str, Any], width: int) -> Table:
 def _block(block: Block) -> Table:
     table = Table(title=Text(block.title, style="bold"), title_justify="left")
     for heading in block.headings:
-        table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
+        table.add_column(heading, justify="right" if _right(heading) else "left", overflow="fold")
     for number, row in enumerate(block.rows):
         style = "bold" if number == block.best else ""
         table.add_row(*(Text(cell, style=style) for cell in row))
     return table
+
+
+def _right(heading: str) -> bool:
+    return heading in RIGHT or heading.startswith("E=")
 
 
 def _fitting(headings: list[str], rows: list[dict[str, str]], width: int) -> list[str]:

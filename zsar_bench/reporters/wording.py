@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from zsar_bench.names import plain
 from zsar_bench.protocol import STAND_IN
+from zsar_bench.ranking import peeked
+from zsar_bench.reporters.standing import (
+    CONFINED,
+    PEEKED_INTERVAL,
+    apart,
+    apart_lines,
+    remarked,
+    row_name,
+    rule_words,
+    trust_lines,
+)
 
 Json = dict[str, Any]
 
@@ -26,20 +38,25 @@ HEADINGS = (
     "n",
     "rule",
     "on",
+    "confined",
     "time",
 )
 #: What a row is about. Said once below the table where all rows agree, never left out.
-ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "seeds", "n", "rule", "on")
-
-
-def plain(text: str) -> str:
-    """Names and words of plugins and files, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+ABOUT = (
+    *("profile", "encoder", "texts", "fields", "text encoder"),
+    *("seeds", "n", "rule", "on", "confined"),
+)
 
 
 def percent(value: float | None) -> str:
     """A fraction in per cent with one decimal."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference in points of per cent, with its sign; none where it rounds to nothing."""
+    rounded = round(100 * value, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def seconds(value: float) -> str:
@@ -66,7 +83,7 @@ def unusual_setting(section: Json) -> list[str]:
 
 def title(section: Json) -> str:
     """Headline of a section."""
-    extra = unusual_setting(section)
+    extra = [*unusual_setting(section), *apart(section)]
     if section["oracle"]:
         extra.append("oracle texts, not ranked")
     if section["origin"] == "declared":
@@ -106,14 +123,16 @@ def about(row: Json) -> dict[str, str]:
         "texts": row["texts"],
         "fields": "+".join(row["text_fields"]),
         "text encoder": row["text_encoder"],
-        "rule": row["rule"],
+        "rule": rule_words(row["rule"]),
         "on": f"{row['device']} {row['precision']}",
+        "confined": CONFINED[row["confinement"]],
     }
 
 
 def ranked_name(row: Json) -> str:
     """A row's name, with a dagger where it is not shown to differ from the best."""
-    return row_name(row) + (" †" if row["not_shown_to_differ"] else "")
+    dagger = " †" if row["not_shown_to_differ"] else ""
+    return row_name(row) + dagger + remarked(row)
 
 
 def beats_chance(row: Json) -> str:
@@ -132,13 +151,12 @@ def shared(rows: Sequence[Mapping[str, str]], headings: Iterable[str]) -> dict[s
 
 
 def all_rows(common: Mapping[str, str]) -> list[str]:
-    """A line that says what all rows share, if they share anything."""
-    return [f"All rows: {', '.join(f'{h} {v}' for h, v in common.items())}."] if common else []
+    """A line that says what all rows share, if they share anything.
 
-
-def row_name(row: Json) -> str:
-    """A row's method, and in what it differs from others of the same method."""
-    return str(row["method"]) + (f" ({row['variant']})" if row["variant"] else "")
+    Confinement is left to ``trust_lines``, which counts rows.
+    """
+    told = [f"{heading} {cell}" for heading, cell in common.items() if heading != "confined"]
+    return [f"All rows: {', '.join(told)}."] if told else []
 
 
 def ends(interval: Json | None) -> str:
@@ -151,7 +169,9 @@ def ends(interval: Json | None) -> str:
 def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
     """The headings worth a column, every row's cells, and what all rows have in common."""
     rows = [cells(row) for row in section["rows"]]
-    common = shared(rows, ABOUT)
+    # What was chosen on test is marked in every row, not below the table.
+    told = [h for h in ABOUT if not (h == "rule" and peeked(section))]
+    common = shared(rows, told)
     empty = [h for h in ("sd enc", "sd meth") if all(r[h] == "-" for r in rows)]
     return [h for h in HEADINGS if h not in common and h not in empty], rows, common
 
@@ -179,9 +199,12 @@ def caption(section: Json) -> list[str]:
             f"The complete data set has {section['expected_clips']} test clips: "
             "these rows are not the protocol's."
         )
+    lines += apart_lines(section)
     named = interval_name(rows)
     if named:
         lines.append(f"Interval: {named} ({section['headline']} accuracy averaged over seeds).")
+    elif peeked(section):
+        lines.append(PEEKED_INTERVAL)
     elif section["performers"]:
         lines.append("No interval: fewer than 6 performers.")
     else:
@@ -194,7 +217,7 @@ def caption(section: Json) -> list[str]:
         lines.append(f"† not shown to differ from the best row.{resolves}")
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
-    return [plain(line) for line in lines]
+    return [plain(line) for line in (*lines, *trust_lines(section))]
 
 
 def _classes(section: Json) -> str:

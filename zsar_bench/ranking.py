@@ -1,0 +1,72 @@
+"""What may be ranked with what: decided here, for every table and every format.
+
+A section holds rows that may be compared: one protocol, one list of tested clips, one setting,
+one origin of features. A row is everything but the seeds. Some rows are never ranked at all: a
+state that was chosen on the test clips has a number that is too high by construction, and
+nobody knows how scores were made that came from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.identity import digest
+
+if TYPE_CHECKING:
+    from zsar_bench.record import Record
+
+ORACLE = "oracle@"  #: rule ``oracle@E``: the best of E evaluations on the test clips
+LAST = "last"  #: rule that chooses nothing
+ON_TEST = "chosen on test"
+SELF_REPORTED = "self-reported"
+
+
+def best_of(rule: str) -> str:
+    """``E`` of the rule ``oracle@E``; empty for every rule that does not look at test clips."""
+    return rule.removeprefix(ORACLE) if rule.startswith(ORACLE) else ""
+
+
+def unranked(r: Record) -> str:
+    """Why a run is ranked with no other; empty where it may be ranked."""
+    reasons = [SELF_REPORTED] if r.origin == "self-reported" else []
+    reasons += [ON_TEST] if best_of(r.selection) else []
+    return ", ".join(reasons)
+
+
+def peeked(about: Mapping[str, Any]) -> bool:
+    """Whether a section or row of a comparison was chosen on the test clips."""
+    return ON_TEST in about["unranked"]
+
+
+def section_key(r: Record) -> str:
+    """All that must agree for two runs to stand in one section."""
+    return f"{place(r)}|{unranked(r)}"
+
+
+def place(r: Record) -> str:
+    """All that must agree for the numbers of two runs to be about the same task."""
+    p = r.protocol
+    oracle = "oracle" if r.texts.oracle else ""
+    features = r.encoder.released.hash if r.encoder.released else ""
+    where = (p.id, p.samples, p.digest, r.method.setting, r.encoder.origin, oracle, features)
+    return "|".join(where)
+
+
+def row_key(r: Record) -> str:
+    """All that must agree for two runs to differ by their seeds only."""
+    return digest([method_key(r), r.selection])
+
+
+def method_key(r: Record) -> str:
+    """All that must agree for two runs to differ by their seeds and rule only."""
+    e = r.environment
+    return digest(
+        [
+            [r.method.name, r.method.digest, r.method.science],
+            [r.encoder.name, r.encoder.digest, r.encoder.science],
+            [r.texts.encoder, r.texts.digest, r.texts.science, r.texts.fingerprint],
+            [r.texts.source, r.texts.version, r.texts.fields, r.texts.texts],
+            [r.protocol.data, e.device, e.threads, e.precision],
+        ]
+    )
