@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from zsar_bench.record import seal_run
 
 SEEDS = "0-2"
 PROTOCOL = "purls-utd-mhad-22-5"
@@ -43,7 +46,10 @@ def copies(run: Path, results: Path) -> None:
         record["method"]["science"] = {"variant": n // 5}
         folder = results / "runs" / PROTOCOL / record["method"]["name"] / record["run_id"]
         folder.mkdir(parents=True)
+        for name in ("predictions.safetensors", "events.jsonl"):
+            shutil.copy(run / name, folder)
         (folder / "run.json").write_text(json.dumps(record), "utf-8")
+        seal_run(folder)
 
 
 def measure(data: Path, home: Path) -> list[tuple[str, str, str, bool]]:

@@ -18,7 +18,8 @@ Fixtures:
   killed with its process group when the test ends.
 - Options of all three: ``home=PATH`` (another ``ZSAR_BENCH_HOME``), ``cwd=PATH``,
   ``env={...}``, ``checkpoint_seconds=0.0`` (a checkpoint every step instead of every ten
-  seconds, for tests that kill a fit).
+  seconds, for tests that kill a fit), ``write_to=PATH`` (a folder that workers may write to,
+  beside their own).
 - ``toy_site``: the folder zsar-toy is installed in. ``toy_raw``: its 96 raw files, read only.
 - ``toy_home``: a session's shared ``ZSAR_BENCH_HOME`` with ``toy-motion`` imported; encoders and
   texts of earlier tests are cached there. Never damage it: copy it with ``copy_home``.
@@ -30,6 +31,7 @@ Fixtures:
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -47,11 +49,20 @@ SHARED_DATA = TESTS.parents[1] / "shared" / "data"  #: real skeletons, where the
 TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
 TIMEOUT = 240  #: seconds; far more than any command of a test takes
 
-#: ``python -m zsar_bench`` with another time between checkpoints.
-_WITH_CHECKPOINTS = """
-import sys
-from zsar_bench import environment
-environment.CHECKPOINT_SECONDS = float(sys.argv.pop(1))
+#: ``python -m zsar_bench`` with another time between checkpoints, or with walls that let workers
+#: write into one more folder, through which a test's plugin tells what it sees.
+_CHANGED = """
+import dataclasses, json, sys
+from zsar_bench import environment, sandbox
+changes = json.loads(sys.argv.pop(1))
+if "checkpoint_seconds" in changes:
+    environment.CHECKPOINT_SECONDS = changes["checkpoint_seconds"]
+if "write_to" in changes:
+    rules_of = sandbox._rules
+    def with_a_hole(*job):
+        rules = rules_of(*job)
+        return dataclasses.replace(rules, write=(*rules.write, changes["write_to"]))
+    sandbox._rules = with_a_hole
 from zsar_bench.cli import main
 main()
 """
@@ -83,10 +94,15 @@ class Cli:
         cwd: Path | None,
         env: dict[str, str] | None,
         checkpoint_seconds: float | None,
+        write_to: Path | None,
     ) -> dict[str, Any]:
         entry = ["-m", "zsar_bench"]
-        if checkpoint_seconds is not None:
-            entry = ["-c", _WITH_CHECKPOINTS, str(checkpoint_seconds)]
+        changes = {
+            **({} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}),
+            **({} if write_to is None else {"write_to": str(write_to)}),
+        }
+        if changes:
+            entry = ["-c", _CHANGED, json.dumps(changes)]
         return {
             "args": [sys.executable, *entry, *map(str, words)],
             "cwd": cwd or self.cwd,
@@ -102,9 +118,10 @@ class Cli:
         cwd: Path | None = None,
         env: dict[str, str] | None = None,
         checkpoint_seconds: float | None = None,
+        write_to: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; asserts that its exit code is ``check``."""
-        call = self._prepare(words, home, cwd, env, checkpoint_seconds)
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds, write_to)
         done = subprocess.run(
             **call, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False
         )
@@ -124,9 +141,10 @@ class Cli:
         cwd: Path | None = None,
         env: dict[str, str] | None = None,
         checkpoint_seconds: float | None = None,
+        write_to: Path | None = None,
     ) -> subprocess.Popen[str]:
         """Start a command in a session of its own; killed with the test."""
-        call = self._prepare(words, home, cwd, env, checkpoint_seconds)
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds, write_to)
         process = subprocess.Popen(
             **call,
             stdin=subprocess.DEVNULL,

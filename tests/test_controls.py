@@ -650,10 +650,10 @@ def test_unfinished_shifts_keep_their_fit_until_the_last(
     assert execute(moved[1:], known, "local", 1, False, True) == {}
     kept = moved[0].fit_part
     assert [p.name for p in kept.iterdir()] == ["round-0"]
-    before = (kept / "round-0" / "state.safetensors").stat().st_mtime_ns
+    before = (kept / "round-0" / "state.sealed").stat().st_mtime_ns
     assert tasks(moved[1:]) == []
     assert execute(moved[1:2], known, "local", 1, True, True) == {}  # --force fits again
-    assert (kept / "round-0" / "state.safetensors").stat().st_mtime_ns > before
+    assert (kept / "round-0" / "state.sealed").stat().st_mtime_ns > before
     assert execute(moved, known, "local", 1, False, True) == {}
     assert not kept.exists()
     for plan in moved:

@@ -15,7 +15,7 @@ import pytest
 from conftest import Cli
 from typer.testing import CliRunner, Result
 
-from zsar_bench import recheck
+from zsar_bench import known, recheck
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.cli import app
 from zsar_bench.compare import find_records
@@ -124,7 +124,7 @@ def test_a_run_on_data_that_are_not_here_is_taken_as_far_as_it_can_be_checked(
     done = invoke("import", theirs, "--results", tmp_path / "mine")
     assert done.exit_code == 0, done.output
     assert "the data 'toy-motion' are not here" in done.output
-    monkeypatch.setattr(recheck, "choose_data", _no_protocol)
+    monkeypatch.setattr(known, "choose_data", _no_protocol)
     [verdict] = import_runs(theirs, tmp_path / "other", load())
     assert verdict.notes[0] == "the protocol is not here (no such protocol)"
 
@@ -139,9 +139,9 @@ def test_all_reference_runs_are_what_they_say(toy_process: Path) -> None:
     some = sorted((REFERENCE / "runs").glob("*/*"))
     folders = [next(folder.iterdir()) for folder in some]
     assert len(folders) >= 30
-    known = recheck.Known(catalogue)
+    here = known.Known(catalogue)
     for folder in folders:
-        assert recheck.check_run(folder, catalogue, known).record.run_id == folder.name
+        assert recheck.check_run(folder, catalogue, here).record.run_id == folder.name
 
 
 # --- What is refused ----------------------------------------------------------------------------

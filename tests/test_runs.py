@@ -24,7 +24,7 @@ from conftest import TOY_ENCODERS, Cli
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save
 
-from zsar_bench import catalogue, record, sandbox
+from zsar_bench import catalogue, outfit, record
 from zsar_bench.cli.run import execute
 from zsar_bench.compare import compare, load_records
 from zsar_bench.confinement import support
@@ -122,7 +122,7 @@ def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
 
 def with_write_access(folder: Path) -> Callable[..., Any]:
     """The rules of workers, and one folder more: ``witness`` has to put somewhere what it saw."""
-    real = sandbox._rules
+    real = outfit.rules
 
     def rules(*job: Any) -> Any:
         found = real(*job)
@@ -160,7 +160,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
         plan_without_workers(patch)
-        patch.setattr(sandbox, "_rules", with_write_access(seen))
+        patch.setattr(outfit, "rules", with_write_access(seen))
         batch = ("toy-faulty.fault=batch-stats",)
         witness, ridge, faulty = plans(
             protocol, results, "witness", "toy-ridge", "toy-faulty", sets=batch

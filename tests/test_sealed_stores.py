@@ -413,7 +413,7 @@ def test_a_wounded_record_is_named_by_the_command_that_made_it(
 # --- Whole commands: mended, and the same bytes --------------------------------------------------
 
 KINDS: dict[str, Callable[[EncoderPlan], tuple[Path, Path]]] = {
-    "state": lambda e: some(e.folder, "*.s*"),
+    "state": lambda e: (e.folder / "state.safetensors", e.folder / "encoder.json"),
     "about": lambda e: (e.folder / "encoder.json", e.folder / "state.safetensors"),
     "seal": lambda e: (e.folder / "seal.json", e.folder / "encoder.json"),
     "pooled": lambda e: some(e.folder / "pooled", "*.safetensors"),

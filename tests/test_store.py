@@ -743,13 +743,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def workers_on(folder: Path) -> Iterator[int]:
-    """Running worker processes whose job file lies below a folder."""
+    """Running wardens, and their workers, whose job file lies below a folder."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "zsar_bench.worker" in words and any(str(folder) in w for w in words):
+        if "zsar_bench.warden" in words and any(str(folder) in w for w in words):
             yield int(path.parent.name)
 
 

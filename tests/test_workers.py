@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import Cli
 
-from zsar_bench import forkserver, sandbox
+from zsar_bench import forkserver, outfit, sandbox
 from zsar_bench.confinement import support
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.jobs import RUN
@@ -27,6 +27,7 @@ from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.warden import HEAD, TAIL
 
 ROGUE = Path(__file__).parent / "plugins" / "rogue.py"
+HONEST = ROGUE.with_name("honest.py")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 pytestmark = LINUX
 
@@ -42,7 +43,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the kernel has no walls."""
-    monkeypatch.setattr(sandbox, "CONFINED", ())
+    monkeypatch.setattr(outfit, "CONFINED", ())
 
 
 def start(folder: Path, seconds: float | None = 60, most: int | None = None, **job: Any) -> Worker:
@@ -125,7 +126,7 @@ def test_models_of_the_user_are_named_only_to_what_may_download_them(
     monkeypatch.setenv("HF_TOKEN", "hush")
     monkeypatch.setenv("HOME", "/home/me")
     for kind in RUN:
-        env = sandbox._environment({"kind": kind}, tmp_path)
+        env = outfit.environment({"kind": kind}, tmp_path)
         at_home = kind in ("texts", "print", "track")
         assert ("HF_TOKEN" in env) is (env["HOME"] == "/home/me") is at_home
 
@@ -253,7 +254,7 @@ def test_nor_when_the_parent_is_killed(way: str, tmp_path: Path) -> None:
         "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
         "import test_workers as t\n"
         f"t.sandbox.FORKED = {('report',) if way == 'forked' else ()}\n"
-        "t.sandbox.CONFINED = ()\n"
+        "t.outfit.CONFINED = ()\n"
         "worker = t.start(Path('work'))\n"
         "t.ask(worker, 'daemon', file='../../pids')\n"
         "print(worker.process.pid, flush=True)\n"
@@ -532,6 +533,15 @@ def test_statuses_reach_the_rows_and_the_exit_code(cli: Cli) -> None:
     assert row["status"] == "done"
     done = cli.run("toy-ridge", "--memory-limit", "lots", check=2)
     assert "'lots' is not a size" in done.stderr
+
+
+def test_honest_training_is_refused_nothing(way: str, tmp_path: Path) -> None:
+    job = {"plugin_files": [str(HONEST)], "code": [str(HONEST)]}
+    with start(tmp_path / "work", target="zsar_plugin_honest:act", **job) as worker:
+        found = json.loads(worker.ask({"comparison": {}})["text"])
+    assert found["same"]
+    assert found["child"] == "42\n", found["error"]
+    assert worker.denied == {}
 
 
 def test_an_honest_run_is_refused_nothing(cli: Cli) -> None:

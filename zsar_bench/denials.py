@@ -61,6 +61,8 @@ class Denials:
         self._rules = rules
         self._protected = tuple(protected)
         self._tell = tell
+        # Whoever looks for modules or for what is installed looks into these.
+        self._searched = {os.path.realpath(path) for path in sys.path}
         self._within = threading.local()
         self._allowed: set[object] = set()
 
@@ -96,7 +98,8 @@ class Denials:
             writing = any(sign in mode for sign in "wax+")
         if self._refused(path, writing):
             name = os.fsdecode(path)
-            if not (name.endswith(".pyc") and _imports()):  # it has the source, too
+            unread = name.endswith(".pyc") and _imports()  # it has the source, too
+            if writing or not (unread or self._is_searched(path)):
                 self._note(f"{'write' if writing else 'open'} {os.path.abspath(name)}")
         elif not writing and len(self._allowed) < 10_000:
             self._allowed.add(path)
@@ -105,8 +108,12 @@ class Denials:
         path = "." if args[0] is None else args[0]
         if isinstance(path, int) or _imports():
             return
-        if self._refused(path, False):
+        if self._refused(path, False) and not self._is_searched(path):
             self._note(f"list {os.path.abspath(os.fsdecode(path))}")
+
+    def _is_searched(self, path: Any) -> bool:
+        real = os.path.realpath(os.fsdecode(path))
+        return real in self._searched and not self._below_protected(real)
 
     def _change(self, event: str, args: tuple[Any, ...]) -> None:
         for position in (0, CHANGES[event]):

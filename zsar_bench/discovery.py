@@ -113,6 +113,9 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
             if not NAME.fullmatch(profile):
                 raise ValueError(f"profile {profile!r} must match {NAME.pattern}")
         entry["schema"] = params.model_json_schema()
+        batch = getattr(spec, "batch", "")
+        if batch and batch not in entry["schema"].get("properties", {}):
+            raise ValueError(f"'batch' names '{batch}', which is no parameter")
         entry["profiles"] = params.profiles
         for values in params.profiles.values():
             params(**values)

@@ -255,7 +255,7 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     where = plan.folder if trained else make_folder(part / "encoder")
     state = where / STATE
     if not trained:
-        _take_up(part / FITTED, state)
+        _take_up(part / FITTED, state, plan.key)
     index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
 
     def hear(event: dict[str, Any]) -> None:
@@ -264,8 +264,8 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     job = _job(plan, wanted, part, state)
     with Worker(job, Path(job["workdir"]), hear) as worker:
         if not job["state"]:
-            _, blob = follow(worker, part)
-            write_sealed(part / FITTED, blob)  # an interrupted command goes on from here
+            _, blob = follow(worker, part, plan.key)
+            write_sealed(part / FITTED, blob, plan.key)  # an interrupted command goes on from here
             write_bytes(state, blob)
         _expect_ready(worker)
         rows = _encode(plan, worker, index, on_event)
@@ -281,11 +281,11 @@ def _make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
         rename_folder(where, plan.folder)
 
 
-def _take_up(fitted: Path, state: Path) -> None:
+def _take_up(fitted: Path, state: Path, owner: str) -> None:
     """The state of an encoder that an earlier command was killed encoding with, if it is whole."""
     state.unlink(missing_ok=True)
     with contextlib.suppress(Damaged):
-        blob = read_sealed(fitted)
+        blob = read_sealed(fitted, owner)
         if blob is not None:
             write_bytes(state, blob)
 
@@ -303,7 +303,8 @@ def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, A
         layout=plan.dataset.layout,
         seed=derive_seed("encoder", plan.seed, plan.round.name),
         state=str(state) if trained else "",
-        checkpoint="" if trained else stored_checkpoint(part),
+        checkpoint="" if trained else stored_checkpoint(part, plan.key),
+        owner=plan.key,
         wants=["logits"] if wanted == "pooled" else ["tokens"],
         workdir=str(own_folder(part / "work")),
     )

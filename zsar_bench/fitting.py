@@ -70,6 +70,11 @@ class Training:
     def done(self) -> bool:
         return (self.folder / "fit.json").is_file()
 
+    @property
+    def owner(self) -> str:
+        """What its sealed files belong to."""
+        return f"{self.plan.fit_id} {self.name}"
+
     def state(self, point: int = 1, grid: int = 1) -> Path:
         """The file of the state at a point of a grid; without one, the last."""
         about = self.about
@@ -89,14 +94,14 @@ def fit(training: Training, on_event: Event) -> None:
     if training.done:
         return
     folder = make_folder(training.folder)
-    job = fit_job(training, stored_checkpoint(folder))
+    job = fit_job(training, stored_checkpoint(folder, training.owner))
     started = time.monotonic()
     try:
         with Worker(job, Path(job["workdir"]), on_event) as worker:
-            total, state = follow(worker, folder)
+            total, state = follow(worker, folder, training.owner, sum(training.grids))
     except RunFailed as error:
         raise _with_size_that_fits(training, error) from None
-    write_sealed(folder / STATE, state)
+    write_sealed(folder / STATE, state, training.owner)
     kept = sorted(int(p.stem) for p in (folder / "states").glob("*.sealed"))
     write_json(
         folder / "fit.json",
@@ -138,6 +143,7 @@ def fit_job(training: Training, checkpoint: str = "") -> dict[str, Any]:
         seed=derive_seed("method", plan.method_seed, plan.encoder_seed, training.name),
         grids=training.grids,
         checkpoint=checkpoint,
+        owner=training.owner,
         workdir=str(own_folder(folder / "fit")),
         encoder=source.encoder_job() if plan.method.spec["needs_encoder"] else None,
     )

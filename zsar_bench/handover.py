@@ -13,33 +13,51 @@ from typing import Any
 from zsar_bench.errors import RunFailed
 from zsar_bench.paths import make_folder
 from zsar_bench.sandbox import Worker
-from zsar_bench.seals import Damaged, sealed_content, write_sealed
+from zsar_bench.seals import Damaged, read_sealed, write_sealed
 
 CHECKPOINT = "checkpoint.sealed"
 
 
-def follow(worker: Worker, folder: Path) -> tuple[int, bytes]:
+def follow(worker: Worker, folder: Path, owner: str, most: int = 0) -> tuple[int, bytes]:
     """Store what a fit hands over until it is done.
+
+    Args:
+        worker: that fits.
+        folder: where checkpoint and states are kept.
+        owner: what fit this is; its files are sealed for it.
+        most: states that were asked for; nobody stores more.
 
     Returns:
         Steps of its schedule (0 if it never said) and the state it leaves behind.
+
+    Raises:
+        RunFailed: as the worker does, or if it says what it should not: plugin code runs in it.
     """
     from zsar_bench.context import POSITION
 
-    states = folder / "states"
     while True:
         said = worker.answer()
         if not isinstance(said, dict):
             raise RunFailed("the worker sent tensors that nobody asked for")
         if "keep" in said:
-            write_sealed(make_folder(states) / f"{int(said['keep'])}.sealed", _tensors(worker))
+            most -= 1
+            if most < 0:
+                raise RunFailed("the worker sent more states than were asked for")
+            states = make_folder(folder / "states")
+            write_sealed(states / f"{_number(said['keep'])}.sealed", _tensors(worker), owner)
         elif "checkpoint" in said:
-            position = POSITION.pack(int(said["checkpoint"]), int(said["reported"]))
-            write_sealed(folder / CHECKPOINT, position + _tensors(worker))
+            steps = [_number(said["checkpoint"]), _number(said.get("reported"))]
+            write_sealed(folder / CHECKPOINT, POSITION.pack(*steps) + _tensors(worker), owner)
         elif "fitted" in said:
-            return int(said["total"]), _tensors(worker)
+            return _number(said.get("total")), _tensors(worker)
         else:
             raise RunFailed("the worker did not say that it had fitted")
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise RunFailed("the worker named a step that is none")
+    return value
 
 
 def _tensors(worker: Worker) -> bytes:
@@ -49,16 +67,16 @@ def _tensors(worker: Worker) -> bytes:
     return blob
 
 
-def stored_checkpoint(folder: Path) -> str:
+def stored_checkpoint(folder: Path, owner: str) -> str:
     """The checkpoint to continue from; empty if there is none, or none that is whole."""
     path = folder / CHECKPOINT
     try:
-        sealed_content(path)
-    except (Damaged, OSError):
+        if read_sealed(path, owner) is not None:
+            return str(path)
+    except Damaged:
         path.unlink(missing_ok=True)  # start again rather than continue wrongly
-        shutil.rmtree(folder / "states", ignore_errors=True)
-        return ""
-    return str(path)
+    shutil.rmtree(folder / "states", ignore_errors=True)
+    return ""
 
 
 def own_folder(path: Path) -> Path:

@@ -5,7 +5,7 @@ A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and what its kind
     check    check                                       -> whether parameters fit together
     scan     spec, sources, out                          -> writes what the raw files are
     import   spec, sources, folder                       -> requests: clips to make shards of
-    texts    texts, out                                  -> fingerprint; writes features
+    texts    texts                                       -> their features
     print    (nothing more)                              -> the text encoder's fingerprint
     encoder  bundle, classes, layout, seed; or state     -> fits, gives the state; encodes requests
     fit      bundle, texts, seed                         -> fits, gives states and checkpoints
@@ -153,26 +153,15 @@ def _run_print(job: Job, line: Line) -> None:
 
 
 def _run_texts(job: Job, line: Line) -> None:
-    import torch
-    from safetensors.torch import save_file
-
     _device(job)
-    encoder = _build(job)
-    features = encoder.encode(list(job["texts"]))
-    expected = len(job["texts"])
-    if features.pooled.shape[0] != expected or features.tokens.shape[:2] != features.mask.shape:
-        raise ValueError("the text encoder's shapes do not fit each other or the texts")
-    if not bool(torch.isfinite(features.pooled).all() and torch.isfinite(features.tokens).all()):
-        raise ValueError("the text encoder gave values that are not finite")
-    save_file(
+    features = _build(job).encode(list(job["texts"]))
+    line.give(
         {
             "pooled": features.pooled.float().cpu().contiguous(),
             "tokens": features.tokens.float().cpu().contiguous(),
             "mask": features.mask.bool().cpu().contiguous(),
-        },
-        job["out"],
+        }
     )
-    line.say({"texts": expected})
 
 
 def _read_clips(bundle: list[dict[str, Any]], layout: dict[str, Any]) -> Clips:
@@ -218,7 +207,9 @@ def _context(
         workdir=own,
         line=line,
         state=state,
-        checkpoint=sealed_content(Path(job["checkpoint"])) if job["checkpoint"] else None,
+        checkpoint=sealed_content(Path(job["checkpoint"]), job["owner"])
+        if job["checkpoint"]
+        else None,
         checkpoint_seconds=job["checkpoint_seconds"],
         grids=tuple(job.get("grids", ())),
         probe=job.get("probe", False),
@@ -245,15 +236,15 @@ def _give_state(line: Line, state: dict[str, torch.Tensor], total: int) -> None:
     send(line, {"fitted": True, "total": total}, state)
 
 
-def _load_state(path: str, device: torch.device) -> dict[str, torch.Tensor]:
-    """A state that the parent has stored: sealed, or an encoder's in the open."""
+def _load_state(path: str, device: torch.device, owner: str = "") -> dict[str, torch.Tensor]:
+    """A state that the parent has stored: sealed for its owner, or an encoder's in the open."""
     from safetensors.torch import load, load_file
 
     from zsar_bench.seals import sealed_content
 
     if path.endswith(".safetensors"):
         return load_file(path, device=str(device))
-    return {name: t.to(device) for name, t in load(sealed_content(Path(path))).items()}
+    return {name: t.to(device) for name, t in load(sealed_content(Path(path), owner)).items()}
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -384,7 +375,7 @@ def _run_score(job: Job, line: Line) -> None:
     def bound(state: str) -> Any:
         torch.manual_seed(job["seed"])
         method = _build(job)
-        method.load_state_dict(_load_state(state, device))
+        method.load_state_dict(_load_state(state, device, job["owner"]))
         method.bind(candidates)
         line.say({"bound": len(candidates)})
         return method

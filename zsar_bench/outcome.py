@@ -85,10 +85,9 @@ def assemble(
         plan: the run.
         curve: (fraction, micro, macro) of every state that was evaluated on test.
     """
-    from zsar_bench.runner import read_scores, round_folder
+    from zsar_bench.runner import read_scores
 
-    places = (round_folder(plan, n) / "scores.sealed" for n in range(len(plan.encoders)))
-    found = join(plan, [read_scores(path)[0] for path in places])
+    found = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
     predictions = (found.ids, found.labels, found.candidates, found.scores)
     return _record(plan, found, curve), predictions
 

@@ -388,6 +388,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
     for plan in plans:
         run = plan.run_id
         draw = "" if plan.control is None else f" draw {plan.control.draw}"
+        draw += f" {plan.rule}" if len(plan.rules) > 1 else ""
         texts = f"texts:{plan.texts.key}"
         title = f"texts with {plan.texts.entry.name}"
         add(texts, title, (), _call(ensure_texts, plan.texts), run)
@@ -403,8 +404,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 own = f"encoder:{source.key}{':tokens' if tokens else ''}"
                 add(own, source.title, (), _call(source.ensure, plan.wants), run)
                 needs.append(f"trial:{run}:{number}:{trial}")
-                what = f"{title} {plan.rule} {trial + 1}"
-                add(needs[-1], what, (texts, own), _call(run_trial, plan, number, trial), run)
+                add(needs[-1], f"{title} trial {trial + 1}", (texts, own), _call(run_trial, plan, number, trial), run)
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
             if plan.prove:
                 after = (rounds[-1],)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsar_bench.certificate import Proof
 from zsar_bench.fitting import Training, fit_job
 from zsar_bench.handover import follow
 from zsar_bench.paths import home, make_folder, read_json, write_bytes, write_json
@@ -26,6 +25,8 @@ from zsar_bench.shuffling import secret_draw
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from zsar_bench.certificate import Proof
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -72,6 +73,8 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
     """The proof of a run from those of its rounds and its score matrix (N, K)."""
     import numpy as np
 
+    from zsar_bench.certificate import Proof
+
     rounds = list(rounds)
     change = max(one["largest_change"] for one in rounds)
     allowed = STABLE * float(np.nanstd(scores))
@@ -96,7 +99,7 @@ def _refit(training: Training, folder: Path, on_event: Event) -> str:
     moved = json.loads(json.dumps(job, default=str).replace(json.dumps(old)[1:-1], new))
     moved |= {"protected": job["protected"], "workdir": job["workdir"]}
     with Worker(moved, Path(job["workdir"]), on_event) as worker:
-        _, state = follow(worker, make_folder(folder / "fit"))
+        _, state = follow(worker, make_folder(folder / "fit"), "")
     return hashlib.sha256(state).hexdigest()
 
 

@@ -18,6 +18,7 @@ from zsar_bench.archives import RawFiles
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.compare import find_records
 from zsar_bench.errors import UserError
+from zsar_bench.known import Known
 from zsar_bench.paths import fresh_folder, make_folder, write_bytes
 from zsar_bench.seals import SEAL
 
@@ -57,7 +58,7 @@ def import_runs(source: Path, results: Path, catalogue: Catalogue) -> Iterator[V
         raise UserError(
             f"There are no runs in {source}.", f"A run is a folder with {RECORD} and {PREDICTIONS}."
         )
-    known = recheck.Known(catalogue)
+    known = Known(catalogue)
     for place in places:
         name = "" if place == "." else f"{place}/"
         try:
@@ -75,7 +76,7 @@ def check_runs(results: Path, catalogue: Catalogue) -> Iterator[Verdict]:
     found = find_records(results)
     if not found:
         raise UserError(f"There are no finished runs in {results}.")
-    known = recheck.Known(catalogue)
+    known = Known(catalogue)
     for folder in found:
         place = folder.relative_to(results / "runs")
         try:
@@ -93,7 +94,7 @@ def _last(name: str) -> str:
 
 
 def _import_one(
-    files: RawFiles, name: str, results: Path, catalogue: Catalogue, known: recheck.Known
+    files: RawFiles, name: str, results: Path, catalogue: Catalogue, known: Known
 ) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as beside:
         folder = Path(beside)

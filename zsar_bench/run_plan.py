@@ -43,6 +43,11 @@ class RunPlan:
     metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
+    def label(self) -> str:
+        """The method, and the rule where several were asked for."""
+        return f"{self.method.name} {self.rule}" if len(self.rules) > 1 else self.method.name
+
+    @property
     def wants(self) -> tuple[str, ...]:
         return tuple(self.method.spec["wants"])
 

@@ -126,7 +126,9 @@ def _trial(plan: RunPlan, source: FeatureSource, folder: Path) -> tuple[Training
         held, train, asked = list(one.unseen), one.train, one.test_unseen
         name, candidates = one.name, one.unseen
     training = Training(plan, source, name, train, folder, (STATES,))
-    return training, Exam(plan, source, asked, one, candidates, name, folder, "select"), held
+    owner = training.owner
+    exam = Exam(plan, source, asked, one, candidates, name, folder, owner, "select")
+    return training, exam, held
 
 
 def _judge_states(exam: Exam, training: Training, on_event: Event) -> list[float]:
@@ -178,16 +180,16 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         source = plan.encoders[number]
         journal = Journal(source.round.name, on_event)
         training, point, grid = _chosen(plan, number, journal)
-        exam = _exam(plan, number)
+        exam = _exam(plan, number, training)
         started = time.monotonic()
         if peeks(plan.rule):
             curve = _score_states(exam, training, grid, journal.hear)
-            write_sealed(folder / "curve.sealed", _stacked(curve))
+            write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
             about: dict[str, Any] = {}
         else:
             with Scorer(exam, [training.state(point, grid)], journal.hear) as scorer:
                 scores = scorer.all()
-            write_sealed(folder / "scores.sealed", _stacked([scores]))
+            write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
             about = {"score_walls": scorer.seen} | _rescored(
                 plan, exam, training.state(point, grid), scores, journal.hear
             )
@@ -208,12 +210,12 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         )
 
 
-def _exam(plan: RunPlan, number: int) -> Exam:
-    """A round's unseen clips and classes."""
+def _exam(plan: RunPlan, number: int, training: Training) -> Exam:
+    """A round's unseen clips and classes, asked of states of this training."""
     source = plan.encoders[number]
-    one = source.round
-    folder = round_folder(plan, number)
-    return Exam(plan, source, one.test_unseen, one, one.unseen, one.name, folder)
+    one, folder = source.round, round_folder(plan, number)
+    asked, classes = one.test_unseen, one.unseen
+    return Exam(plan, source, asked, one, classes, one.name, folder, training.owner)
 
 
 def _chosen(plan: RunPlan, number: int, journal: Journal) -> tuple[Training, int, int]:
@@ -254,12 +256,19 @@ def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
     return save({"scores": np.stack(scores)})
 
 
-def read_scores(path: Path) -> NDArray[np.float32]:
-    """What ``_stacked`` has packed, (E, n, K)."""
+def read_scores(plan: RunPlan, number: int, curve: bool = False) -> NDArray[np.float32]:
+    """A round's scores (E, n, K): of the state that counts, or of every state on a curve."""
     from safetensors.numpy import load
 
-    scores: NDArray[np.float32] = load(sealed_content(path))["scores"]
+    path = round_folder(plan, number) / ("curve.sealed" if curve else "scores.sealed")
+    blob = sealed_content(path, _owner(plan, number))
+    scores: NDArray[np.float32] = load(blob)["scores"]
     return scores
+
+
+def _owner(plan: RunPlan, number: int) -> str:
+    """What a round's sealed scores belong to."""
+    return f"{plan.run_id} {number}"
 
 
 def prove(plan: RunPlan, number: int, on_event: Event) -> None:
@@ -270,11 +279,10 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
             return
         journal = Journal(plan.encoders[number].round.name, on_event)
         training, point, grid = _chosen(plan, number, journal)
-        file = folder / ("curve.sealed" if peeks(plan.rule) else "scores.sealed")
+        exam = _exam(plan, number, training)
+        scores = read_scores(plan, number, peeks(plan.rule))[-1]
         state = training.state(point, grid)
-        found = prove_round(
-            training, _exam(plan, number), state, read_scores(file)[-1], journal.hear
-        )
+        found = prove_round(training, exam, state, scores, journal.hear)
         write_json(folder / "round.json", read_json(folder / "round.json") | {"proof": found})
 
 
@@ -317,7 +325,7 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
 
     grid = evaluations(plan.rule)
     folders = [round_folder(plan, n) for n in range(len(plan.encoders))]
-    found = [read_scores(folder / "curve.sealed") for folder in folders]
+    found = [read_scores(plan, n, curve=True) for n in range(len(folders))]
     curve = []
     for point in range(1, grid + 1):
         joined = join(plan, [scores[point - 1].copy() for scores in found])
@@ -330,10 +338,11 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
         if "rescored" in about:
             continue  # killed here before
         scores = found[number][best - 1]
-        write_sealed(folder / "scores.sealed", _stacked([scores]))
+        write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
         journal = Journal(plan.encoders[number].round.name, on_event)
-        state = full_training(plan, number).state(best, grid)
-        about |= _rescored(plan, _exam(plan, number), state, scores, journal.hear)
+        training = full_training(plan, number)
+        exam = _exam(plan, number, training)
+        about |= _rescored(plan, exam, training.state(best, grid), scores, journal.hear)
         about |= {"fraction": best / grid, "events": [*about["events"], *journal.events]}
         write_json(folder / "round.json", about)
     return curve

@@ -18,31 +18,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from zsar_bench import outfit
 from zsar_bench.answers import Answers
-from zsar_bench.confinement import Rules, Walls, worker_rules
-from zsar_bench.errors import DataError, RunFailed, UserError
+from zsar_bench.confinement import Walls
+from zsar_bench.errors import RunFailed
 from zsar_bench.forkserver import Started, fork_warden, stop_servers
 from zsar_bench.pipes import BrokenStream, Malformed, send_json, send_tensors
 from zsar_bench.stopping import stopping
 
 FORKED = ("texts", "encoder", "fit", "score", "metric")  #: kinds of jobs that need torch
-CONFINED = ("texts", "print", "encoder", "fit", "score", "metric", "report")
-NETWORK = ("texts", "print")  #: confined kinds that may download a named model
-AT_HOME = (*NETWORK, "track")  #: kinds that find models, or a tracker's account, in the user's home
-KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
-KEPT_PREFIXES = ("ZSAR_BENCH_", "VIRTUAL_ENV")
-#: Where named models are cached, and the way to them: only for kinds at home.
-MODELS = (
-    *("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-)
-MODELS_PREFIX = "HF_"
 PRIVATE = "private"  #: a worker's own temporary files and caches, below its folder
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
 LAST_WORD = 15.0  #: seconds a warden has to end its worker and say how it went
@@ -87,7 +75,7 @@ class Worker:
         self._private = workdir / PRIVATE
         shutil.rmtree(self._private, ignore_errors=True)
         self._private.mkdir()
-        settings = _settings(job, workdir, self._private)
+        settings = outfit.settings(job, workdir, self._private)
         job_file = workdir / f"{kind}.job.json"
         with _new_file(job_file) as file:
             file.write(json.dumps(job, indent=1, default=str).encode())
@@ -244,76 +232,13 @@ def _new_file(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, flags, 0o644), "w+b", buffering=0)
 
 
-def _settings(job: Mapping[str, Any], workdir: Path, private: Path) -> dict[str, Any]:
-    """How a worker is set up; travels through the pipe, since it may hold a proxy's password."""
-    rules = _rules(job, workdir) if job["kind"] in CONFINED else None
-    return {
-        "env": _environment(job, private),
-        "path": _import_path(),
-        "private": str(private),
-        "rules": None if rules is None else asdict(rules),
-        "protected": list(job.get("protected", ())),
-    }
-
-
-def _rules(job: Mapping[str, Any], workdir: Path) -> Rules:
-    """What a confined job may reach."""
-    return worker_rules(
-        sys_path=_import_path(),
-        prefixes=list(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix))),
-        code=job.get("code", ()),
-        reads=[*job.get("reads", ()), *_named_files(job)],
-        workdir=str(workdir),
-        protected=job.get("protected", ()),
-        network=job["kind"] in NETWORK,
-    )
-
-
-def _named_files(job: Mapping[str, Any]) -> list[str]:
-    """Weights that parameters of a text encoder name: it meets no clip, and they are hashed."""
-    values = job.get("params", {}).values() if job["kind"] in NETWORK else ()
-    paths = [v for v in values if isinstance(v, str) and os.path.isabs(v)]
-    return [path for path in paths if os.path.exists(path)]
-
-
-def _import_path() -> list[str]:
-    return [os.path.abspath(p) for p in sys.path if p]
-
-
-def _environment(job: Mapping[str, Any], private: Path) -> dict[str, str]:
-    env = _base_environment(str(int(job.get("threads", 1))))
-    own = str(private)
-    env |= {"HOME": own, "TMPDIR": own, "XDG_CACHE_HOME": own, "TORCHINDUCTOR_CACHE_DIR": own}
-    if job["kind"] in AT_HOME:
-        env.pop("XDG_CACHE_HOME")  # unless it is set: the home's is meant
-        kept = (n for n in os.environ if n in MODELS or n.startswith(MODELS_PREFIX))
-        env |= {name: os.environ[name] for name in kept}
-    return env
-
-
-def _base_environment(threads: str) -> dict[str, str]:
-    """The same for all workers of so many threads, and for their fork server."""
-    env = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
-    env.pop("ZSAR_BENCH_HOME", None)  # a worker gets its files named, not the store
-    env |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads)
-    return env | {
-        "OPENBLAS_NUM_THREADS": "1",  # it starts its threads when it is imported, before any fork
-        "PYTHONPATH": os.pathsep.join(_import_path()),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
 def _start(
     job: Mapping[str, Any], job_file: str, descriptors: list[int], env: dict[str, str]
 ) -> Started:
     """A warden: forked where torch is needed, else started fresh."""
     threads = str(int(job.get("threads", 1)))
     if job["kind"] in FORKED:
-        forked = fork_warden(_base_environment(threads), threads, job_file, descriptors)
+        forked = fork_warden(outfit.base_environment(threads), threads, job_file, descriptors)
         if forked is not None:
             return forked
         if stopping.is_set():
@@ -353,6 +278,3 @@ def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, st
     if code < 0:
         return f"the worker was killed by {Signals(-code).name}", "failed"
     return f"the worker exited with code {code} before it had finished", "failed"
-
-
-__all__ = ["DataError", "RunFailed", "UserError", "Worker", "run_job", "stop_all"]

@@ -48,6 +48,7 @@ class Exam:
         classes: the candidates, in the order of the scores' columns.
         name: seeds and orders derive from it.
         folder: an existing folder for texts and workers.
+        owner: of the sealed states that are asked.
         stage: for events.
     """
 
@@ -58,6 +59,7 @@ class Exam:
     classes: tuple[str, ...]
     name: str
     folder: Path
+    owner: str
     stage: str = "score"
 
     @cached_property
@@ -126,6 +128,7 @@ class Scorer:
             fields=plan.fields,
             layout=exam.source.dataset.layout,
             states=[str(s) for s in states],
+            owner=exam.owner,
             seed=derive_seed("score", plan.method_seed, plan.encoder_seed, exam.name),
             workdir=str(own_folder(exam.folder / name)),
             adapt=exam.transductive,

@@ -28,10 +28,11 @@ _HEAD = len(MAGIC) + 64 + 1  #: bytes before the content of a sealed file
 #: Seconds after which a file's stamp tells one content from the next; stamps tick more coarsely
 #: than programs write.
 _SETTLED = 2.0
+_SMALL = 2**20  #: bytes of a file that is read in one go, which is quicker
 
 _Mark = tuple[int, int, int, int]
 _digests: dict[str, tuple[_Mark, str]] = {}
-_tables: dict[str, tuple[str, Table]] = {}
+_tables: dict[str, tuple[bytes, Table]] = {}
 
 
 class Damaged(UserError):
@@ -68,7 +69,7 @@ def seal(folder: Path, deep: bool = True) -> None:
     for name in sorted(_names(folder, deep)):
         path = folder / name
         try:
-            files[name] = (path.stat().st_size, digest_of(path))
+            files[name] = _facts(str(path))
         except OSError as error:
             raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
     write_bytes(folder / SEAL, _rendered(Table(files, deep)))
@@ -95,7 +96,7 @@ def broken(folder: Path, names: Iterable[str] | None = None, added: bool = True)
     except (OSError, ValueError):
         return [SEAL]
     wanted = table.files if names is None else names
-    found = [name for name in wanted if not _holds(folder / name, table.files.get(name))]
+    found = [name for name in wanted if not _holds(f"{folder}/{name}", table.files.get(name))]
     if names is None and added:
         found += sorted(set(_names(folder, table.deep)) - table.files.keys())
     return found
@@ -121,20 +122,7 @@ def digest_of(path: Path) -> str:
     Raises:
         OSError: if it cannot be read, or is no file.
     """
-    name = str(path)
-    known = _digests.get(name)
-    if known is not None and known[0] == _mark(os.stat(name)):
-        return known[1]
-    with open(name, "rb", opener=_open_at_once) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(f"{name} is no file")
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _digests.pop(name, None)
-    # A file of just now could change once more without another stamp.
-    if time.time() - about.st_mtime > _SETTLED and _mark(about) == _mark(os.stat(name)):
-        _digests[name] = (_mark(about), digest)
-    return digest
+    return _facts(str(path))[1]
 
 
 # --- Single files --------------------------------------------------------------------------------
@@ -206,9 +194,30 @@ def _names(folder: Path, deep: bool, before: str = "") -> Iterator[str]:
                 yield from _names(Path(entry.path), deep, f"{name}/")
 
 
-def _holds(path: Path, row: tuple[int, str] | None) -> bool:
+def _facts(name: str) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file."""
+    about = os.stat(name)
+    known = _digests.get(name)
+    if known is not None and known[0] == _mark(about):
+        return about.st_size, known[1]
+    if not stat.S_ISREG(about.st_mode):  # nor wait until somebody writes into a pipe
+        raise OSError(f"{name} is no file")
+    with open(name, "rb") as file:
+        about = os.fstat(file.fileno())
+        if about.st_size <= _SMALL:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        else:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
+    # A file of just now could change once more without another stamp.
+    if time.time() - about.st_mtime > _SETTLED and _mark(about) == _mark(after):
+        _digests[name] = (_mark(about), digest)
+    return about.st_size, digest
+
+
+def _holds(path: str, row: tuple[int, str] | None) -> bool:
     try:
-        return row is not None and path.stat().st_size == row[0] and digest_of(path) == row[1]
+        return row is not None and _facts(path) == row
     except (OSError, ValueError):
         return False
 
@@ -237,11 +246,10 @@ def _read_table(folder: Path) -> Table:
         OSError, ValueError: if there is none, or a byte of it is not as ``seal`` writes it.
     """
     path = folder / SEAL
-    digest = digest_of(path)
-    known = _tables.get(str(path))
-    if known is not None and known[0] == digest:
-        return known[1]
     data = path.read_bytes()
+    known = _tables.get(str(path))
+    if known is not None and known[0] == data:
+        return known[1]
     try:
         body = json.loads(data)["seal"]
         files = {
@@ -250,16 +258,11 @@ def _read_table(folder: Path) -> Table:
         table = Table(files, bool(body["deep"]))
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is no seal") from None
-    if _rendered(table) != data or hashlib.sha256(data).hexdigest() != digest:
+    if _rendered(table) != data:
         raise ValueError(f"{path} is not as it was written")
-    _tables[str(path)] = (digest, table)
+    _tables[str(path)] = (data, table)
     return table
 
 
 def _mark(about: os.stat_result) -> _Mark:
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for somebody to write, should it be a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)

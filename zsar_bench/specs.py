@@ -31,6 +31,8 @@ class MethodSpec:
         hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
             on these very classes) or ``untuned``. Any other values count as untuned.
         needs_encoder: whether ``fit`` uses ``run.encoder``.
+        batch: name of the parameter that says how many clips a step holds; where a fit runs out
+            of memory the referee looks for the size that fits, and says it.
         seconds: profile -> rough seconds to fit and score one round of a few hundred clips
             on a laptop core; only for estimates before the first run.
         assets: files other than Python that the target reads, each by its whole path and within
@@ -47,6 +49,7 @@ class MethodSpec:
     text_fields: tuple[str, ...] = ("motion", "description")
     hp: str = "untuned"
     needs_encoder: bool = False
+    batch: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     assets: tuple[Path, ...] = ()
 

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue import Entry
 from zsar_bench.environment import Machine
+from zsar_bench.errors import RunFailed
+from zsar_bench.handover import own_folder
 from zsar_bench.identity import key
 from zsar_bench.paths import home, locked, write_bytes
-from zsar_bench.sandbox import run_job
+from zsar_bench.sandbox import Worker, run_job
 from zsar_bench.seals import Damaged, read_sealed, write_sealed
 from zsar_bench.settings import Settings
 
@@ -83,15 +85,43 @@ def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
                 note = f"{plan.file} is damaged; it is made again."
                 on_event({"stage": "texts", "note": note})
             on_event({"stage": "texts", "step": 0, "total": len(plan.texts)})
-            out = part / "texts.safetensors"
-            job = plan.machine.job(
-                "texts", plan.entry, plan.settings.values, texts=plan.texts, out=str(out)
-            )
-            run_job(job, part, on_event)
-            write_sealed(plan.file, out.read_bytes())
+            write_sealed(plan.file, _encode(plan, own_folder(part / "work"), on_event))
             plan.file.with_suffix(".safetensors").unlink(missing_ok=True)  # of an older version
         shutil.rmtree(part, ignore_errors=True)
     return plan.file
+
+
+def _encode(plan: TextPlan, workdir: Path, on_event: Event) -> bytes:
+    """Features of the texts, as a worker gives them.
+
+    Raises:
+        RunFailed: unless they are finite numbers, a row a text.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    job = plan.machine.job(
+        "texts", plan.entry, plan.settings.values, texts=plan.texts, workdir=str(workdir)
+    )
+    with Worker(job, workdir, on_event) as worker:
+        blob = worker.answer()
+    try:
+        found = load(blob)
+        pooled, tokens, mask = (found[name] for name in ("pooled", "tokens", "mask"))
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+        raise RunFailed("the worker's answer holds no features of texts") from None
+    if (
+        {*found} != {"pooled", "tokens", "mask"}
+        or [a.dtype.str for a in (pooled, tokens, mask)] != ["<f4", "<f4", "|b1"]
+        or (pooled.ndim, tokens.ndim, len(pooled)) != (2, 3, len(plan.texts))
+        or tokens.shape[:2] != mask.shape
+        or len(tokens) != len(pooled)
+    ):
+        raise RunFailed("the text encoder's shapes or types do not fit each other or the texts")
+    if not (np.isfinite(pooled).all() and np.isfinite(tokens).all()):
+        raise RunFailed("the text encoder gave values that are not finite")
+    return bytes(blob)
 
 
 def _read(plan: TextPlan) -> bytes | None:

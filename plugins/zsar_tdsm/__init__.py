@@ -29,6 +29,7 @@ def register_methods(registry: Registry) -> None:
             setting="inductive",
             text_fields=("motion", "description"),
             hp="authors",
+            batch="batch",
             seconds={"laptop": 30, "paper": 2_000_000},  # paper: 50 000 steps of a 250 M network
         )
     )

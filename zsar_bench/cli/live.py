@@ -135,8 +135,9 @@ class Display:
         """A run is complete."""
         if self.lines:
             m = record.metrics
+            label = self.plans[record.run_id].label
             self.say(
-                f"done: {record.method.name} seeds {record.encoder_seed}/{record.method_seed}: "
+                f"done: {label} seeds {record.encoder_seed}/{record.method_seed}: "
                 f"micro {percent(m.micro)} macro {percent(m.macro)} "
                 f"({len(self.results)} of {len(self.plans)})"
             )
@@ -182,7 +183,7 @@ class LiveDisplay(Display):
         room = max(3, self.console.height - len(self.running) - 6)
         for run, plan in rows[:room]:
             table.add_row(
-                Text(plan.method.name),
+                Text(plan.label),
                 f"{plan.encoder_seed}/{plan.method_seed}",
                 *self._cells(run, plan),
             )

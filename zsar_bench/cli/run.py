@@ -179,8 +179,8 @@ def run(
         _show_plan(plans, jobs, json)
         return
     failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
-    _show_results(plans, catalogue, json, failed)
-    if failed:
+    damaged = _show_results(plans, catalogue, json, failed)
+    if failed or damaged:
         raise typer.Exit(1)
 
 
@@ -279,6 +279,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
             "method": p.method.name,
             "protocol": p.protocol.id,
             "seeds": [p.encoder_seed, p.method_seed],
+            "selection": p.rule,
             "profile": p.params.profile,
             **_draw(p),
             "run": p.run_id,
@@ -301,7 +302,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
         return
     cells = [
         [
-            p.method.name,
+            p.label,
             f"{p.encoder_seed}/{p.method_seed}",
             p.params.profile,
             *([str(p.control.draw)] if p.control else []),
@@ -352,7 +353,8 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 def _show_results(
     plans: list[RunPlan], catalogue: Catalogue, json: bool, failed: dict[str, str]
-) -> None:
+) -> list[str]:
+    """Print what came out; returns what is wrong with records that were there before."""
     from zsar_bench.compare import compare, load_records
     from zsar_bench.lookup import load_groups
     from zsar_bench.published import read_published
@@ -364,14 +366,16 @@ def _show_results(
     comparison = compare(records, published, load_groups(catalogue))
     if json:
         comparison["runs"] = [_run_row(p, failed) for p in plans]
+        comparison["damaged"] = damaged
         print_json(comparison)
-        return
+        return damaged
     out = console()
     if records:
         _show_choices(plans)
         out.print(render(comparison, out.width))
     for message in damaged:
         error_console().print(message, markup=False)
+    return damaged
 
 
 def _draw(plan: RunPlan) -> dict[str, Any]:
@@ -384,6 +388,7 @@ def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
+        "selection": plan.rule,
         **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),

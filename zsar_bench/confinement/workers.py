@@ -33,7 +33,7 @@ MODEL_FOLDERS = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME", "TORCH_HOME"),
 )
-MODEL_CACHES = ("huggingface", "torch", "clip", "open_clip")
+MODEL_CACHES = ("huggingface", "torch", "clip")
 ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
 
 
