@@ -23,6 +23,7 @@ Fixtures:
 - ``toy_site``: the folder zsar-toy is installed in. ``toy_raw``: its 96 raw files, read only.
 - ``toy_home``: a session's shared ``ZSAR_BENCH_HOME`` with ``toy-motion`` imported; encoders and
   texts of earlier tests are cached there. Never damage it: copy it with ``copy_home``.
+- ``toy_run``: the folder of one finished run of ``toy-ridge``, read only.
 - ``toy_process``: the same for code called in the test's own process (``catalogue.load()``,
   ``plan_runs``): sets ``ZSAR_BENCH_HOME`` and the import path for one test.
 """
@@ -203,6 +204,15 @@ def toy_home(toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFac
     command = Cli(home, toy_site, toy_raw)
     command("data", "import", "toy-motion", toy_raw, "--quiet")
     return home
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ``toy-ridge`` on ``toy-4-2``, which nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("toy-run")
+    Cli(toy_home, toy_site, folder).run("toy-ridge")
+    (run,) = folder.glob("results/runs/*/*/[!.]*")
+    return run
 
 
 @pytest.fixture

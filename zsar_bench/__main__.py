@@ -1,6 +1,20 @@
 """``python -m zsar_bench`` is ``zsar-bench``."""
 
-from zsar_bench.cli import main
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The command line; its imports take a while, and may be interrupted like all that follows."""
+    try:
+        from zsar_bench.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        print("Interrupted before it began.", file=sys.stderr)
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -69,6 +70,7 @@ def main() -> None:
         # Typer turns an interrupt within a command into a silent exit with code 130.
         if isinstance(stop, SystemExit) and stop.code != 130:
             raise
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on it ends by itself
         error_console().print("Interrupted. The same command continues where this one stopped.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does

@@ -27,6 +27,7 @@ class MeanParams(Params):
     batch: int = science(16, "clips a step", ge=1)
     lr: float = science(0.3, "learning rate", gt=0)
     sleep: float = runtime(0.0, "seconds to wait after every step", ge=0)
+    encode_sleep: float = runtime(0.0, "seconds that encoding waits", ge=0)
 
 
 class Mean(nn.Module):
@@ -85,6 +86,7 @@ class Mean(nn.Module):
 
     def encode(self, clips: Clips) -> Features:
         """Features of each clip by itself."""
+        time.sleep(self.params.encode_sleep)
         with torch.no_grad():
             tokens = self._tokens(joint_statistics(clips))
             pooled = tokens.mean(dim=1)

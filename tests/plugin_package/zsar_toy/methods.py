@@ -28,6 +28,7 @@ class RidgeParams(Params):
     batch: int = science(16, "clips a step", ge=1)
     lr: float = science(0.1, "learning rate", gt=0)
     sleep: float = runtime(0.0, "seconds to wait after every step", ge=0)
+    score_sleep: float = runtime(0.0, "seconds that scoring waits", ge=0)
 
 
 class Ridge:
@@ -68,6 +69,7 @@ class Ridge:
 
     def score(self, inputs: SkeletonInputs) -> Tensor:
         """(N, K)."""
+        time.sleep(self.params.score_sleep)
         return (inputs.pooled - self.mean) / self.spread @ self.map @ self.classifiers.T
 
     def state_dict(self) -> State:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import time
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from zsar_bench.contracts import ClipName
 from zsar_bench.errors import DataError
 
+SLEEP = "ZSAR_BENCH_TOY_SLEEP"  # seconds a clip takes, for tests that kill
 _NAME = re.compile(r"(c\d+)_s(\d+)_r(\d+)\.npy")
 
 
@@ -24,6 +27,7 @@ class Reader:
 
     def read(self, data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The array; whatever is wrong with the file is said."""
+        time.sleep(float(os.environ.get(SLEEP, "0")))
         if not data:
             raise DataError("the file is empty")
         try:
