@@ -16,7 +16,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +98,14 @@ def _set_time(token: str) -> None:
     os.utime(__file__, ns=(0, number_of(token) * 1_000_000_000))
 
 
+def _size(token: str) -> int:
+    return (4 << 20) + 4096 * (number_of(token) % 1000)
+
+
 def _limit_parent(token: str) -> None:
     """A limit of the parent's, which later children of it are born with."""
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    size = (4 << 20) + 4096 * (number_of(token) % 1000)
-    resource.prlimit(os.getppid(), resource.RLIMIT_STACK, (size, hard))
-
-
-def _find_limit(token: str) -> bool:
-    size = (4 << 20) + 4096 * (number_of(token) % 1000)
-    return resource.getrlimit(resource.RLIMIT_STACK)[0] == size
+    resource.prlimit(os.getppid(), resource.RLIMIT_STACK, (_size(token), hard))
 
 
 # --- A daemon -------------------------------------------------------------------------------------
@@ -140,8 +138,12 @@ def daemon(token: str, seconds: float = 60) -> None:
 
 
 def _hear_daemon(token: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        return s.connect(f"\0{token}") is None
+    for _ in range(100):  # it may be slow to come up
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            if s.connect_ex(f"\0{token}") == 0:
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def _leave_deep(token: str) -> None:
@@ -178,29 +180,32 @@ CHANNELS: dict[str, tuple[Callable[[str], Any], Callable[[str], Any]]] = {
         lambda token: os.setxattr(__file__, f"user.{token}", b"1"),
         lambda token: f"user.{token}" in os.listxattr(__file__),
     ),
-    "limit": (_limit_parent, _find_limit),
+    "limit": (
+        _limit_parent,
+        lambda token: resource.getrlimit(resource.RLIMIT_STACK)[0] == _size(token),
+    ),
     "daemon": (daemon, _hear_daemon),
 }
 
 
 def leave(token: str) -> dict[str, bool]:
     """Leave the mark in every channel; which of them took it."""
-    return dict(_each(0, token))
+    return _each(0, token)
 
 
 def find(token: str) -> dict[str, bool]:
     """Which channels carry the mark."""
-    return dict(_each(1, token))
+    return _each(1, token)
 
 
-def _each(side: int, token: str) -> Iterator[tuple[str, bool]]:
+def _each(side: int, token: str) -> dict[str, bool]:
+    found = dict.fromkeys(CHANNELS, False)
     for name, both in CHANNELS.items():
         try:
-            answer = both[side](token)
-            yield name, side == 0 or bool(answer)
+            found[name] = bool(both[side](token)) or side == 0
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-            yield name, False
+    return found
 
 
 def both(token: str) -> dict[str, bool]:
