@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli
-from faults_tools import gone, leftovers, strays, whole
+from faults_tools import gone, strays, whole
 
 from zsar_bench.record import read_record
 

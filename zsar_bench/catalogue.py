@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench import __version__, toml
+from zsar_bench.codehash import files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
-from zsar_bench.identity import digest
 from zsar_bench.own.store import own_state
 from zsar_bench.paths import home, make_folder
 from zsar_bench.registry import KINDS
-from zsar_bench.seals import Damaged, digest_of, read_sealed, write_sealed
+from zsar_bench.seals import Damaged, read_sealed, write_sealed
 
 CORE = "core"  #: entry point of what the harness brings itself
 
@@ -131,7 +131,13 @@ class Catalogue:
     @property
     def code_state(self) -> str:
         """Digest of the contents that these files had when their digests were taken."""
-        return digest(sorted(self.data["files"].items()))
+        return files_state(self.data["files"])
+
+    @property
+    def trackers(self) -> list[str]:
+        """Plugins that hear of runs while they are made. They are the user's own, and no walls
+        stand around them: records name them."""
+        return [row["name"] for row in self.data["plugins"] if "run_event" in row["hooks"]]
 
     @property
     def protocol_folders(self) -> list[Path]:
@@ -145,14 +151,6 @@ class Catalogue:
     def machine(self) -> dict[str, Any]:
         """``torch`` version, whether ``cuda`` is there, name of the ``device``."""
         return dict(self.data["machine"])
-
-
-def unchanged(code: Sequence[str], state: str) -> bool:
-    """Whether the files behind the plugins still have the contents of ``Catalogue.code_state``."""
-    try:
-        return digest(sorted((name, digest_of(Path(name))) for name in code)) == state
-    except OSError:
-        return False
 
 
 def project_plugins(folder: Path | None = None) -> list[Path]:

@@ -69,6 +69,7 @@ class Machine:
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "reads": (),
             "code": self.code,
+            "code_state": self.code_state,
             "protected": self.protected,
             "limits": {"seconds": self.timeout, "bytes": self.memory},
             **rest,

@@ -245,6 +245,9 @@ def plan_runs(
             features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
         common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
+        if catalogue.trackers:
+            told = ", ".join(catalogue.trackers)
+            common += (("trackers", told, "installed; they hear of runs, and are not confined"),)
         for method, settings in zip(methods, params, strict=True):
             fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
             recipe = "named" if request.text_fields else "the method's recipe"
@@ -348,7 +351,14 @@ def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> No
         for entry, settings in pairs
     ]
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
-        job = {"kind": "check", "plugin_files": machine.plugin_files, "check": check}
+        job = {
+            "kind": "check",
+            "plugin_files": machine.plugin_files,
+            "code": machine.code,
+            "code_state": machine.code_state,
+            "protected": machine.protected,
+            "check": check,
+        }
         run_job(job, Path(folder))
 
 

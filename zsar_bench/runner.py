@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsar_bench.catalogue import unchanged
+from zsar_bench.codehash import unchanged
 from zsar_bench.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.errors import RunFailed
 from zsar_bench.fitting import Training, fit, full_training
