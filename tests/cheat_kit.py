@@ -184,7 +184,10 @@ def make_scene(folder: Path, home: Path, site: Path, raw: Path, listening: ExitS
         scene.heard[name] = listening.enter_context(socket.socket(socket.AF_INET, kind))
         scene.heard[name].bind(("127.0.0.1", 0))
         scene.targets[name] = scene.heard[name].getsockname()[1]
-    for name, address in (("unix", str(folder / "socket")), ("abstract", f"\0{folder.name}-ear")):
+    for name, address in (
+        ("unix", str(folder / "socket")),
+        ("abstract", f"\0{folder.name}-{os.getpid()}-ear"),
+    ):
         scene.heard[name] = listening.enter_context(socket.socket(socket.AF_UNIX))
         scene.heard[name].bind(address)
         scene.targets[name] = address.removeprefix("\0")

@@ -126,17 +126,10 @@ def text_doors(scene: Scene) -> dict[str, dict[str, bool]]:
     }
 
 
-SCHEDULING = (
-    "sched_setaffinity, setpriority, sched_setscheduler, sched_setattr and ioprio_set work on "
-    "every process of the same user; what the fork server has, later workers inherit"
-)
 #: Doors that stand open, and why: to be shut, or told in docs/trust.md.
 HOLES = {
     "stat": "Landlock does not refuse stat: a shard's size tells its clips' frames, and the names "
     "of shards of other classes follow from those in the bundle",
-    "affinity": SCHEDULING,
-    "priority": SCHEDULING,
-    "scheduler": SCHEDULING,
 }
 
 

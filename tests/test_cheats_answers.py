@@ -14,7 +14,6 @@ from cheat_kit import Scene, make_scene
 from zsar_bench.record import Record
 
 METHODS = ("answers-undeclared", "answers-profile")
-FED = ("answers-accomplice", "answers-rewritten", "answers-checked")
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +47,39 @@ def found(scene: Scene) -> dict[str, Record]:
     source = scene.plugins("answers")[0]
     as_it_was = source.read_text()
     check = ("--set", "answers-checked.token=1")
-    methods = (*METHODS, *FED, "answers-imported")
+    methods = (*METHODS, "answers-checked", "answers-accomplice", "answers-imported")
     records = run(scene, *methods, plugins=("answers",), words=check)
-    source.write_text(as_it_was)
+    assert source.read_text() == as_it_was
     return records
 
 
-TRACKED = pytest.mark.xfail(
-    strict=True,
-    reason="trackers, and whoever checks parameters, run without walls: they read the store, and "
-    "write to a worker's folder and to sources that workers import",
-)
-
-
-@pytest.mark.parametrize("method", [*METHODS, *(pytest.param(m, marks=TRACKED) for m in FED)])
+@pytest.mark.parametrize("method", [*METHODS, "answers-checked"])
 def test_it_has_no_answers(method: str, found: dict[str, Record]) -> None:
     one = found[method].metrics
     assert (one.clips, one.tied, one.micro, one.macro) == (16, 16, 0.5, 0.5)
+
+
+def test_a_tracker_that_may_have_helped_is_named(found: dict[str, Record]) -> None:
+    """No walls stand around trackers, which are the user's own: this one feeds a method."""
+    assert found["answers-accomplice"].metrics.micro == 1.0
+    for record in found.values():
+        (choice,) = [c for c in record.choices if c.what == "trackers"]
+        assert "answers" in choice.value
+        assert "not confined" in choice.reason
+
+
+def test_a_source_that_changes_meanwhile_fails_its_runs(scene: Scene) -> None:
+    source = scene.plugins("answers")[0]
+    as_it_was = source.read_text()
+    where = {"dataset": scene.targets["dataset"], "results": str(scene.results), "rewrite": "yes"}
+    env = {"ZSAR_BENCH_TEST_SCENE": json.dumps(where)}
+    done = scene.run("answers-rewritten", plugins=("answers",), env=env, results="rewritten")
+    rewritten = source.read_text()
+    source.write_text(as_it_was)
+    assert rewritten != as_it_was, "this is no attack"
+    assert done.returncode == 1
+    assert "files have changed" in done.stderr
+    assert json.loads(done.stdout)["sections"] == []
 
 
 def test_what_was_read_when_plugins_were_listed_is_told(

@@ -244,10 +244,8 @@ def plan_runs(
         else:
             features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
-        common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
-        if catalogue.trackers:
-            told = ", ".join(catalogue.trackers)
-            common += (("trackers", told, "installed; they hear of runs, and are not confined"),)
+        chosen = (device_choice, data_choice, profile_choice, features.choice, text_choice)
+        common = (*chosen, *_trackers(catalogue))
         for method, settings in zip(methods, params, strict=True):
             fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
             recipe = "named" if request.text_fields else "the method's recipe"
@@ -279,6 +277,13 @@ def plan_runs(
                 for rule in rules
             ]
     return plans
+
+
+def _trackers(catalogue: Catalogue) -> list[tuple[str, str, str]]:
+    """What a record says of trackers, if there are any."""
+    names = ", ".join(catalogue.trackers)
+    said = "installed; they hear of runs, and are not confined"
+    return [("trackers", names, said)] if names else []
 
 
 def _check_average(request: Request, names: Sequence[str]) -> None:

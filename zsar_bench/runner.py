@@ -299,7 +299,7 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
     with locked(plan.part):
         if not plan.done:
             if not unchanged(plan.machine.code, plan.machine.code_state):
-                raise RunFailed("a plugin's files changed meanwhile: type the same command again")
+                raise RunFailed("a plugin's files have changed since this command began")
             curve = _choose_on_test(plan, on_event) if peeks(plan.rule) else []
             record, predictions = assemble(plan, curve)
             out = make_folder(plan.part / "out")

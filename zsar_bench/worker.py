@@ -121,7 +121,9 @@ def begin(
             walls = _enclose(settings, line)
             line.say({"walls": asdict(walls)})
             if not unchanged(job.get("code", ()), job.get("code_state", "")):
-                raise RuntimeError("a plugin's files have changed since this command began")
+                raise UserError(
+                    "A plugin's files have changed since this command began.", "Type it again."
+                )
             for file in job.get("plugin_files", ()):
                 import_file(Path(file))
             RUN[job["kind"]](job, line)

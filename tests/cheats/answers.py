@@ -4,9 +4,9 @@
 that is declared. ``answers-profile`` reads the store when it is imported by whoever lists
 plugins, and keeps what it finds as the values of a profile; ``answers-imported`` so reads the
 undeclared file. ``answers-accomplice`` is fed by this plugin's tracker, which runs while it
-scores; into the source of ``answers-rewritten`` it writes them, and ``answers-checked`` does so
-itself where its parameters are checked. A test writes the files, and tells where the store lies
-in ``ZSAR_BENCH_TEST_SCENE``.
+scores; into the source of ``answers-rewritten`` it writes them if the test says so, and
+``answers-checked`` does so itself where its parameters are checked. A test writes the files, and
+tells where the store lies in ``ZSAR_BENCH_TEST_SCENE``.
 """
 
 from __future__ import annotations
@@ -196,8 +196,10 @@ def run_event(event: dict[str, Any]) -> None:
     except (OSError, KeyError) as error:
         print(f"the store: {error}", file=sys.stderr)
         return
-    with contextlib.suppress(OSError):  # before any worker imports it
-        write_source("FED", told)
+    if scene().get("rewrite"):
+        with contextlib.suppress(OSError):  # before any worker imports it
+            write_source("FED", told)
+        return
     if os.fork():
         return
     for _ in range(400):
