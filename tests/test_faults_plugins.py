@@ -16,6 +16,8 @@ import pytest
 from conftest import Cli
 from faults_tools import gone, one_round, strays, whole
 
+from zsar_bench import catalogue
+from zsar_bench.plan import Request, plan_runs
 from zsar_bench.record import read_record
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -206,6 +208,58 @@ def test_a_skeleton_encoders_faults(case: str, field: Field) -> None:
 @pytest.mark.parametrize("case", ["fingerprint-raise", "encode-shape", "encode-dtype"])
 def test_a_text_encoders_faults(case: str, field: Field) -> None:
     judge_encoder(field, case, f"texts-{case}")
+
+
+TWINS = """
+from zsar_bench import SkeletonEncoderSpec, params
+from zsar_bench.hookspecs import hookimpl
+
+api = 1
+
+class Params(params.Params):
+    "None."
+
+class One:
+    def __init__(self, params): ...
+    fit = encode = module = state_dict = load_state_dict = lambda self, *given: None
+
+class Other(One):
+    "It computes something else."
+
+@hookimpl
+def register_skeleton_encoders(registry):
+    for name in ("One", "Other"):
+        registry.skeleton_encoder(
+            SkeletonEncoderSpec(
+                name=f"twin-{name.lower()}",
+                target=f"{__name__}:{name}",
+                params=f"{__name__}:Params",
+                summary="one of two",
+            )
+        )
+"""
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the key of features has the digest of the file, but not which class of it: features "
+    "of one encoder are served for the other (features.EncoderPlan.key, discovery)",
+)
+def test_two_encoders_of_one_file_share_no_features(toy_process: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "twins.py"
+    plugin.write_text(TWINS)
+    known = catalogue.load([plugin])
+    keys = set()
+    for name in ("twin-one", "twin-other"):
+        request = Request(
+            methods=("toy-ridge",),
+            protocol="toy-4-2",
+            results=tmp_path / "results",
+            skeleton_encoder=name,
+            text_encoder="toy-hash",
+        )
+        keys |= {encoder.key for encoder in plan_runs(request, known)[0].encoders}
+    assert len(keys) == 4  # two rounds of two encoders
 
 
 METRIC = """

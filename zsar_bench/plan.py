@@ -404,13 +404,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 own = f"encoder:{source.key}{':tokens' if tokens else ''}"
                 add(own, source.title, (), _call(source.ensure, plan.wants), run)
                 needs.append(f"trial:{run}:{number}:{trial}")
-                add(
-                    needs[-1],
-                    f"{title} trial {trial + 1}",
-                    (texts, own),
-                    _call(run_trial, plan, number, trial),
-                    run,
-                )
+                add(needs[-1], f"{title} trial {trial + 1}", (texts, own), _call(run_trial, plan, number, trial), run)
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
             if plan.prove:
                 after = (rounds[-1],)
