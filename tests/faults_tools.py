@@ -228,3 +228,13 @@ def faulty_site(site: Path) -> dict[str, str]:
     """Environment in which ``faults_site`` is listened to."""
     here = Path(__file__).parent / "faults_site"
     return {"PYTHONPATH": f"{here}{os.pathsep}{site}"}
+
+
+def one_round(site: Path, folder: Path) -> Path:
+    """``toy-4-2`` as a protocol of one round, written to a folder: workers cost time."""
+    text = (site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
+    text = text.partition("[samples]")[0].replace("toy-4-2", "toy-xsub").replace('"toy"', '"txs"')
+    path = folder / "toy-xsub.toml"
+    sides = '[samples]\nrule = "xsub"\ntrain = ["1", "3", "5", "7"]\ntest_clips = 16\n'
+    path.write_text(text + sides)
+    return path

@@ -7,13 +7,15 @@ whole process group. ``-m slow`` draws ten times as many.
 from __future__ import annotations
 
 import random
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Cli
-from faults_tools import contents, leftovers, strays
+from faults_tools import contents, leftovers, planted, strays, whole
 from faults_victim import Point, Victim
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -62,6 +64,15 @@ def test_killed_anywhere_it_goes_on_and_ends_in_the_same_bytes(
     cli: Cli, toy_raw: Path, toy_home: Path, toy_run: Path
 ) -> None:
     stop_on_the_way(1, cli, toy_raw, toy_home, toy_run)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_killed_while_it_deletes_a_run_to_make_it_again(at: int, cli: Cli, toy_run: Path) -> None:
+    results = cli.cwd / "results"
+    shutil.copytree(toy_run, results / toy_run.relative_to(toy_run.parents[3]))
+    env = planted(cli.site, do="kill", at=at, below=results, after=toy_run.name)
+    assert cli.run("toy-ridge", "--force", env=env, check=None).returncode == -signal.SIGKILL
+    whole(cli.home, results)
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from zsar_bench.confinement import ConfinementError, Rules, confine
 from zsar_bench.hookspecs import GROUP, Hooks
 from zsar_bench.names import NAME
 from zsar_bench.plugins import import_file, resolve
+from zsar_bench.processes import die_with_parent
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
 from zsar_bench.specs import generated
 
@@ -237,6 +238,7 @@ def _machine() -> dict[str, Any]:
 
 def main() -> None:
     """Read a request from standard input, write the catalogue to standard output."""
+    die_with_parent()  # a plugin that never ends must not outlive a command that was killed
     answer = os.dup(1)
     os.dup2(2, 1)  # whatever plugins print must not mix with the answer
     request = json.load(sys.stdin)

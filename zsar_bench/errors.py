@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 LONGEST = 1000  #: characters of what is wrong, and of the hint
@@ -29,6 +31,30 @@ class UserError(Exception):
 
 class DataError(UserError):
     """A file that cannot be what it claims to be: truncated, empty, NaN, wrong shape or type."""
+
+
+class StorageError(UserError):
+    """The machine refuses a write: the disk is full, the folder read-only or somebody else's.
+
+    Nothing else that a command would write can be relied on then: it ends.
+    """
+
+
+#: What a file system says where it refuses a write.
+REFUSALS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    }
+)
+
+
+def storage_error(error: OSError) -> StorageError | None:
+    """The error as a user reads it, if it is such a refusal of a file of known name."""
+    if error.errno not in REFUSALS or error.filename is None:
+        return None
+    name = os.fsdecode(error.filename)
+    return StorageError(f"Cannot write {name}: {error.strerror}.")
 
 
 class RunFailed(Exception):

@@ -36,6 +36,7 @@ from zsar_bench.paths import (
     rename_folder,
     write_bytes,
     write_json,
+    writing,
 )
 from zsar_bench.rounds import Round
 from zsar_bench.sandbox import Worker
@@ -464,7 +465,9 @@ def _write_features(
         tensors = {n: rows[n][at] if n in per_clip else rows[n] for n in rows}
         if "tokens" in tensors:
             del tensors["pooled"]  # it lies in the folder of that name
-        save_file(tensors, shard_file(folder, shard))
+        file = shard_file(folder, shard)
+        with writing(file):
+            save_file(tensors, file)
 
 
 def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> dict[str, Any]:

@@ -153,12 +153,14 @@ def _run_print(job: Job, line: Line) -> None:
 
 
 def _run_texts(job: Job, line: Line) -> None:
+    from zsar_bench.tensors import real
+
     _device(job)
     features = _build(job).encode(list(job["texts"]))
     line.give(
         {
-            "pooled": features.pooled.float().cpu().contiguous(),
-            "tokens": features.tokens.float().cpu().contiguous(),
+            "pooled": real("pooled", features.pooled).float().cpu().contiguous(),
+            "tokens": real("tokens", features.tokens).float().cpu().contiguous(),
             "mask": features.mask.bool().cpu().contiguous(),
         }
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from zsar_bench.codehash import file_digest
 from zsar_bench.datasets import FORMAT
-from zsar_bench.errors import UserError
+from zsar_bench.errors import StorageError
 from zsar_bench.identity import digest
 from zsar_bench.import_job import Listed
 
@@ -74,7 +74,7 @@ class Journal:
         try:
             self.path.write_text(text, "utf-8")
         except OSError as error:
-            raise UserError(f"Cannot write {self.path}: {error.strerror or error}.") from None
+            raise StorageError(f"Cannot write {self.path}: {error.strerror or error}.") from None
 
     def add(self, rows: list[Row]) -> None:
         """Take down finished shards."""
@@ -85,7 +85,7 @@ class Journal:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(rows))
         except OSError as error:
-            raise UserError(f"Cannot write {self.path}: {error.strerror or error}.") from None
+            raise StorageError(f"Cannot write {self.path}: {error.strerror or error}.") from None
 
     def clear_strays(self) -> None:
         """Remove all that is no finished shard from the folder of shards."""

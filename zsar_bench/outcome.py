@@ -15,6 +15,7 @@ from zsar_bench import metrics
 from zsar_bench import record as r
 from zsar_bench.certify import certificate, state_choice
 from zsar_bench.environment import environment
+from zsar_bench.errors import RunFailed
 from zsar_bench.features import MOVED
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
@@ -258,4 +259,8 @@ def _plugin_metrics(
         folder = make_folder(plan.part / f"metric-{entry.name}")
         with Worker(plan.machine.job("metric", entry, {}), folder) as worker:
             values[entry.name] = float(worker.ask(blob)["value"])
+        if not np.isfinite(values[entry.name]):
+            raise RunFailed(
+                f"the metric {entry.name} gave {values[entry.name]}, which is not finite"
+            )
     return values

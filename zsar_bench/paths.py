@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.errors import RunFailed, StorageError, UserError
 from zsar_bench.stopping import stopping
 
 DEFAULT_RESULTS = Path("results")  #: where runs are stored unless another place is named
@@ -37,11 +37,28 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
+        raise StorageError(
             f"Cannot create the folder {path}: {error.strerror or error}.",
             "Choose another with ZSAR_BENCH_HOME (prepared data) or --results (runs).",
         ) from None
     return path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file it is about where the machine refuses a write.
+
+    Raises:
+        StorageError: in the place of an ``OSError``, and of what safetensors makes of one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from None
+    except Exception as error:
+        if "os error" not in str(error):  # safetensors' own class, which is slow to import
+            raise
+        raise StorageError(f"Cannot write {path}: {error}.") from None
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -55,7 +72,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -118,7 +135,7 @@ def rename_folder(beside: Path, final: Path) -> None:
         os.rename(beside, final)
     except OSError as error:
         if not final.is_dir():
-            raise UserError(f"Cannot write {final}: {error.strerror or error}.") from None
+            raise StorageError(f"Cannot write {final}: {error.strerror or error}.") from None
 
 
 def discard(folder: Path) -> None:

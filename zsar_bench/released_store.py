@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench import seals
 from zsar_bench.errors import UserError
 from zsar_bench.feature_folder import FeatureFolder
-from zsar_bench.paths import discard, fresh_folder, home, make_folder, write_json
+from zsar_bench.paths import discard, fresh_folder, home, make_folder, write_json, writing
 from zsar_bench.sources import NOBODY
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
             make_folder(folder / name)
             for label in np.unique(part.labels).tolist():
                 rows = np.ascontiguousarray(part.features[part.labels == label])
-                save_file({"pooled": rows}, folder / name / f"{label}.safetensors")
+                file = folder / name / f"{label}.safetensors"
+                with writing(file):
+                    save_file({"pooled": rows}, file)
         about = {
             "name": files.path.name,
             "dataset": dataset,

@@ -317,6 +317,13 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
     return read_record(plan.folder)
 
 
+def sweep(plan: RunPlan) -> None:
+    """Delete what a finished run was made of, where a kill came between its name and that."""
+    if plan.done and plan.part.is_dir():
+        with locked(plan.part):
+            shutil.rmtree(plan.part, ignore_errors=True)
+
+
 def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, float]]:
     """The best state on test, one point of the schedule for all rounds; written into the rounds
     as if it had been chosen by them.

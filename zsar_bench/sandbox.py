@@ -9,6 +9,7 @@ answers is believed: what is not as it should be fails its run, and nothing else
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -27,6 +28,7 @@ from zsar_bench.answers import Answers
 from zsar_bench.confinement import Walls
 from zsar_bench.errors import RunFailed
 from zsar_bench.forkserver import Started, fork_warden, stop_servers
+from zsar_bench.paths import writing
 from zsar_bench.pipes import BrokenStream, Malformed, send_json, send_tensors
 from zsar_bench.stopping import stopping
 
@@ -77,8 +79,10 @@ class Worker:
         self._private.mkdir()
         settings = outfit.settings(job, workdir, self._private)
         job_file = workdir / f"{kind}.job.json"
-        with _new_file(job_file) as file:
-            file.write(json.dumps(job, indent=1, default=str).encode())
+        with writing(job_file), _new_file(job_file) as file:
+            told = json.dumps(job, indent=1, default=str).encode()
+            if file.write(told) != len(told):  # what an unbuffered file does on a full disk
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._log = _new_file(workdir / f"{kind}.log")
         requests, to = os.pipe()
         from_, answers = os.pipe()

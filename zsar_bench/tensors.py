@@ -28,6 +28,17 @@ def layout_from_json(data: Mapping[str, Any]) -> Layout:
     )
 
 
+def real(name: str, tensor: Tensor) -> Tensor:
+    """The tensor, unless its numbers are complex: torch would drop half of each in silence.
+
+    Raises:
+        TypeError: naming it.
+    """
+    if tensor.is_complex():
+        raise TypeError(f"{name} has the type {tensor.dtype}, not real numbers")
+    return tensor
+
+
 def features_to_tensors(features: Features, wants: Iterable[str]) -> dict[str, Tensor]:
     """The wanted parts of an encoder's answer, on the CPU, contiguous, float32."""
     import torch
@@ -38,7 +49,7 @@ def features_to_tensors(features: Features, wants: Iterable[str]) -> dict[str, T
         if name == "pooled" or name in wants:
             if value is None:
                 raise TypeError(f"the skeleton encoder gives no {name}")
-            out[name] = value.detach().to("cpu", torch.float32).contiguous()
+            out[name] = real(name, value).detach().to("cpu", torch.float32).contiguous()
     if "tokens" in wants:
         for name in PER_TOKEN:
             value = getattr(features, name)

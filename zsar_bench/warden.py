@@ -36,6 +36,8 @@ READ = 1 << 18  #: bytes read of it at once
 class Log:
     """What a worker prints: however much it is, its start and its end are kept.
 
+    A disk that has no room for it costs the log, not the run.
+
     Attributes:
         file: descriptor of the log file, opened before any plugin ran.
     """
@@ -50,7 +52,8 @@ class Log:
         """More of it."""
         if self.size < HEAD:
             head = data[: HEAD - self.size]
-            os.pwrite(self.file, head, self.size)
+            with contextlib.suppress(OSError):
+                os.pwrite(self.file, head, self.size)
             self.size += len(head)
             data = data[len(head) :]
         if data:
@@ -66,8 +69,9 @@ class Log:
         if self._dirty:
             left_out = self.size - HEAD - len(self._tail)
             mark = b"\n[... %d bytes are not kept ...]\n" % left_out if left_out else b""
-            os.ftruncate(self.file, HEAD)
-            os.pwrite(self.file, mark + self._tail, HEAD)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.file, HEAD)
+                os.pwrite(self.file, mark + self._tail, HEAD)
             self._written = time.monotonic()
             self._dirty = False
 

@@ -27,8 +27,12 @@ CAP = 4 << 30  # bytes that 'memory' takes where nothing stops it
 FLOOD = int(os.environ.get("ZSAR_BENCH_TOY_FLOOD", "64"))  # MB that 'flood' prints
 
 
-class Params(params.Params):
-    """None."""
+def params_of(case):
+    """Parameters that tell one class of this file from the others: features are cached by them."""
+    words = {"__annotations__": {"case": str}, "case": params.science(case, "which it is")}
+    name = f"Params_{case}".replace("-", "_")
+    globals()[name] = type(name, (params.Params,), {"__module__": __name__, **words})
+    return name
 
 
 # --- What they all are -------------------------------------------------------------------------
@@ -228,13 +232,24 @@ def cases(verbs):
     return [(v, f) for v in verbs for f in (*ANYWHERE, *VALUES.get(v, ()))]
 
 
+def _name(prefix, verb, fault):
+    return f"{prefix}{verb}-{fault}".replace("_", "-")
+
+
 def _class_name(base, verb, fault):
     return f"{base.__name__}_{verb}_{fault}".replace("-", "_")
 
 
-for base, verbs in ((Honest, METHOD), (HonestMean, ENCODER), (HonestTexts, TEXTS)):
+for base, verbs, prefix in (
+    (Honest, METHOD, ""),
+    (HonestMean, ENCODER, "encoder-"),
+    (HonestTexts, TEXTS, "texts-"),
+):
     for verb, fault in cases(verbs):
         globals()[_class_name(base, verb, fault)] = with_fault(base, verb, fault)
+        params_of(_name(prefix, verb, fault))
+for name in ("honest", "honest-mean", "honest-texts"):
+    params_of(name)
 
 
 def reporter(fault):
@@ -253,15 +268,19 @@ for fault in ANYWHERE:
 # --- Registered --------------------------------------------------------------------------------
 
 
-def _specs(spec, honest, base, verbs, prefix="", **more):
+def _specs(spec, honest, base, verbs, prefix=""):
     def named(name, target, **rest):
-        words = {"params": f"{__name__}:Params", "summary": "see the plugin", **more, **rest}
+        words = {
+            "params": f"{__name__}:Params_{name}".replace("-", "_"),
+            "summary": "see the plugin",
+            **rest,
+        }
         return spec(name=name, target=f"{__name__}:{target}", **words)
 
     yield named(honest, base.__name__)
     for verb, fault in cases(verbs):
         rest = {"setting": "transductive"} if verb == "adapt" else {}
-        name = f"{prefix}{verb}-{fault}".replace("_", "-")
+        name = _name(prefix, verb, fault)
         yield named(name, _class_name(base, verb, fault), **rest)
 
 

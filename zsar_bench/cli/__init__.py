@@ -11,7 +11,7 @@ import typer
 from zsar_bench import __version__
 from zsar_bench.cli import compare, data, doctor, features, listing, results, run, score, show
 from zsar_bench.cli.common import error_console
-from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.errors import RunFailed, UserError, storage_error
 
 app = typer.Typer(
     name="zsar-bench",
@@ -53,7 +53,7 @@ def main() -> None:
         error_console().print("zsar-bench runs on Linux and macOS; on Windows, use WSL.")
         sys.exit(2)
     try:
-        app(prog_name="zsar-bench")  # the same however it was started
+        _run()
     except UserError as error:
         console = error_console()
         console.print(f"[bold red]Error:[/] {_plain(error.what)}", soft_wrap=True)
@@ -76,6 +76,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+
+
+def _run() -> None:
+    try:
+        app(prog_name="zsar-bench")  # the same however it was started
+    except OSError as error:
+        refusal = storage_error(error)
+        if refusal is None:
+            raise
+        raise refusal from None
 
 
 def _plain(text: str) -> str:

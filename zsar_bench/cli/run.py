@@ -208,17 +208,21 @@ def execute(
 
     from zsar_bench import forkserver
     from zsar_bench.cli.live import make_display
-    from zsar_bench.paths import make_folder
+    from zsar_bench.paths import discard, make_folder
     from zsar_bench.plan import tasks
     from zsar_bench.plugins import import_file, resolve
+    from zsar_bench.runner import sweep
     from zsar_bench.tracking import Trackers
 
     make_folder(plans[0].results / "runs")
     if force:
         for plan in plans:
-            shutil.rmtree(plan.folder, ignore_errors=True)
+            if plan.folder.is_dir():
+                discard(plan.folder)  # never half there under this name
             shutil.rmtree(plan.part, ignore_errors=True)
             shutil.rmtree(plan.fit_part, ignore_errors=True)
+    for plan in plans:
+        sweep(plan)
     todo = tasks(plans)
     entry = catalogue.find("executors", executor)
     if entry.plugin != "core":  # named by the user: only then may it enter this process

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.errors import RunFailed, StorageError, UserError, storage_error
 from zsar_bench.executors import OnEvent
 from zsar_bench.plan import Task
 from zsar_bench.sandbox import stop_all
@@ -81,6 +81,10 @@ class LocalExecutor:
         failure = {"state": "failed", "status": "failed", "log": ""}
         if isinstance(error, RunFailed):
             failure |= {"reason": error.reason, "log": error.log, "status": error.status}
+        elif isinstance(error, StorageError):
+            raise error  # what the other runs would write is lost as well
+        elif isinstance(error, OSError) and (refusal := storage_error(error)):
+            raise refusal
         elif isinstance(error, UserError):
             failure |= {"reason": str(error)}
         elif isinstance(error, Exception):
