@@ -94,9 +94,9 @@ SWITCHES = """
 import json, os, warnings
 warnings.simplefilter("error")
 import torch
-from zsar_bench.jobs import _device
+from zsar_bench.job_kit import device_of
 for name, deterministic in (("cpu", False), ("cpu", True), ("cuda", False), ("cuda", True)):
-    device = _device({"device": name, "threads": 1, "deterministic": deterministic})
+    device = device_of({"device": name, "threads": 1, "deterministic": deterministic})
     print(json.dumps([
         str(device),
         torch.are_deterministic_algorithms_enabled(),

@@ -312,7 +312,7 @@ ALLOWED = {
     ("plugins/zsar_encoders/_open_clip_weights.py", "torch.load"): "weights_only=True",
     ("plugins/zsar_datasets/_safe_pickle.py", "import pickle"): "opcodes' names; nothing is loaded",
     ("zsar_bench/datasets.py", "numpy.load"): "allow_pickle=False",
-    ("zsar_bench/jobs.py", "numpy.load"): "allow_pickle=False",
+    ("zsar_bench/model_jobs.py", "numpy.load"): "allow_pickle=False",
 }
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
            "yaml", "jsonpickle"}  # fmt: skip

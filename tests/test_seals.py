@@ -91,7 +91,7 @@ def test_every_bit_of_every_file_counts_and_those_of_the_seal(step: int, folder:
         assert broken(folder) == []
 
 
-@pytest.mark.parametrize("wound", set(WOUNDS) - {"swapped"})
+@pytest.mark.parametrize("wound", [w for w in WOUNDS if w != "swapped"])
 def test_every_wound_of_the_seal_is_named(wound: str, folder: Path) -> None:
     WOUNDS[wound](folder / "seal.json", folder / "a.bin")
     assert broken(folder) == ["seal.json"]

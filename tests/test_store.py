@@ -266,7 +266,7 @@ def test_a_set_may_have_more_shards_than_a_process_may_hold_files(
     """NTU RGB+D 120 has 57,000 shards; a process may often hold 1,024 files."""
     import resource
 
-    from zsar_bench.jobs import _read_clips
+    from zsar_bench.model_jobs import read_clips
 
     index = list(range(len(stored)))[::-1]
     expected = [np.array(clip) for clip in stored.read_clips(index)]
@@ -280,7 +280,7 @@ def test_a_set_may_have_more_shards_than_a_process_may_hold_files(
     try:
         clips = stored.read_clips(index)
         contents = stored.contents(index)
-        whole = _read_clips(bundle, stored.layout)
+        whole = read_clips(bundle, stored.layout)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     for clip, values in zip(clips, expected, strict=True):

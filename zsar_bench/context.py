@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from zsar_bench.jobs import Line
+    from zsar_bench.job_kit import Line
 
 PROGRESS_SECONDS = 0.2  #: between two progress lines; each costs one synchronisation
 #: In front of a checkpoint: its step, the last one reported, and the steps of the schedule.

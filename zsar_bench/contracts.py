@@ -57,7 +57,9 @@ class FitContext(Protocol):
     resume: tuple[int, dict[str, Tensor]] | None
 
     def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
-        """Say how far the fit is. Tensors are read only when the referee shows a line
+        """Say how far the fit is, after the step: ``state_dict()`` must be whole then, because
+        rules that choose among states take some here (never at the last step: that state is
+        the one that ``fit`` leaves behind). Tensors are read only when the referee shows a line
         (a few times a second), so that calling this every step costs no synchronisation."""
 
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
