@@ -53,16 +53,16 @@ TIMEOUT = 240  #: seconds; far more than any command of a test takes
 #: write into one more folder, through which a test's plugin tells what it sees.
 _CHANGED = """
 import dataclasses, json, sys
-from zsar_bench import environment, sandbox
+from zsar_bench import environment, outfit
 changes = json.loads(sys.argv.pop(1))
 if "checkpoint_seconds" in changes:
     environment.CHECKPOINT_SECONDS = changes["checkpoint_seconds"]
 if "write_to" in changes:
-    rules_of = sandbox._rules
+    rules_of = outfit.rules
     def with_a_hole(*job):
         rules = rules_of(*job)
         return dataclasses.replace(rules, write=(*rules.write, changes["write_to"]))
-    sandbox._rules = with_a_hole
+    outfit.rules = with_a_hole
 from zsar_bench.cli import main
 main()
 """

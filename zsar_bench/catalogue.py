@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench import __version__, toml
+from zsar_bench.codehash import files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.own.store import own_state
@@ -125,7 +126,18 @@ class Catalogue:
     @property
     def code(self) -> tuple[str, ...]:
         """Every file behind the plugins: what their digests cover, and nothing beside it."""
-        return tuple(sorted({*self.data["files"], *map(str, self.plugin_files)}))
+        return tuple(sorted(self.data["files"]))
+
+    @property
+    def code_state(self) -> str:
+        """Digest of the contents that these files had when their digests were taken."""
+        return files_state(self.data["files"])
+
+    @property
+    def trackers(self) -> list[str]:
+        """Plugins that hear of runs while they are made. They are the user's own, and no walls
+        stand around them: records name them."""
+        return [row["name"] for row in self.data["plugins"] if "run_event" in row["hooks"]]
 
     @property
     def protocol_folders(self) -> list[Path]:

@@ -13,7 +13,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 #: Whoever says one of these may read comments and docstrings as data.
@@ -260,3 +260,18 @@ def with_assets(code: str, assets: dict[str, str]) -> str:
     if not assets:
         return code
     return hashlib.sha256(json.dumps([code, *assets.values()]).encode()).hexdigest()
+
+
+def files_state(digests: Mapping[str, str]) -> str:
+    """One digest of files, from those of their bytes: name -> SHA-256."""
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+def unchanged(names: Sequence[str], state: str) -> bool:
+    """Whether files still are as ``files_state`` once said; empty: nobody has taken it down."""
+    if not state:
+        return True
+    try:
+        return files_state({name: file_digest(Path(name)) for name in names}) == state
+    except OSError:
+        return False

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from zsar_bench.jobs import Line
 
 PROGRESS_SECONDS = 0.2  #: between two progress lines; each costs one synchronisation
-POSITION = struct.Struct("<qq")  #: in front of a checkpoint: its step, and the last one reported
+#: In front of a checkpoint: its step, the last one reported, and the steps of the schedule.
+POSITION = struct.Struct("<qqq")
 PROBED_STEPS = 2  #: a fit that got so far has met all it needs to have in memory
 
 
@@ -96,9 +97,7 @@ class Fit:
     def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
         """See ``contracts.FitContext.progress``."""
         self.total = total
-        if due(step, self._reported, total, self._grids):
-            send(self._line, {"keep": step}, self._state())
-        self._reported = step
+        self._keep(step)
         self._reports += 1
         if self._probe and self._reports >= PROBED_STEPS:
             raise Probed
@@ -113,13 +112,23 @@ class Fit:
         """See ``contracts.FitContext.checkpoint``."""
         if time.monotonic() - self._last_checkpoint < self._every:
             return
-        send(self._line, {"checkpoint": step, "reported": self._reported}, tensors())
+        if self._grids and not self.total:
+            return  # which states are due is not known before the first report
+        self._keep(step)  # whoever goes on from here has passed this step
+        position = {"checkpoint": step, "reported": self._reported, "total": self.total}
+        send(self._line, position, tensors())
         self._last_checkpoint = time.monotonic()
+
+    def _keep(self, step: int) -> None:
+        """Hand over the state after this step if it is one to choose among."""
+        if due(step, self._reported, self.total, self._grids):
+            send(self._line, {"keep": step}, self._state())
+        self._reported = max(step, self._reported)
 
     def _take_up(self, payload: bytes) -> tuple[int, dict[str, Tensor]]:
         from safetensors.torch import load
 
-        step, self._reported = POSITION.unpack_from(payload)
+        step, self._reported, self.total = POSITION.unpack_from(payload)
         return step, load(payload[POSITION.size :])
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from zsar_bench.confinement import Rules
 
 MOST = 50  #: kinds of accesses that are told
+MORE = "something else"  #: stands for all kinds beyond
 LONGEST = 200  #: characters of one
 #: Where programs look around, and nothing of a benchmark lies.
 SYSTEM = ("/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/sys", "/dev", "/opt")
@@ -83,7 +84,7 @@ class Denials:
         what = "".join(c if c.isprintable() else "?" for c in what)[:LONGEST]
         new = what not in self.counts
         if new and len(self.counts) >= MOST:
-            return
+            what, new = MORE, MORE not in self.counts
         self.counts[what] = self.counts.get(what, 0) + 1
         self._tell(self.counts, new)
 

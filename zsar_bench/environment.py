@@ -32,6 +32,7 @@ class Machine:
         device_name: the accelerator's name, for the record.
         plugin_files: single-file plugins a worker must import.
         code: files that the plugins' code digests cover: all that a worker may import of them.
+        code_state: digest of these files as they were when the command began.
         protected: store and results, which no worker may reach as a whole.
         timeout, memory: seconds and bytes that one worker may use; None: as much as it likes.
         deterministic: whether CUDA may only use operations that repeat bit for bit. A CPU does
@@ -43,6 +44,7 @@ class Machine:
     device_name: str = ""
     plugin_files: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    code_state: str = ""
     protected: tuple[str, ...] = ()
     timeout: float | None = None
     memory: int | None = None
@@ -67,6 +69,7 @@ class Machine:
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "reads": (),
             "code": self.code,
+            "code_state": self.code_state,
             "protected": self.protected,
             "limits": {"seconds": self.timeout, "bytes": self.memory},
             **rest,

@@ -46,7 +46,7 @@ def follow(worker: Worker, folder: Path, owner: str, most: int = 0) -> tuple[int
             states = make_folder(folder / "states")
             write_sealed(states / f"{_number(said['keep'])}.sealed", _tensors(worker), owner)
         elif "checkpoint" in said:
-            steps = [_number(said["checkpoint"]), _number(said.get("reported"))]
+            steps = [_number(said.get(n)) for n in ("checkpoint", "reported", "total")]
             write_sealed(folder / CHECKPOINT, POSITION.pack(*steps) + _tensors(worker), owner)
         elif "fitted" in said:
             return _number(said.get("total")), _tensors(worker)

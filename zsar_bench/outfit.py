@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench.confinement import Rules, worker_rules
+from zsar_bench.confinement.rules import below, real
 
-CONFINED = ("texts", "print", "encoder", "fit", "score", "metric", "report")
+CONFINED = ("check", "texts", "print", "encoder", "fit", "score", "metric", "report")
 NETWORK = ("texts", "print")  #: confined kinds that may download a named model
 AT_HOME = (*NETWORK, "track")  #: kinds that find models, or a tracker's account, in the user's home
 KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
@@ -54,7 +55,12 @@ def _named_files(job: Mapping[str, Any]) -> list[str]:
     """Weights that parameters of a text encoder name: it meets no clip, and they are hashed."""
     values = job.get("params", {}).values() if job["kind"] in NETWORK else ()
     paths = [v for v in values if isinstance(v, str) and os.path.isabs(v)]
-    return [path for path in paths if os.path.exists(path)]
+    walls = [real(path) for path in job.get("protected", ())]
+    return [
+        path
+        for path in paths
+        if os.path.exists(path) and not any(below(real(path), wall) for wall in walls)
+    ]
 
 
 def _import_path() -> list[str]:

@@ -34,6 +34,7 @@ from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
 Event = Callable[[dict[str, Any]], None]
 
 MAX_SEEDS = 1000
+RUNS = ("runs", "dev")  #: folders of results that hold predictions with their labels
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,31 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
         request.threads,
         name,
         plugin_files=tuple(str(p) for p in catalogue.plugin_files),
-        code=catalogue.code,
+        code=_code(request, catalogue),
+        code_state=catalogue.code_state,
         protected=tuple(str(p.absolute()) for p in (home(), request.results, DEFAULT_RESULTS)),
         timeout=request.timeout,
         memory=request.memory,
         deterministic=request.deterministic,
     )
     return machine, ("device", device, reason)
+
+
+def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
+    """The plugins' files, which workers may read.
+
+    Raises:
+        UserError: if one of them lies where labels do: a plugin must not declare these.
+    """
+    stores = [home() / name for name in ("data", "encoders", "features", "texts")]
+    results = [r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in RUNS]
+    for name in catalogue.code:
+        if any(Path(name).resolve().is_relative_to(p.resolve()) for p in (*stores, *results)):
+            raise UserError(
+                f"The plugin file {name} lies among prepared data or results.",
+                "Move it elsewhere: a plugin's workers may read the files that it declares.",
+            )
+    return catalogue.code
 
 
 def plan_runs(
@@ -225,7 +244,8 @@ def plan_runs(
         else:
             features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
-        common = (device_choice, data_choice, profile_choice, features.choice, text_choice)
+        chosen = (device_choice, data_choice, profile_choice, features.choice, text_choice)
+        common = (*chosen, *_trackers(catalogue))
         for method, settings in zip(methods, params, strict=True):
             fields = class_texts.check_fields(request.text_fields or method.spec["text_fields"])
             recipe = "named" if request.text_fields else "the method's recipe"
@@ -257,6 +277,13 @@ def plan_runs(
                 for rule in rules
             ]
     return plans
+
+
+def _trackers(catalogue: Catalogue) -> list[tuple[str, str, str]]:
+    """What a record says of trackers, if there are any."""
+    names = ", ".join(catalogue.trackers)
+    said = "installed; they hear of runs, and are not confined"
+    return [("trackers", names, said)] if names else []
 
 
 def _check_average(request: Request, names: Sequence[str]) -> None:
@@ -329,7 +356,14 @@ def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> No
         for entry, settings in pairs
     ]
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
-        job = {"kind": "check", "plugin_files": machine.plugin_files, "check": check}
+        job = {
+            "kind": "check",
+            "plugin_files": machine.plugin_files,
+            "code": machine.code,
+            "code_state": machine.code_state,
+            "protected": machine.protected,
+            "check": check,
+        }
         run_job(job, Path(folder))
 
 
@@ -404,7 +438,13 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 own = f"encoder:{source.key}{':tokens' if tokens else ''}"
                 add(own, source.title, (), _call(source.ensure, plan.wants), run)
                 needs.append(f"trial:{run}:{number}:{trial}")
-                add(needs[-1], f"{title} trial {trial + 1}", (texts, own), _call(run_trial, plan, number, trial), run)
+                add(
+                    needs[-1],
+                    f"{title} trial {trial + 1}",
+                    (texts, own),
+                    _call(run_trial, plan, number, trial),
+                    run,
+                )
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
             if plan.prove:
                 after = (rounds[-1],)

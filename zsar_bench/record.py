@@ -132,7 +132,11 @@ def read_record(folder: Path) -> Record:
     check_run(folder)
     path = folder / "run.json"
     try:
-        return parse_record(path.read_bytes())
+        record = parse_record(path.read_bytes())
+        # Versions that sealed nothing made no certificate either.
+        if record.certificate is not None and not seals.sealed(folder):
+            raise ValueError(f"its {seals.SEAL} is missing")
+        return record
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
     except NewerSchemaError as error:

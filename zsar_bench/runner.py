@@ -16,7 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsar_bench.codehash import unchanged
 from zsar_bench.controls import SHUFFLED_UNSEEN, Control
+from zsar_bench.errors import RunFailed
 from zsar_bench.fitting import Training, fit, full_training
 from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_bytes, write_json
 from zsar_bench.prove import prove_round
@@ -296,6 +298,8 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
 
     with locked(plan.part):
         if not plan.done:
+            if not unchanged(plan.machine.code, plan.machine.code_state):
+                raise RunFailed("a plugin's files have changed since this command began")
             curve = _choose_on_test(plan, on_event) if peeks(plan.rule) else []
             record, predictions = assemble(plan, curve)
             out = make_folder(plan.part / "out")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from zsar_bench import processes
+from zsar_bench.codehash import unchanged
 from zsar_bench.confinement import Rules, Walls, confine
 from zsar_bench.denials import Denials
 from zsar_bench.errors import DataError, UserError
@@ -119,6 +120,10 @@ def begin(
         try:
             walls = _enclose(settings, line)
             line.say({"walls": asdict(walls)})
+            if not unchanged(job.get("code", ()), job.get("code_state", "")):
+                raise UserError(
+                    "A plugin's files have changed since this command began.", "Type it again."
+                )
             for file in job.get("plugin_files", ()):
                 import_file(Path(file))
             RUN[job["kind"]](job, line)

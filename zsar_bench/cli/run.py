@@ -206,6 +206,7 @@ def execute(
     """
     import shutil
 
+    from zsar_bench import forkserver
     from zsar_bench.cli.live import make_display
     from zsar_bench.paths import discard, make_folder
     from zsar_bench.plan import tasks
@@ -237,6 +238,11 @@ def execute(
             trackers.hear(task, event)
 
         runner.run(todo, hear)
+    if forkserver.problem and not quiet:
+        error_console().print(
+            f"Every worker had to import torch anew, which takes longer: {forkserver.problem}.",
+            markup=False,
+        )
     return dict(display.statuses)
 
 

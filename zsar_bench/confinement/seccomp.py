@@ -32,6 +32,8 @@ REFUSED = {
     "pidfd_getfd": (438, 438),
     "kcmp": (312, 272),
     "migrate_pages": (256, 238),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
     # The kernel's own machinery, and input and output past this filter.
     "perf_event_open": (298, 241),
     "bpf": (321, 280),
@@ -109,10 +111,17 @@ REFUSED = {
     "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263),
 }
+#: Calls about a process, by their first argument, that only concern the caller itself.
+OWN = {
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+}
 SOCKET = (41, 198)
 CLONE = (56, 220)
 CLONE3 = (435, 435)  #: its flags lie in memory, where a filter cannot look: glibc falls back
-PRLIMIT = (302, 261)
 #: CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}, and CLONE_PARENT: a child that is the parent's.
 NAMESPACES = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 PARENT = 0x8000
@@ -149,7 +158,8 @@ def program(arch: int, network: bool) -> list[_Op]:
         if numbers[column] >= 0:
             ops += [(_EQUAL, 0, 1, numbers[column]), refused]
     ops += _on_first(CLONE[column], [(_ANY_BIT, 0, 1, NAMESPACES | PARENT), refused])
-    ops += _on_first(PRLIMIT[column], [(_EQUAL, 1, 0, 0), refused])  # 0: the process itself
+    for own in OWN.values():
+        ops += _on_first(own[column], [(_EQUAL, 1, 0, 0), refused])  # 0: the process itself
     families = FAMILIES if network else ()
     allowed = [(_EQUAL, len(families) - i, 0, family) for i, family in enumerate(families)]
     ops += _on_first(SOCKET[column], [*allowed, refused])
