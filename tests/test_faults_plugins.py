@@ -64,7 +64,9 @@ class Field:
         self.results = cli.cwd / "results"
         self.words = ("run", "--protocol", protocol, "--plugin", FAULTY, "--json", "--quiet")
 
-    def run(self, *words: object, check: int, env: dict[str, str] | None = None) -> dict[str, Any]:
+    def run(
+        self, *words: object, check: int | None, env: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """A run's answer, with what it said besides as ``said``."""
         done = self.cli(*self.words, *words, check=check, env=env)
         answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
@@ -161,6 +163,20 @@ def test_a_methods_faults(field: Field) -> None:
 @pytest.mark.parametrize("verb", ["fit", "bind", "adapt", "score", "state-dict", "load-state-dict"])
 def test_every_fault_of_a_methods_verb(verb: str, field: Field) -> None:
     judge_methods(field, [f"{verb}-{fault}" for fault in _faults_of(verb)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["fit", "bind", "score"])
+def test_two_processes_that_both_go_on(verb: str, field: Field) -> None:
+    """A forked child answers, too: the run fails, or its numbers are the honest ones."""
+    case = f"{verb}-fork-both"
+    answer = field.run("honest", case, *HONEST, *LIMITS, check=None)
+    status = {row["method"]: row["status"] for row in answer["runs"]}
+    assert status["honest"] == "done"
+    runs = {read_record(run).method.name: run for run in whole(field.cli.home, field.results)}
+    assert (case in runs) == (status[case] == "done")
+    predictions = {(run / "predictions.safetensors").read_bytes() for run in runs.values()}
+    assert len(predictions) == 1
 
 
 # --- Encoders, texts, metrics, reporters -------------------------------------------------------
