@@ -256,11 +256,6 @@ def register_skeleton_encoders(registry):
 """
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the key of features has the digest of the file, but not which class of it: features "
-    "of one encoder are served for the other (features.EncoderPlan.key, discovery)",
-)
 def test_two_encoders_of_one_file_share_no_features(toy_process: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "twins.py"
     plugin.write_text(TWINS)

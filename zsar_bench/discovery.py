@@ -11,6 +11,7 @@ plugin manager of its own: a broken one becomes a row with its error.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -152,6 +153,18 @@ def _row(source: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _tell_apart(entries: dict[str, dict[str, Any]]) -> None:
+    """Classes of one file have one digest, and caches are found by it: where several of them are
+    registered, the class counts, too. (Methods are told apart by their names.)"""
+    targets: dict[str, set[str]] = {}
+    for entry in entries.values():
+        targets.setdefault(entry["digest"], set()).add(entry["target"].partition(":")[2])
+    for entry in entries.values():
+        if len(targets[entry["digest"]]) > 1:
+            text = json.dumps([entry["digest"], entry["target"].partition(":")[2]])
+            entry["digest"] = hashlib.sha256(text.encode()).hexdigest()
+
+
 def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
     """The catalogue of these plugin sources.
 
@@ -205,6 +218,8 @@ def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
                 packages.add(spec.target.partition(".")[0].partition(":")[0])
                 entry["plugin"] = source["name"]
                 _place(catalogue, kind, name, entry)
+    for kind in ("skeleton_encoders", "text_encoders"):
+        _tell_apart(catalogue[kind])
     packages.discard("zsar_bench")  # the harness is no plugin's code
     catalogue["files"] = files | _loaded(packages)
     catalogue["machine"] = _machine()
