@@ -19,9 +19,9 @@ from cheat_kit import Scene, make_scene
 from safetensors.numpy import load, load_file
 
 from zsar_bench import metrics
+from zsar_bench.bundles import flat_clips
 from zsar_bench.confinement import support
 from zsar_bench.datasets import Dataset
-from zsar_bench.features import flat_clips
 from zsar_bench.plugins import import_file
 from zsar_bench.record import read_predictions
 from zsar_bench.seals import read_sealed

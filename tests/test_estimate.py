@@ -11,8 +11,8 @@ from test_runs import plan_without_workers, plans
 
 from zsar_bench.estimate import CLIP_BYTES, TOKEN_BYTES, WORKER_BYTES, room
 from zsar_bench.features import EncoderPlan
-from zsar_bench.plan import tasks
 from zsar_bench.run_plan import RunPlan
+from zsar_bench.tasks import tasks
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.executors.local import LocalExecutor
-from zsar_bench.plan import Task
+from zsar_bench.tasks import Task
 
 FAILURES: dict[str, tuple[Exception, dict[str, str]]] = {
     "timeout": (

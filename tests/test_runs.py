@@ -32,11 +32,12 @@ from zsar_bench.datasets import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.paths import locked
-from zsar_bench.plan import Request, plan_runs, tasks
+from zsar_bench.plan import Request, plan_runs
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.settings import Assignment
 from zsar_bench.shuffling import content_order
+from zsar_bench.tasks import tasks
 
 WITNESS = Path(__file__).parent / "plugins" / "witness.py"
 SEEN, UNSEEN = ("c1", "c6"), ("c2", "c3", "c4", "c5")

@@ -20,6 +20,7 @@ from zsar_bench.certificate import (
 )
 from zsar_bench.paths import read_json
 from zsar_bench.selection import LAST, STATES
+from zsar_bench.trials import read_trials
 
 if TYPE_CHECKING:
     from zsar_bench.run_plan import RunPlan
@@ -34,7 +35,7 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     """The certificate of a run whose rounds are all scored."""
     rounds = {e.round.name: _round(plan, n) for n, e in enumerate(plan.encoders)}
     workers = [(WORKERS[k], one[k]) for one in rounds.values() for k in WORKERS if k in one]
-    workers += [("fit", t) for n in range(len(plan.encoders)) for t in trials(plan, n)]
+    workers += [("fit", t) for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     made = {e.round.name: e.certify() for e in plan.encoders}
     denied: Counter[str] = Counter()
     for stage, about in [*workers, *(("encoder", m) for m in made.values())]:
@@ -75,7 +76,7 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
     """
     if plan.rule == LAST:
         return None
-    looked = [t for n in range(len(plan.encoders)) for t in trials(plan, n)]
+    looked = [t for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     return StateChoice(
         fractions={e.round.name: _round(plan, n)["fraction"] for n, e in enumerate(plan.encoders)},
         evaluated=len(curve) + STATES * len(looked),
@@ -99,11 +100,5 @@ def _fractions(points: Sequence[float]) -> Iterable[float]:
 
 
 def _round(plan: RunPlan, number: int) -> Json:
-    about: Json = read_json(plan.part / f"round-{number}" / "round.json")
+    about: Json = read_json(plan.round_folder(number) / "round.json")
     return about
-
-
-def trials(plan: RunPlan, number: int) -> list[Json]:
-    """What the trials of a round found."""
-    folder = plan.part / f"round-{number}"
-    return [read_json(f) for f in sorted(folder.glob("trial-*/trial.json"))]

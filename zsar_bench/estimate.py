@@ -12,8 +12,8 @@ from typing import Any
 from zsar_bench.controls import SHUFFLED_UNSEEN
 from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import home
-from zsar_bench.plan import Task
 from zsar_bench.run_plan import RunPlan
+from zsar_bench.tasks import Task
 
 TEXT_SECONDS = 15.0  #: importing a text library and reading its weights
 

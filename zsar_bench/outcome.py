@@ -14,9 +14,9 @@ import numpy as np
 from zsar_bench import metrics
 from zsar_bench import record as r
 from zsar_bench.certify import certificate, state_choice
+from zsar_bench.encoding import MOVED
 from zsar_bench.environment import environment
 from zsar_bench.errors import RunFailed
-from zsar_bench.features import MOVED
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder, read_json
 from zsar_bench.prove import judge as judge_proof

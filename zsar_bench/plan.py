@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,10 @@ from zsar_bench.features import EncoderPlan
 from zsar_bench.paths import DEFAULT_RESULTS, home
 from zsar_bench.protocol import Protocol
 from zsar_bench.run_plan import RunPlan
-from zsar_bench.runner import finish_run, prove, run_round, run_trial, trial_sources
 from zsar_bench.sandbox import run_job
 from zsar_bench.selection import LAST, parse_rules
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
-from zsar_bench.text_features import TextPlan, ensure_texts, text_fingerprint
+from zsar_bench.text_features import TextPlan, text_fingerprint
 from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
 
 Event = Callable[[dict[str, Any]], None]
@@ -71,25 +70,6 @@ class Request:
     def wanted_data(self) -> str:
         """What is asked of ``choose_data``: released features need no clips."""
         return "released" if self.features else self.data
-
-
-@dataclass(frozen=True)
-class Task:
-    """A piece of work for an executor.
-
-    Attributes:
-        id: unique.
-        title: for people.
-        needs: ids of tasks that must have succeeded before.
-        work: does it; hears progress through its argument.
-        runs: ids of the runs that wait for it.
-    """
-
-    id: str
-    title: str
-    needs: tuple[str, ...]
-    work: Callable[[Event], Any] = field(repr=False)
-    runs: tuple[str, ...] = ()
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -405,55 +385,3 @@ def _all_texts(texts: ClassTexts, fields: Iterable[str]) -> tuple[str, ...]:
     """Every distinct text of these fields, of seen and unseen classes alike, sorted: the
     cached features then do not depend on the protocol."""
     return tuple(sorted({text for f in fields for text in texts.fields[f].values()}))
-
-
-def tasks(plans: Iterable[RunPlan]) -> list[Task]:
-    """The work that is not done yet, every shared piece once, in an order that respects needs."""
-    plans = [p for p in plans if not p.done]
-    found: dict[str, Task] = {}
-    users: dict[str, list[str]] = {}
-
-    def add(
-        id: str, title: str, needs: tuple[str, ...], work: Callable[[Event], Any], run: str
-    ) -> None:
-        users.setdefault(id, []).append(run)
-        found.setdefault(id, Task(id, title, needs, work))
-
-    for plan in plans:
-        run = plan.run_id
-        draw = "" if plan.control is None else f" draw {plan.control.draw}"
-        draw += f" {plan.rule}" if len(plan.rules) > 1 else ""
-        texts = f"texts:{plan.texts.key}"
-        title = f"texts with {plan.texts.entry.name}"
-        add(texts, title, (), _call(ensure_texts, plan.texts), run)
-        rounds = []
-        for number, encoder in enumerate(plan.encoders):
-            tokens = "tokens" in plan.wants
-            need = f"encoder:{encoder.key}{':tokens' if tokens else ''}"
-            add(need, encoder.title, (), _call(encoder.ensure, plan.wants), run)
-            rounds.append(f"round:{run}:{number}")
-            title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
-            needs = [texts, need]
-            for trial, source in enumerate(trial_sources(plan, number)):
-                own = f"encoder:{source.key}{':tokens' if tokens else ''}"
-                add(own, source.title, (), _call(source.ensure, plan.wants), run)
-                needs.append(f"trial:{run}:{number}:{trial}")
-                add(
-                    needs[-1],
-                    f"{title} trial {trial + 1}",
-                    (texts, own),
-                    _call(run_trial, plan, number, trial),
-                    run,
-                )
-            add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
-            if plan.prove:
-                after = (rounds[-1],)
-                rounds.append(f"proof:{run}:{number}")
-                add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
-        title = f"{plan.method.name} seed {plan.method_seed}{draw}"
-        add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
-    return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
-
-
-def _call(work: Callable[..., Any], *arguments: Any) -> Callable[[Event], Any]:
-    return lambda on_event: work(*arguments, on_event)

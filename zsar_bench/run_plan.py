@@ -108,6 +108,10 @@ class RunPlan:
         """Where the run lives until it is complete."""
         return self.folder.with_name(f".{self.run_id}.part")
 
+    def round_folder(self, number: int) -> Path:
+        """Where a round lives until the run is complete."""
+        return self.part / f"round-{number}"
+
     @property
     def grids(self) -> tuple[int, ...]:
         """Numbers of states to be kept of the fit on all seen classes."""

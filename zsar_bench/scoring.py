@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import RunFailed
-from zsar_bench.fitting import shuffled, write_texts
+from zsar_bench.fitting import Training, shuffled, write_texts
 from zsar_bench.handover import own_folder, seen_by
 from zsar_bench.identity import derive_seed
 from zsar_bench.rounds import Round
@@ -281,3 +281,19 @@ def rescore(
             once_more = scorer.rows(np.array([row]))
             change = max(change, float(np.abs(once_more - scores[row]).max()))
     return change, len(again), scorer.seen
+
+
+def score_states(
+    exam: Exam, training: Training, grid: int, on_event: Event
+) -> list[NDArray[np.float32]]:
+    """Scores (n, K) by each of a training's evenly spaced states, each state only once."""
+    points = [training.state(point, grid) for point in range(1, grid + 1)]
+    states = list(dict.fromkeys(points))
+    scores: dict[Path, NDArray[np.float32]] = {}
+    with Scorer(exam, states, on_event, "select") as scorer:
+        for number, state in enumerate(states):
+            if number:
+                scorer.use(number)
+            scores[state] = scorer.all()
+            on_event({"stage": "select", "step": number + 1, "total": len(states)})
+    return [scores[state] for state in points]

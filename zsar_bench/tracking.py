@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.errors import RunFailed, UserError
-from zsar_bench.plan import Task
 from zsar_bench.sandbox import Worker
+from zsar_bench.tasks import Task
 
 
 class Trackers:

@@ -22,8 +22,8 @@ from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue
-    from zsar_bench.plan import Task
     from zsar_bench.run_plan import RunPlan
+    from zsar_bench.tasks import Task
 
 
 def run(
@@ -209,9 +209,9 @@ def execute(
     from zsar_bench import forkserver
     from zsar_bench.cli.live import make_display
     from zsar_bench.paths import discard, make_folder
-    from zsar_bench.plan import tasks
     from zsar_bench.plugins import import_file, resolve
     from zsar_bench.runner import sweep
+    from zsar_bench.tasks import tasks
     from zsar_bench.tracking import Trackers
 
     make_folder(plans[0].results / "runs")
@@ -278,8 +278,8 @@ def _show_missing(command: str, json: bool) -> None:
 
 def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     from zsar_bench.estimate import estimate, room
-    from zsar_bench.plan import tasks
     from zsar_bench.reporters.wording import seconds
+    from zsar_bench.tasks import tasks
 
     todo = tasks(plans)
     wall, measured = estimate(todo, plans, jobs)

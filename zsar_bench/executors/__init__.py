@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from zsar_bench.plan import Task
+from zsar_bench.tasks import Task
 
 #: Called as (task, event); events are {"state": "started"|"done"|"failed"|"skipped", ...} or
 #: the progress of a stage. A failure has a "reason", a "log" and a "status" (failed, timeout, oom).

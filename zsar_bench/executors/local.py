@@ -9,8 +9,8 @@ from typing import Any
 
 from zsar_bench.errors import RunFailed, StorageError, UserError, storage_error
 from zsar_bench.executors import OnEvent
-from zsar_bench.plan import Task
 from zsar_bench.sandbox import stop_all
+from zsar_bench.tasks import Task
 
 
 class LocalExecutor:

@@ -1,0 +1,24 @@
+"""What is heard in one stage of a run, noted with its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+Event = Callable[[dict[str, Any]], None]
+
+
+class Diary:
+    """Events of a stage, for the run's ``events.jsonl``; passed on as they come."""
+
+    def __init__(self, name: str, on_event: Event) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._name = name
+        self._on_event = on_event
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Note an event and pass it on."""
+        event = {"round": self._name, **event}
+        self.events.append({"time": round(time.time(), 3), **event})
+        self._on_event(event)
