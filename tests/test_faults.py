@@ -18,6 +18,8 @@ from conftest import Cli
 from faults_tools import contents, leftovers, planted, strays, whole
 from faults_victim import Point, Victim
 
+from zsar_bench.paths import rename_folder, write_bytes
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -64,6 +66,15 @@ def test_killed_anywhere_it_goes_on_and_ends_in_the_same_bytes(
     cli: Cli, toy_raw: Path, toy_home: Path, toy_run: Path
 ) -> None:
     stop_on_the_way(1, cli, toy_raw, toy_home, toy_run)
+
+
+def test_half_a_file_of_a_killed_process_is_not_taken_along(tmp_path: Path) -> None:
+    part, final = tmp_path / "part", tmp_path / "final"
+    part.mkdir()
+    write_bytes(part / "run.json", b"whole")
+    (part / ".run.json.0123abcd").write_bytes(b"hal")
+    rename_folder(part, final)
+    assert contents(final).keys() == {"run.json"}
 
 
 @pytest.mark.parametrize("at", [1, 2, 4])

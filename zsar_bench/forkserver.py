@@ -24,9 +24,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from zsar_bench import processes
 from zsar_bench.stopping import stopping
@@ -179,8 +180,9 @@ def serve(line: socket.socket) -> None:
     import gc
 
     processes.adopt_orphans()  # of wardens that were killed
-    for name in PRELOADED:
-        importlib.import_module(name)
+    with _leaving_if_alone(line):
+        for name in PRELOADED:
+            importlib.import_module(name)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         _say(line, {"error": f"importing torch starts {threads} threads here"})
@@ -205,6 +207,30 @@ def serve(line: socket.socket) -> None:
         _say(line, {"pid": pid}, [pidfd])
         for descriptor in (pidfd, *descriptors):
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _leaving_if_alone(line: socket.socket) -> Iterator[None]:
+    """Imports take seconds, in which nobody reads the socket: end if the parent does meanwhile."""
+
+    def look(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                _leave()
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, REAP, REAP)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _leave() -> NoReturn:
+    with contextlib.suppress(OSError):
+        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    os._exit(0)
 
 
 def _become_warden(line: socket.socket, job_file: str, descriptors: list[int]) -> None:
@@ -248,9 +274,7 @@ def main() -> None:
         serve(line)
     except Exception as error:
         _say(line, {"error": f"{type(error).__name__}: {error}"})
-    with contextlib.suppress(OSError):
-        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
-    os._exit(0)
+    _leave()
 
 
 if __name__ == "__main__":

@@ -130,7 +130,13 @@ def _alive(pid: int) -> bool:
 
 
 def rename_folder(beside: Path, final: Path) -> None:
-    """Give a complete folder its final name; an existing one is kept."""
+    """Give a complete folder its final name; an existing one is kept.
+
+    Files that a killed process had only begun, beside their names in it, are left out.
+    """
+    for left in beside.glob(f".?*.{'[0-9a-f]' * 8}"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
     try:
         os.rename(beside, final)
     except OSError as error:
