@@ -35,7 +35,7 @@ from zsar_bench.selection import (
     median_point,
     peeks,
 )
-from zsar_bench.trials import make_trial
+from zsar_bench.trials import make_trial, read_trials
 
 if TYPE_CHECKING:
     import numpy as np

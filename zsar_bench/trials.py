@@ -70,6 +70,7 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
         write_json(
             folder / "trial.json",
             {
+                "name": training.name,
                 "round": plan.encoders[number].round.name,
                 "held_out": held,
                 "clips": len(exam.clips),
