@@ -135,7 +135,11 @@ def test_features_json_says_how_they_were_made(base: Any, toy_process: Path) -> 
     encoder = about["encoder"]
     assert (encoder["name"], encoder["seed"]) == ("toy-mean", 0)
     assert encoder["code"] == certified.encoder.digest
-    assert encoder["params"] == {**certified.encoder.science, "sleep": 0.0}
+    assert encoder["params"] == {
+        **certified.encoder.science,
+        "sleep": 0.0,
+        "encode_sleep": 0.0,
+    }
     assert about["protocol"]["digest"] == certified.protocol.digest
     assert len(about["classes"]) == 6
     for one, told in zip(about["rounds"], certified.encoder.rounds, strict=True):

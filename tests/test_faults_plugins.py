@@ -186,7 +186,7 @@ ENCODERS_END = {
     "nan": ("failed", "values"),
     "shape": ("failed", "shape"),
     "dtype": ("failed", "complex64"),
-    "list": ("failed", "'list' object has no attribute"),
+    "list": ("failed", "object has no attribute"),
 }
 
 

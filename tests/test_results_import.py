@@ -316,6 +316,9 @@ def test_a_broken_seal_is_a_refusal(theirs: Path, tmp_path: Path) -> None:
     assert (status, "run.json is damaged" in about) == ("refused", True), about
     assert str(tmp_path) not in about
     (theirs / "seal.json").unlink()
+    [(status, about)] = told(theirs, tmp_path / "mine")
+    assert (status, "seal.json is missing" in about) == ("refused", True), about
+    seal_run(theirs)
     assert told(theirs, tmp_path / "mine")[0][0] == "imported"
 
 

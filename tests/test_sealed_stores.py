@@ -63,7 +63,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         plan_without_workers(patch)
         runs = [plan_of(folder / "results", seed) for seed in (0, 1)]
-        assert execute(runs, catalogue.load(), "local", 2, False, True) == []
+        assert execute(runs, catalogue.load(), "local", 2, False, True) == {}
         runs[0].encoders[0].ensure(WANTS, lambda event: None)
     return SimpleNamespace(home=home, results=folder / "results", runs=runs)
 
@@ -108,7 +108,11 @@ def test_what_was_not_touched_is_whole(base: Any, home: Path, encoder: EncoderPl
     assert set(read_text_features(base.runs[0].texts)) == {"pooled", "tokens", "mask"}
     index = encoder.round.test_unseen
     assert len(encoder.read(index, WANTS)["tokens"]) == len(index)
-    assert all(Path(f).is_file() for row in encoder.fit_bundle(WANTS) for f in row["features"])
+    assert all(
+        Path(f).is_file()
+        for row in encoder.fit_bundle(encoder.round.train, WANTS)
+        for f in row["features"]
+    )
     assert Path(encoder.encoder_job()["state"]).is_file()
     folders = [run.folder for run in base.runs]
     records, damaged = load_records(folders)
@@ -163,12 +167,12 @@ def test_raw_clips_are_checked_before_a_worker_reads_them(home: Path, encoder: E
     from dataclasses import replace
 
     plan = replace(encoder, dataset=open_dataset("toy-motion"))
-    rows = plan.fit_bundle(("clips",))
+    rows = plan.fit_bundle(plan.round.train, ("clips",))
     victim = Path(rows[0]["file"])
     WOUNDS["middle"](victim, victim)
     with pytest.raises(Damaged, match=victim.name):
-        plan.fit_bundle(("clips",))
-    assert [set(row) for row in plan.fit_bundle(())] == [
+        plan.fit_bundle(plan.round.train, ("clips",))
+    assert [set(row) for row in plan.fit_bundle(plan.round.train, ())] == [
         {"features", "label", "subject", "lengths"} for _ in rows
     ]
 
@@ -253,14 +257,14 @@ def test_a_wounded_encoder_or_feature_is_found_said_and_dropped(
 
 
 def test_features_of_a_fit_are_checked_before_it_starts(encoder: EncoderPlan) -> None:
-    (file,) = encoder.fit_bundle(())[3]["features"]
+    (file,) = encoder.fit_bundle(encoder.round.train, ())[3]["features"]
     whole = Path(file).read_bytes()
     for name in ("first bit", "last bit", "cut by one", "deleted"):
         WOUNDS[name](Path(file), Path(file))
         with pytest.raises(Damaged, match=Path(file).name):
-            encoder.fit_bundle(())
+            encoder.fit_bundle(encoder.round.train, ())
         Path(file).write_bytes(whole)
-    assert encoder.fit_bundle(())
+    assert encoder.fit_bundle(encoder.round.train, ())
 
 
 def test_an_older_cache_is_sealed_when_it_is_met(base: Any, encoder: EncoderPlan) -> None:
@@ -300,7 +304,10 @@ def test_wounded_copies_of_released_features_are_copied_again(
         other = one.folder / "seal.json"
     WOUNDS[wound](path, other)
     if "/" in name:
-        read = {"train": one.fit_bundle, "ztest": lambda w: one.read(one.round.test_unseen, w)}
+        read = {
+            "train": lambda w: one.fit_bundle(one.round.train, w),
+            "ztest": lambda w: one.read(one.round.test_unseen, w),
+        }
         with pytest.raises(Damaged, match="is damaged"):
             read[name.partition("/")[0]](())
     assert not one.ready(())
@@ -381,6 +388,12 @@ def test_what_somebody_puts_beside_a_record_is_let_be(runs: list[Path]) -> None:
 def test_without_a_seal_the_numbers_must_follow_from_the_predictions(runs: list[Path]) -> None:
     folder, path = runs[0], runs[0] / "predictions.safetensors"
     (folder / "seal.json").unlink()
+    with pytest.raises(UserError, match=r"its seal\.json is missing"):
+        read_record(folder)
+    about = json.loads((folder / "run.json").read_bytes())
+    for name in ("certificate", "states", "origin"):  # as versions wrote it that sealed nothing
+        del about[name]
+    (folder / "run.json").write_text(json.dumps(about | {"schema_version": 1}))
     whole = path.read_bytes()
     assert read_record(folder).run_id == folder.name
     assert len(read_predictions(path)[0]) == 32
@@ -436,7 +449,12 @@ def again(cli: Cli, home: Path, base: Any) -> str:
 def test_everything_wounded_at_once_is_mended_by_the_next_run(
     cli: Cli, base: Any, home: Path, encoder: EncoderPlan
 ) -> None:
-    whole = {p: p.read_bytes() for p in encoder.folder.rglob("*") if p.is_file()}
+    def features() -> dict[Path, bytes]:
+        """All that is kept but what tells how it was made: which clips are asked again is drawn."""
+        files = (p for p in encoder.folder.rglob("*") if p.is_file())
+        return {p: p.read_bytes() for p in files if p.name not in ("encoded.json", "seal.json")}
+
+    whole = features()
     texts = base.runs[0].texts.file
     kept = texts.read_bytes()
     feature, _ = some(encoder.folder / "pooled", "*.safetensors")
@@ -446,8 +464,7 @@ def test_everything_wounded_at_once_is_mended_by_the_next_run(
     assert f"{feature} is damaged; it is made again." in said
     assert f"{texts} is damaged; it is made again." in said
     assert texts.read_bytes() == kept
-    now = {p: p.read_bytes() for p in encoder.folder.rglob("*") if p.is_file()}
-    assert now == whole
+    assert features() == whole
     before = stamps(home)
     assert "damaged" not in again(cli, home, base)
     assert stamps(home) == before

@@ -37,6 +37,7 @@ def certificate(level: str = "landlock", encoder: str = "landlock", **more: Any)
         "walls": walls,
         "encoder_level": encoder,
         "bundles": {"half-1": "b"},
+        "fitted": {"half-1": "f"},
         "scored": {"half-1": "s"},
         "encoder_classes": {"half-1": ["a1", "a2"]},
         "encoder_clips": {"half-1": "c"},

@@ -359,10 +359,8 @@ def test_tensors_where_words_were_due_fail_the_run(tmp_path: Path) -> None:
     job = {"kind": "check", "check": []}
     assert run_job(job, tmp_path) == {"checked": 0}
     about = {"kind": "check", "plugin_files": [str(tmp_path / "sender.py")], "check": []}
-    (tmp_path / "sender.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROGUE.parent)!r})\n"
-        "import rogue\nrogue.answer('T', 'xyz')\n"
-    )
+    (tmp_path / "sender.py").write_text(f"{ROGUE.read_text()}\nanswer('T', 'xyz')\n")
+    about["code"] = about["plugin_files"]
     with pytest.raises(RunFailed, match="tensors that nobody asked for"):
         run_job(about, tmp_path)
 

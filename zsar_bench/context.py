@@ -126,10 +126,10 @@ class Fit:
         self._reported = max(step, self._reported)
 
     def _take_up(self, payload: bytes) -> tuple[int, dict[str, Tensor]]:
-        from safetensors.torch import load
+        from zsar_bench.tensors import unpack
 
         step, self._reported, self.total = POSITION.unpack_from(payload)
-        return step, load(payload[POSITION.size :])
+        return step, unpack(payload[POSITION.size :])
 
 
 def send(line: Line, message: dict[str, Any], state: Mapping[str, Tensor]) -> None:

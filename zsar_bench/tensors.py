@@ -28,6 +28,14 @@ def layout_from_json(data: Mapping[str, Any]) -> Layout:
     )
 
 
+def unpack(blob: bytes) -> dict[str, Tensor]:
+    """Tensors from safetensors' bytes, each in memory of its own that is aligned as torch aligns
+    it: sums may differ in their last bits with the address that a buffer happens to have."""
+    from safetensors.torch import load
+
+    return {name: tensor.clone() for name, tensor in load(blob).items()}
+
+
 def real(name: str, tensor: Tensor) -> Tensor:
     """The tensor, unless its numbers are complex: torch would drop half of each in silence.
 
@@ -95,9 +103,7 @@ def bank_to_tensors(bank: TextBank) -> dict[str, Tensor]:
 
 def read_bank(path: Path, order: Iterable[str]) -> TextBank:
     """A text bank from a file written from ``bank_to_tensors``."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(path)
+    tensors = unpack(path.read_bytes())
     return TextBank(
         {
             name: TextFeatures(*(tensors[f"{name}.{p}"] for p in ("pooled", "tokens", "mask")))

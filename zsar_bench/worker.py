@@ -96,9 +96,9 @@ class Pipe:
             except BrokenStream:
                 return
             if kind == "T":
-                from safetensors.torch import load
+                from zsar_bench.tensors import unpack
 
-                payload = load(payload)
+                payload = unpack(payload)
             yield payload
 
 
