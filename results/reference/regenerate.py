@@ -47,6 +47,15 @@ def make_runs(protocols: Sequence[str]) -> None:
             print(f"{protocol}, texts {texts}: done", flush=True)
 
 
+def drop_events() -> None:
+    """Leave out the runs' events, which are long and no result, and seal what stays."""
+    from zsar_bench.record import seal_run
+
+    for events in sorted(HERE.glob("runs/*/*/[!.]*/events.jsonl")):
+        events.unlink()
+        seal_run(events.parent)
+
+
 def tables() -> str:
     """The body of README.md, as ``compare`` prints it."""
     return zsar_bench("compare", "--results", str(HERE), "--format", "markdown")
@@ -62,6 +71,7 @@ def main() -> None:
     words = sys.argv[1:]
     if "--tables" not in words:
         make_runs(words or PROTOCOLS)
+        drop_events()
     (HERE / "README.md").write_text(page(), "utf-8")
 
 

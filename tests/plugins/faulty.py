@@ -56,7 +56,9 @@ class Honest:
         self.seen = len(inputs)
 
     def score(self, inputs):
-        return torch.stack([row @ self.map @ self.texts.T for row in inputs.pooled])
+        # A copy: the last bits of a product depend on where in memory a row lies, and so on the
+        # order of clips, which every run has its own of.
+        return torch.stack([row.clone() @ self.map @ self.texts.T for row in inputs.pooled])
 
     def state_dict(self):
         return {"map": self.map}
