@@ -56,9 +56,10 @@ class Honest:
         self.seen = len(inputs)
 
     def score(self, inputs):
-        # A copy: the last bits of a product depend on where in memory a row lies, and so on the
-        # order of clips, which every run has its own of.
-        return torch.stack([row.clone() @ self.map @ self.texts.T for row in inputs.pooled])
+        # One product a clip and class: the last bits of a larger one depend on where in it a clip
+        # and a class stand, and every run has its own orders of both.
+        looks = [row.clone() @ self.map for row in inputs.pooled]
+        return torch.stack([torch.stack([(x * t).sum() for t in self.texts]) for x in looks])
 
     def state_dict(self):
         return {"map": self.map}
