@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: Levels of confinement, weakest first: scores that were made elsewhere; what nobody noted; a
+#: process of its own; the kernel.
+LEVELS = ("unconfined", "unknown", "process", "landlock")
+
+
+def weakest_level(levels: Iterable[str]) -> Any:
+    """The weakest of some levels; ``none``, where nothing was made, only if there is no other."""
+    return min({*levels} - {"none"}, key=LEVELS.index, default="none")
+
 
 #: Of every model in a record: no fields that the schema does not know, none changed afterwards.
 STRICT = ConfigDict(extra="forbid", frozen=True)

@@ -17,8 +17,8 @@ from zsar_bench.certificate import (
     Rotation,
     StateChoice,
     WallsPart,
+    weakest_level,
 )
-from zsar_bench.paths import read_json
 from zsar_bench.selection import LAST, STATES
 from zsar_bench.trials import read_trials
 
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-LEVELS = ("unknown", "process", "landlock", "none")  #: the weakest first; none: nothing was made
 WORKERS = {"fit_walls": "fit", "score_walls": "score", "rescore_walls": "score"}
 
 
 def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     """The certificate of a run whose rounds are all scored."""
-    rounds = {e.round.name: _round(plan, n) for n, e in enumerate(plan.encoders)}
+    rounds = {e.round.name: plan.read_round(n) for n, e in enumerate(plan.encoders)}
     workers = [(WORKERS[k], one[k]) for one in rounds.values() for k in WORKERS if k in one]
     workers += [("fit", t) for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     made = {e.round.name: e.certify() for e in plan.encoders}
@@ -43,7 +42,7 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     moved = [m["moved"] for m in made.values()]
     return Certificate(
         walls=weakest([about["walls"] for _, about in workers]),
-        encoder_level=min((m["level"] for m in made.values()), key=LEVELS.index),
+        encoder_level=weakest_level(m["level"] for m in made.values()),
         bundles={name: one["bundle"] for name, one in rounds.items()},
         fitted={name: one["state"] for name, one in rounds.items()},
         scored={name: one["scored"] for name, one in rounds.items()},
@@ -78,7 +77,9 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
         return None
     looked = [t for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     return StateChoice(
-        fractions={e.round.name: _round(plan, n)["fraction"] for n, e in enumerate(plan.encoders)},
+        fractions={
+            e.round.name: plan.read_round(n)["fraction"] for n, e in enumerate(plan.encoders)
+        },
         evaluated=len(curve) + STATES * len(looked),
         validation=[
             Rotation(
@@ -97,8 +98,3 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
 
 def _fractions(points: Sequence[float]) -> Iterable[float]:
     return ((n + 1) / len(points) for n in range(len(points)))
-
-
-def _round(plan: RunPlan, number: int) -> Json:
-    about: Json = read_json(plan.round_folder(number) / "round.json")
-    return about

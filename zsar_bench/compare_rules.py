@@ -15,8 +15,9 @@ import numpy as np
 
 from zsar_bench import statistics
 from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head
-from zsar_bench.ranking import LAST, best_of, method_key, place, unranked
+from zsar_bench.ranking import best_of, method_key, place, unranked
 from zsar_bench.record import Record
+from zsar_bench.selection import LAST
 from zsar_bench.trust import row_trust
 
 Json = dict[str, Any]

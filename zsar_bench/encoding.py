@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.bundles import by_shard, clip_bundle, flat_clips, shard_file
 from zsar_bench.errors import RunFailed
-from zsar_bench.handover import follow, own_folder, seen_by, stored_checkpoint
+from zsar_bench.handover import expect, follow, own_folder, seen_by, stored_checkpoint
 from zsar_bench.identity import derive_seed
 from zsar_bench.paths import make_folder, rename_folder, write_bytes, write_json, writing
 from zsar_bench.sandbox import Worker
@@ -54,7 +54,7 @@ def make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
             _, blob = follow(worker, part, plan.key)
             write_sealed(part / FITTED, blob, plan.key)  # an interrupted command goes on from here
             write_bytes(state, blob)
-        _expect_ready(worker)
+        expect(worker.answer(), "ready", "its encoder was ready")
         rows = _encode(plan, worker, index, on_event)
     beside = make_folder(where / f".{wanted}")
     _write_features(plan, rows, index, beside)
@@ -99,12 +99,6 @@ def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, A
     return job | {"reads": reads}
 
 
-def _expect_ready(worker: Worker) -> None:
-    answer = worker.answer()
-    if not isinstance(answer, dict) or "ready" not in answer:
-        raise RunFailed("the worker did not say that its encoder was ready")
-
-
 def _moved(
     plan: EncoderPlan,
     wanted: str,
@@ -128,7 +122,7 @@ def _moved(
     job = _job(plan, wanted, part, state)
     largest = 0.0
     with Worker(job, Path(job["workdir"]), lambda event: None) as worker:
-        _expect_ready(worker)
+        expect(worker.answer(), "ready", "its encoder was ready")
         for place in again:
             once_more = _chunk(plan, worker, [index[place]])[name][0]
             largest = max(largest, float(np.abs(once_more - rows[name][place]).max()))

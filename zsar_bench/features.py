@@ -148,7 +148,7 @@ class EncoderPlan:
         return flat_clips(self.dataset, index)
 
     def encoder_job(self) -> dict[str, Any]:
-        feature_seals.check(self.folder, "", ["state.safetensors"])
+        feature_seals.check(self.folder, "", [STATE])
         return {
             "target": self.entry.spec["target"],
             "params_target": self.entry.spec["params"],
@@ -157,13 +157,15 @@ class EncoderPlan:
         }
 
     def certify(self) -> dict[str, Any]:
+        from zsar_bench.certificate import weakest_level
+
         ids = self.dataset.clips["id"]
         made = [read_json(f) for f in sorted(self.folder.glob(f"[!.]*/{ENCODED}"))]
         parts = len([p for p in self.folder.glob("[!.]*") if p.is_dir()])
         levels = [m["walls"]["level"] for m in made]
         known = len(made) == parts  # older versions noted nothing beside the features
         return {
-            "level": ("process" if "process" in levels else "landlock") if known else "unknown",
+            "level": weakest_level(levels) if known else "unknown",
             "classes": list(self.seen),
             "clips": digest(sorted(ids[i] for i in self.round.encoder_train)),
             "moved": max((m["moved"] or 0.0 for m in made), default=None) if known else None,

@@ -1,6 +1,6 @@
 """Fits in workers: what a training may see, what it leaves behind, and where that is kept.
 
-    <fit>/texts.safetensors        texts of the seen classes
+    <fit>/seen-texts.safetensors   texts of the seen classes
     <fit>/checkpoint.sealed        where an interrupted fit continues
     <fit>/states/<step>.sealed     states that a selection rule wants to look at
     <fit>/state.sealed             the state that the fit leaves behind
@@ -29,7 +29,7 @@ from zsar_bench.paths import make_folder, read_json, write_json
 from zsar_bench.rounds import Round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.sandbox import Worker
-from zsar_bench.seals import write_sealed
+from zsar_bench.seals import digest_of, write_sealed
 from zsar_bench.selection import state_step
 from zsar_bench.shuffling import content_order
 from zsar_bench.sources import FeatureSource
@@ -75,11 +75,15 @@ class Training:
         """What its sealed files belong to."""
         return f"{self.plan.fit_id} {self.name}"
 
-    def state(self, point: int = 1, grid: int = 1) -> Path:
-        """The file of the state at a point of a grid; without one, the last."""
+    def state(self, point: int, grid: int) -> Path:
+        """The file of the state at a point of a grid."""
+        return self.states(grid)[point - 1]
+
+    def states(self, grid: int) -> list[Path]:
+        """The files of the states at every point of a grid, the last one's last."""
         about = self.about
-        step = state_step(point, grid, about["total"], about["kept"])
-        return self.folder / (STATE if step is None else f"states/{step}.sealed")
+        steps = (state_step(p, grid, about["total"], about["kept"]) for p in range(1, grid + 1))
+        return [self.folder / (STATE if s is None else f"states/{s}.sealed") for s in steps]
 
 
 def full_training(plan: RunPlan, number: int) -> Training:
@@ -161,7 +165,7 @@ def bundle_digest(job: dict[str, Any]) -> str:
     """SHA-256 over all a fit is shown: contents of its files, labels and lengths; no names."""
     total = hashlib.sha256()
     for row in job["bundle"]:
-        content = [[file_digest(Path(f)) for f in _files(row)], row["label"], row["subject"]]
+        content = [[digest_of(Path(f)) for f in _files(row)], row["label"], row["subject"]]
         total.update(json.dumps([*content, row["lengths"]]).encode())
     for name in ("texts", "unseen_texts"):
         if name in job:

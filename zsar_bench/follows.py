@@ -6,15 +6,18 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsar_bench import metrics
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.identity import digest
+from zsar_bench.sources import NOBODY
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.record import Record
+    from zsar_bench.record_parts import Metrics
+
+NUMBERS = ("clips", "tied", "micro", "macro", "largest_class")
 
 
 def check_metrics(
@@ -37,22 +40,14 @@ def check_metrics(
     Raises:
         UserError: naming the file and the number that differs.
     """
+    from zsar_bench.outcome import measure
+
     try:
-        found = _numbers(ids, labels, candidates, scores)
+        own = measure(candidates, labels, [NOBODY] * len(ids), scores)
     except (RunFailed, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}.") from None
-    told: dict[str, object] = {
-        "the tested clips": record.protocol.samples,
-        "the candidates": record.protocol.unseen,
-        "metrics.clips": record.metrics.clips,
-        "metrics.tied": record.metrics.tied,
-        "metrics.micro": record.metrics.micro,
-        "metrics.macro": record.metrics.macro,
-        "metrics.largest_class": record.metrics.largest_class,
-    }
-    for class_id, row in record.metrics.cells.items():
-        told[f"metrics.cells.{class_id}"] = sum(credit for credit, _ in row.values())
-        told[f"the clips of {class_id}"] = sum(clips for _, clips in row.values())
+    found = _numbers(digest(sorted(ids)), candidates, own)
+    told = _numbers(record.protocol.samples, record.protocol.unseen, record.metrics)
     for name in [*found, *(told.keys() - found)]:
         if not _same(found.get(name), told.get(name)):
             raise UserError(
@@ -61,28 +56,13 @@ def check_metrics(
             )
 
 
-def _numbers(
-    ids: list[str],
-    labels: NDArray[np.int64],
-    candidates: list[str],
-    scores: NDArray[np.float32],
-) -> dict[str, object]:
-    judged = metrics.judge(scores, labels)
-    count = len(candidates)
-    found: dict[str, object] = {
-        "the tested clips": digest(sorted(ids)),
-        "the candidates": candidates,
-        "metrics.clips": len(ids),
-        "metrics.tied": judged.tied,
-        "metrics.micro": metrics.micro(judged.credit),
-        "metrics.macro": metrics.macro(judged.credit, labels, count),
-        "metrics.largest_class": metrics.largest_class(scores, labels),
-    }
-    sums, counts = metrics.per_class(judged.credit, labels, count)
-    for class_id, credit, clips in zip(candidates, sums.tolist(), counts.tolist(), strict=True):
-        if clips:
-            found[f"metrics.cells.{class_id}"] = credit
-            found[f"the clips of {class_id}"] = clips
+def _numbers(samples: str, candidates: list[str], metrics: Metrics) -> dict[str, object]:
+    """What is compared, by the name under which it is told."""
+    found: dict[str, object] = {"the tested clips": samples, "the candidates": candidates}
+    found |= {f"metrics.{name}": getattr(metrics, name) for name in NUMBERS}
+    for class_id, row in metrics.cells.items():
+        found[f"metrics.cells.{class_id}"] = sum(credit for credit, _ in row.values())
+        found[f"the clips of {class_id}"] = sum(clips for _, clips in row.values())
     return found
 
 

@@ -54,6 +54,16 @@ def follow(worker: Worker, folder: Path, owner: str, most: int = 0) -> tuple[int
             raise RunFailed("the worker did not say that it had fitted")
 
 
+def expect(answer: Any, word: str, said: str) -> None:
+    """An answer that must hold a word.
+
+    Raises:
+        RunFailed: if it does not: ``the worker did not say that <said>``.
+    """
+    if not isinstance(answer, dict) or word not in answer:
+        raise RunFailed(f"the worker did not say that {said}")
+
+
 def _number(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise RunFailed("the worker named a step that is none")

@@ -18,7 +18,7 @@ from zsar_bench.encoding import MOVED
 from zsar_bench.environment import environment
 from zsar_bench.errors import RunFailed
 from zsar_bench.identity import digest
-from zsar_bench.paths import make_folder, read_json
+from zsar_bench.paths import make_folder
 from zsar_bench.prove import judge as judge_proof
 from zsar_bench.sandbox import Worker
 from zsar_bench.tested import candidate_mask, candidates_in
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
     from zsar_bench.protocol import Protocol
     from zsar_bench.run_plan import RunPlan
-
-
-def read_round(plan: RunPlan, number: int) -> dict[str, Any]:
-    """What ``runner.run_round`` noted about one round."""
-    about: dict[str, Any] = read_json(plan.part / f"round-{number}" / "round.json")
-    return about
 
 
 @dataclass(frozen=True)
@@ -64,8 +58,8 @@ def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
     start = 0
     for encoder, own_scores in zip(plan.encoders, found, strict=True):
         one = encoder.round
-        own_scores[~candidate_mask(plan.protocol, clips, one)] = np.nan
-        scores[start : start + len(own_scores), [column[c] for c in one.unseen]] = own_scores
+        own = np.where(candidate_mask(plan.protocol, clips, one), own_scores, np.float32(np.nan))
+        scores[start : start + len(own), [column[c] for c in one.unseen]] = own
         start += len(own_scores)
     return Joined(
         ids=[clips["id"][i] for i in index],
@@ -172,7 +166,7 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
 
     candidates, labels, scores = found.candidates, found.labels, found.scores
     ids, subjects = found.ids, found.subjects
-    rounds = [read_round(plan, n) for n in range(len(plan.encoders))]
+    rounds = [plan.read_round(n) for n in range(len(plan.encoders))]
     change = max(one["largest_change"] for one in rounds)
     proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
     trust = certificate(plan, proof)

@@ -12,19 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.identity import digest
+from zsar_bench.selection import peeks
 
 if TYPE_CHECKING:
     from zsar_bench.record import Record
 
-ORACLE = "oracle@"  #: rule ``oracle@E``: the best of E evaluations on the test clips
-LAST = "last"  #: rule that chooses nothing
 ON_TEST = "chosen on test"
 SELF_REPORTED = "self-reported"
 
 
 def best_of(rule: str) -> str:
     """``E`` of the rule ``oracle@E``; empty for every rule that does not look at test clips."""
-    return rule.removeprefix(ORACLE) if rule.startswith(ORACLE) else ""
+    return rule.partition("@")[2] if peeks(rule) else ""
 
 
 def unranked(r: Record) -> str:

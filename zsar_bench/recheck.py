@@ -20,7 +20,6 @@ from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.identity import digest
 from zsar_bench.known import Known
 from zsar_bench.outcome import measure, tolerance
-from zsar_bench.protocol import folder_name
 from zsar_bench.self_reported import ORIGIN, UNKNOWN, identity_of
 from zsar_bench.sources import NOBODY
 from zsar_bench.tested import UnseenClips
@@ -86,11 +85,6 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
     if record.metrics.plugins:
         notes.append(f"not computed again: {', '.join(sorted(record.metrics.plugins))}")
     return Checked(record, tuple(notes))
-
-
-def place_of(record: r.Record) -> Path:
-    """Where a run belongs below ``runs``."""
-    return Path(folder_name(record.protocol.id)) / record.method.name / record.run_id
 
 
 # --- What must agree ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from zsar_bench.certificate import (
 from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
 from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
-from zsar_bench.names import fault_in_record
+from zsar_bench.names import fault_in_record, protocol_folder
 from zsar_bench.paths import write_bytes
 from zsar_bench.record_parts import (
     Choice,
@@ -104,6 +104,11 @@ class Record(BaseModel):
     certificate: Annotated[
         Certificate | None, _doc("what its workers could reach; null: made before certificates")
     ] = None
+
+
+def place_of(record: Record) -> Path:
+    """Where a run belongs below ``runs``."""
+    return Path(protocol_folder(record.protocol.id)) / record.method.name / record.run_id
 
 
 def seal_run(folder: Path) -> None:

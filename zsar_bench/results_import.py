@@ -81,7 +81,7 @@ def check_runs(results: Path, catalogue: Catalogue) -> Iterator[Verdict]:
         place = folder.relative_to(results / "runs")
         try:
             checked = recheck.check_run(folder, catalogue, known)
-            belongs = recheck.place_of(checked.record)
+            belongs = r.place_of(checked.record)
             if belongs != place:
                 raise UserError(f"it lies in the wrong folder: its record belongs to {belongs}")
             yield Verdict(str(place), "sound", _numbers(checked.record), checked.notes)
@@ -104,7 +104,7 @@ def _import_one(
             checked = recheck.check_run(folder, catalogue, known)
         except UserError as error:
             raise UserError(error.what.replace(f"{folder}/", "")) from None
-        place = recheck.place_of(checked.record)
+        place = r.place_of(checked.record)
         final = results / "runs" / place
         source = name.rstrip("/") or "."
         if final.is_dir():

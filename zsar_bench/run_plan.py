@@ -112,6 +112,11 @@ class RunPlan:
         """Where a round lives until the run is complete."""
         return self.part / f"round-{number}"
 
+    def read_round(self, number: int) -> dict[str, Any]:
+        """What was noted about a finished round, its ``round.json``."""
+        about: dict[str, Any] = paths.read_json(self.round_folder(number) / "round.json")
+        return about
+
     @property
     def grids(self) -> tuple[int, ...]:
         """Numbers of states to be kept of the fit on all seen classes."""

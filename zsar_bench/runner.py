@@ -21,7 +21,7 @@ from zsar_bench.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.diary import Diary
 from zsar_bench.errors import RunFailed
 from zsar_bench.fitting import Training, fit, full_training
-from zsar_bench.paths import locked, make_folder, read_json, rename_folder, write_bytes, write_json
+from zsar_bench.paths import locked, make_folder, rename_folder, write_bytes, write_json
 from zsar_bench.prove import prove_round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.scoring import RESCORED, Exam, Scorer, rescore, score_states
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zsar_bench.record import Record
+
 Event = Callable[[dict[str, Any]], None]
 
 
@@ -59,18 +60,17 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         diary = Diary(source.round.name, on_event)
         training, point, grid = _chosen(plan, number, diary)
         exam = _exam(plan, number, training)
+        state = training.state(point, grid)
         started = time.monotonic()
         if peeks(plan.rule):
             curve = score_states(exam, training, grid, diary.hear)
             write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
             about: dict[str, Any] = {}
         else:
-            with Scorer(exam, [training.state(point, grid)], diary.hear) as scorer:
+            with Scorer(exam, [state], diary.hear) as scorer:
                 scores = scorer.all()
             write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
-            about = {"score_walls": scorer.seen} | _rescored(
-                plan, exam, training.state(point, grid), scores, diary.hear
-            )
+            about = {"score_walls": scorer.seen} | _rescored(plan, exam, state, scores, diary.hear)
         fitted, trials = training.about, read_trials(plan, number)
         seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: fitted["seconds"]}
         fit_seconds = round(sum(seconds.values()), 3)
@@ -153,7 +153,7 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
     """Refit a round and score it again; what comes out is added to its ``round.json``."""
     folder = plan.round_folder(number)
     with locked(folder):
-        if plan.done or "proof" in read_json(folder / "round.json"):
+        if plan.done or "proof" in plan.read_round(number):
             return
         diary = Diary(plan.encoders[number].round.name, on_event)
         training, point, grid = _chosen(plan, number, diary)
@@ -161,7 +161,7 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
         state = training.state(point, grid)
         found = prove_round(training, exam, state, scores, diary.hear)
-        write_json(folder / "round.json", read_json(folder / "round.json") | {"proof": found})
+        write_json(folder / "round.json", plan.read_round(number) | {"proof": found})
 
 
 # --- The end of a run --------------------------------------------------------------------------
@@ -214,13 +214,13 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
     found = [read_scores(plan, n, curve=True) for n in range(len(folders))]
     curve = []
     for point in range(1, grid + 1):
-        joined = join(plan, [scores[point - 1].copy() for scores in found])
+        joined = join(plan, [scores[point - 1] for scores in found])
         credit = metrics.judge(joined.scores, joined.labels).credit
         macro = metrics.macro(credit, joined.labels, len(joined.candidates))
         curve.append((point / grid, metrics.micro(credit), macro))
     best = best_point([micro for _, micro, _ in curve])
     for number, folder in enumerate(folders):
-        about = read_json(folder / "round.json")
+        about = plan.read_round(number)
         if "rescored" in about:
             continue  # killed here before
         scores = found[number][best - 1]
@@ -245,10 +245,8 @@ def _sharers(plan: RunPlan) -> list[RunPlan]:
 
 def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:
     """Everything that was heard, trials before the round that they are of."""
-    from zsar_bench.outcome import read_round
-
     for number in range(len(plan.encoders)):
-        for about in (*read_trials(plan, number), read_round(plan, number)):
+        for about in (*read_trials(plan, number), plan.read_round(number)):
             yield from about["events"]
 
 

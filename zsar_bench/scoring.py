@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.codehash import file_digest
 from zsar_bench.errors import RunFailed
 from zsar_bench.fitting import Training, shuffled, write_texts
-from zsar_bench.handover import own_folder, seen_by
+from zsar_bench.handover import expect, own_folder, seen_by
 from zsar_bench.identity import derive_seed
 from zsar_bench.rounds import Round
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.sandbox import Worker
 from zsar_bench.shuffling import content_order, secret_draw
 from zsar_bench.sources import FeatureSource
+from zsar_bench.tensors import PER_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +143,7 @@ class Scorer:
 
     def __enter__(self) -> Scorer:
         try:
-            self._bound()
+            self._bind(self._worker.answer())
         except BaseException as error:
             self._worker.__exit__(type(error), error, None)
             raise
@@ -152,20 +153,16 @@ class Scorer:
         self.seen = seen_by(self._worker)
         self._worker.__exit__(*about)
 
-    def _bound(self) -> None:
+    def _bind(self, answer: Any) -> None:
         """Bound to the candidates; only now may clips come."""
-        _expect(self._worker.answer(), "bound")
-        self._adapt()
-
-    def _adapt(self) -> None:
+        expect(answer, "bound", "it was bound")
         if self.exam.transductive:
             everything = self._request(self.exam.order("clips"))
-            _expect(self._worker.ask(everything), "adapted")
+            expect(self._worker.ask(everything), "adapted", "it was adapted")
 
     def use(self, state: int) -> None:
         """Bind with another of the states."""
-        _expect(self._worker.ask({"use": state}), "bound")
-        self._adapt()
+        self._bind(self._worker.ask({"use": state}))
 
     def all(self) -> NDArray[np.float32]:
         """Scores (n, K) of all clips, sent in shuffled chunks."""
@@ -205,9 +202,8 @@ class Scorer:
         import numpy as np
         from safetensors.numpy import save
 
-        exam, fixed = self.exam, ("joint", "part", "phase")
-        inputs = exam.inputs.items()
-        request = {n: a if n in fixed else np.ascontiguousarray(a[rows]) for n, a in inputs}
+        exam, inputs = self.exam, self.exam.inputs.items()
+        request = {n: a if n in PER_TOKEN else np.ascontiguousarray(a[rows]) for n, a in inputs}
         if "clips" in exam.plan.wants:
             request |= exam.source.raw([exam.clips[r] for r in rows])
         if jitter:
@@ -252,11 +248,6 @@ def _jittered(array: NDArray[Any], share: float) -> NDArray[Any]:
     return moved
 
 
-def _expect(answer: Any, word: str) -> None:
-    if not isinstance(answer, dict) or word not in answer:
-        raise RunFailed(f"the worker did not say that it was {word}")
-
-
 def rescore(
     exam: Exam, state: Path, scores: NDArray[np.float32], count: int, on_event: Event
 ) -> tuple[float, int, dict[str, Any]]:
@@ -287,7 +278,7 @@ def score_states(
     exam: Exam, training: Training, grid: int, on_event: Event
 ) -> list[NDArray[np.float32]]:
     """Scores (n, K) by each of a training's evenly spaced states, each state only once."""
-    points = [training.state(point, grid) for point in range(1, grid + 1)]
+    points = training.states(grid)
     states = list(dict.fromkeys(points))
     scores: dict[Path, NDArray[np.float32]] = {}
     with Scorer(exam, states, on_event, "select") as scorer:

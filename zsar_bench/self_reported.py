@@ -21,7 +21,7 @@ from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.identity import VERSION, digest
 from zsar_bench.outcome import measure, protocol_part
 from zsar_bench.paths import fresh_folder, write_bytes
-from zsar_bench.protocol import Protocol, folder_name
+from zsar_bench.protocol import Protocol
 from zsar_bench.score_files import Scores
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def keep(results: Path, record: r.Record, predictions: tuple[Any, ...]) -> Path:
     Returns:
         The folder.
     """
-    place = Path("runs") / folder_name(record.protocol.id) / record.method.name / record.run_id
-    folder = results / place
+    folder = results / "runs" / r.place_of(record)
     if not (folder / "run.json").is_file():
         with fresh_folder(folder) as beside:
             r.write_predictions(beside / "predictions.safetensors", *predictions)

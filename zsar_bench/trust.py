@@ -6,27 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from zsar_bench.certificate import LEVELS, weakest_level
 from zsar_bench.record import Record
 
-#: Levels of confinement, weakest first. A record without a certificate is of level ``unknown``, and
-#: scores that were made elsewhere are of level ``unconfined``.
-LEVELS = ("unconfined", "unknown", "process", "landlock")
 UNCONFINED, UNKNOWN = LEVELS[:2]
 
 
 def level(r: Record) -> str:
     """The weakest level under which anything was made that this run's scores depend on.
 
-    The encoder counts: one that was trained without walls can have seen what it must not,
-    however well the method's own workers were confined. Released features were trained by
-    others (``none``); their rows say so otherwise.
+    A record without a certificate is ``unknown``. The encoder counts: one that was trained
+    without walls can have seen what it must not, however well the method's own workers were
+    confined. Released features were trained by others (``none``); their rows say so otherwise.
     """
     if r.origin == "self-reported":
         return UNCONFINED
     if r.certificate is None:
         return UNKNOWN
-    found = {r.certificate.walls.level, r.certificate.encoder_level} - {"none"}
-    return min(found, key=LEVELS.index)
+    return str(weakest_level((r.certificate.walls.level, r.certificate.encoder_level)))
 
 
 def row_trust(records: Sequence[Record]) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def row_trust(records: Sequence[Record]) -> dict[str, Any]:
         denied.update(certificate.denied)
     proofs = [c.proof for c in certificates if c.proof]
     return {
-        "confinement": min((level(r) for r in records), key=LEVELS.index),
+        "confinement": weakest_level(level(r) for r in records),
         "denied": dict(sorted(denied.items())),
         "proof": {
             "runs": len(proofs),

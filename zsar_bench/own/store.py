@@ -11,8 +11,6 @@ catalogue. What a version before seals imported has no seal and is taken as it i
 from __future__ import annotations
 
 import hashlib
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from zsar_bench import seals
 from zsar_bench.datasets import read_toml
 from zsar_bench.errors import UserError
 from zsar_bench.own.description import ABOUT, CLASSES, LAYOUT, TEXTS
-from zsar_bench.paths import home, read_json
+from zsar_bench.paths import discard, home, read_json
 from zsar_bench.specs import DatasetSpec
 
 TARGET = "zsar_bench.own:Reader"
@@ -109,7 +107,5 @@ def forget_own(name: str) -> bool:
     folder = own_folder(name)
     if not folder.is_dir():
         return False
-    gone = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}.gone")
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    discard(folder)
     return True

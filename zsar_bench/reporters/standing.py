@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsar_bench.ranking import LAST, SELF_REPORTED, best_of, peeked
+from zsar_bench.ranking import SELF_REPORTED, best_of, peeked
+from zsar_bench.selection import LAST
 
 Json = dict[str, Any]
 
