@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown import Markdown
 
@@ -231,6 +231,8 @@ def rendered(source: str) -> _Page:
 
 
 @given(TEXTS)
+@example("__0__")
+@example("a__b __c__")
 def test_markdown_shows_a_text_as_it_is(text: str) -> None:
     wanted = " ".join(names.plain(text).split())
     shown = names.markdown(text)

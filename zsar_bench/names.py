@@ -58,11 +58,11 @@ def plain_json(value: Any) -> Any:
     return [plain_json(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-#: What Markdown acts on anywhere in a line: ``_`` only at a word's edge, ``@`` and ``www.`` only
-#: where GitHub would make a link of them.
+#: What Markdown acts on anywhere in a line: ``_`` only beside what is no letter or digit (another
+#: ``_`` is none), ``@`` and ``www.`` only where GitHub would make a link of them.
 _MARKDOWN = re.compile(
-    r"[\\`*\[\]|{}~$<]|(?<!\w)_|_(?!\w)|^#|^[+-](?= )|&(?=#?\w+;)|:(?=//)|(?<=www)\.|(?<!\w)@(?=\w)"
-    r"|@(?=[\w-]+\.)",
+    r"[\\`*\[\]|{}~$<]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )|&(?=#?\w+;)|:(?=//)|(?<=www)\."
+    r"|(?<!\w)@(?=\w)|@(?=[\w-]+\.)",
     re.ASCII | re.IGNORECASE,
 )
 #: Signs that a backslash does not make harmless in every dialect.
