@@ -27,9 +27,41 @@ class Params(BaseModel):
     profiles: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
 
 
-def science(default: Any, meaning: str, **bounds: Any) -> Any:
-    """Declare a parameter that changes results; ``bounds`` are pydantic's (ge, le, gt, lt)."""
-    return Field(default, description=meaning, json_schema_extra={"kind": "science"}, **bounds)
+def science(default: Any, meaning: str, search: dict[str, Any] | None = None, **bounds: Any) -> Any:
+    """Declare a parameter that changes results.
+
+    Args:
+        default: its value in the ``paper`` profile, unless that says another.
+        meaning: one line.
+        search: where ``tune`` may look for a better value: ``between(...)`` or ``among(...)``;
+            None: it is not tuned.
+        bounds: pydantic's (ge, le, gt, lt).
+    """
+    extra: dict[str, Any] = {"kind": "science"}
+    extra |= {} if search is None else {"search": search}
+    return Field(default, description=meaning, json_schema_extra=extra, **bounds)
+
+
+def between(low: float, high: float) -> dict[str, Any]:
+    """A search range whose logarithm is uniform; whole numbers for an ``int``.
+
+    Raises:
+        ValueError: unless 0 < low < high.
+    """
+    if not 0 < low < high:
+        raise ValueError(f"a search range needs 0 < low < high, not {low} and {high}")
+    return {"low": low, "high": high}
+
+
+def among(*choices: Any) -> dict[str, Any]:
+    """A search among values, each as likely as any other.
+
+    Raises:
+        ValueError: unless there are at least two.
+    """
+    if len(choices) < 2:
+        raise ValueError("a search needs at least two values to choose among")
+    return {"choices": list(choices)}
 
 
 def runtime(default: Any, meaning: str, **bounds: Any) -> Any:
