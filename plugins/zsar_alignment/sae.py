@@ -22,10 +22,12 @@ default) or in the feature space (x against W^T s): ``direction``.
 
 Where we differ from the paper, and why:
 
-- The paper sets lambda data set by data set (0.2 to 500 000, on features of other scales). Here it
-  is in units of the mean eigenvalue of S S^T over that of X X^T (over as many as can differ from
-  zero), so that A and B weigh alike at 1 for any encoder, text tower and number of clips. It was
-  set before any unseen class was scored: hp = untuned.
+- The authors' demos (Elyorcv/SAE) set lambda data set by data set: 0.2, 5, 500 000. Here it is in
+  units of the mean eigenvalue of S S^T over that of X X^T (over as many as can differ from zero),
+  so that A and B weigh alike at 1 for any encoder, text tower and number of clips. It was set
+  before any unseen class was scored: hp = untuned.
+- Two of those demos standardise codes or distances over all test clips. Here a clip is scored on
+  its own. The same two first map features onto the seen labels by ridge regression; ours do not.
 - Features are standardised with the seen training clips' statistics and of unit length; every
   text field is of unit length before the fields (motion, description) are joined by channel.
 - ``centre_texts`` takes the mean of the seen texts off all texts. Sentence embeddings share one
