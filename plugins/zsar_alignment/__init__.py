@@ -15,7 +15,30 @@ api = 1
 
 @hookimpl
 def register_methods(registry: Registry) -> None:
-    """Add ``eszsl``, ``prototypes`` and ``chance``."""
+    """Add every method of this package, in alphabetical order."""
+    registry.method(
+        MethodSpec(
+            name="chance",
+            target="zsar_alignment.chance:Chance",
+            params="zsar_alignment.chance:Params",
+            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="conse",
+            target="zsar_alignment.conse:ConSE",
+            params="zsar_alignment.conse:Params",
+            summary="A classifier of seen classes says which seen texts to mix; the nearest "
+            "candidate text is the answer.",
+            paper="M. Norouzi et al., Zero-shot learning by convex combination of semantic "
+            "embeddings, ICLR 2014",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
     registry.method(
         MethodSpec(
             name="eszsl",
@@ -42,10 +65,11 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
-            name="chance",
-            target="zsar_alignment.chance:Chance",
-            params="zsar_alignment.chance:Params",
-            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
+            name="text-only",
+            target="zsar_alignment.text_only:TextOnly",
+            params="zsar_alignment.text_only:Params",
+            summary="The candidate that reads most like the seen classes, for every clip: what "
+            "texts are worth without motion.",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
         )
