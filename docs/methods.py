@@ -10,7 +10,8 @@ stands between two comments:
     <!-- end -->
 
 A page without them gets them: a table that stands below the heading goes, and a page without the
-heading gets it at its end. A new method's page begins with a title and its words.
+heading gets it at its end. One column of the table is somebody's, too, and stays, row by row: its
+last, if that is called ``source``. A new method's page begins with a title and its words.
 ``methods/index.md`` is made whole.
 """
 
@@ -97,7 +98,19 @@ def searched(field: dict[str, Any]) -> str:
     return f"{search['low']:g} to {search['high']:g}" if search else ""
 
 
-def parameters(entry: Entry) -> str:
+def cells(line: str) -> list[str]:
+    """The cells of a table's row."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def sources(section: str) -> dict[str, str]:
+    """Parameter, as it is shown, -> where its value is from; empty without such a column."""
+    found = TABLE.search(section)
+    rows = [cells(line) for line in found[0].strip().splitlines()] if found else [[""]]
+    return {row[0]: row[-1] for row in rows[2:]} if rows[0][-1] == "source" else {}
+
+
+def parameters(entry: Entry, source: dict[str, str]) -> str:
     """The table of all parameters: the profile ``paper``, then those that differ, then meaning."""
     fields = entry.schema.get("properties", {})
     if not fields:
@@ -111,8 +124,10 @@ def parameters(entry: Entry) -> str:
         shown = [_other(entry.profiles[p], name, default) for p in others]
         speed = " (changes speed only)" if field["kind"] == "runtime" else ""
         meaning = " ".join(field["description"].split()).replace("|", r"\|") + speed
-        rows.append([f"`{name}`", default, *shown, *[searched(field)] * tuned, meaning])
-    return table(("param", "default", *others, *["tuned in"] * tuned, "meaning"), rows)
+        last = [meaning, source.get(f"`{name}`", "")][: 1 + bool(source)]
+        rows.append([f"`{name}`", default, *shown, *[searched(field)] * tuned, *last])
+    last = ["meaning", "source"][: 1 + bool(source)]
+    return table(("param", "default", *others, *["tuned in"] * tuned, *last), rows)
 
 
 # --- Pages ---------------------------------------------------------------------------------------
@@ -138,9 +153,10 @@ def page(text: str, entry: Entry) -> str:
     if not SECTION.search(text):
         text += "\n## Parameters\n"
     before, heading, section, after = SECTION.split(text, 1)
+    made = parameters(entry, sources(section))
     if "<!-- made: parameters -->" not in section:
         section = "\n" + TABLE.sub("", section, count=1).lstrip("\n")
-    section = placed(heading + section, "parameters", parameters(entry), len(heading))
+    section = placed(heading + section, "parameters", made, len(heading))
     return "\n\n".join(part.strip("\n") for part in (before, section, after) if part) + "\n"
 
 

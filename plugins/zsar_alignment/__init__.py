@@ -41,6 +41,18 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="devise",
+            target="zsar_alignment.devise:DeViSE",
+            params="zsar_alignment.devise:Params",
+            summary="Linear map from skeleton features to texts, trained by a hinge rank loss.",
+            paper="A. Frome et al., DeViSE: A Deep Visual-Semantic Embedding Model, NeurIPS 2013",
+            text_fields=("motion", "description"),
+            batch="batch",
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="eszsl",
             target="zsar_alignment.eszsl:ESZSL",
             params="zsar_alignment.eszsl:Params",
@@ -53,12 +65,53 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="jpose",
+            target="zsar_alignment.jpose:JPoSE",
+            params="zsar_alignment.jpose:Params",
+            summary="A common space for verbs, one for nouns, and a joint one made of both.",
+            paper="M. Wray, D. Larlus, G. Csurka, D. Damen, Fine-Grained Action Retrieval Through "
+            "Multiple Parts-of-Speech Embeddings, ICCV 2019; as re-implemented by P. Gupta et al., "
+            "ICIP 2021",
+            text_fields=("verb", "noun"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 10, "paper": 60},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="prototypes",
             target="zsar_alignment.prototypes:Prototypes",
             params="zsar_alignment.prototypes:Params",
             summary="Unseen class prototypes mixed from seen class means by text similarity.",
             paper="after M. Norouzi et al., Zero-shot learning by convex combination of "
             "semantic embeddings, ICLR 2014",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="revise",
+            target="zsar_alignment.revise:ReViSE",
+            params="zsar_alignment.revise:Params",
+            summary="Auto-encoders of features and texts with matched codes and a ranking loss.",
+            paper="Y.-H. H. Tsai, L.-K. Huang, R. Salakhutdinov, Learning Robust Visual-Semantic "
+            "Embeddings, ICCV 2017; as re-implemented by P. Gupta et al., ICIP 2021",
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 10, "paper": 20},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="sae",
+            target="zsar_alignment.sae:SAE",
+            params="zsar_alignment.sae:Params",
+            summary="Linear auto-encoder of features whose code is the text, in closed form.",
+            paper="E. Kodirov, T. Xiang, S. Gong, Semantic Autoencoder for Zero-Shot "
+            "Learning, CVPR 2017",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
         )
