@@ -28,6 +28,19 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="conse",
+            target="zsar_alignment.conse:ConSE",
+            params="zsar_alignment.conse:Params",
+            summary="A classifier of seen classes says which seen texts to mix; the nearest "
+            "candidate text is the answer.",
+            paper="M. Norouzi et al., Zero-shot learning by convex combination of semantic "
+            "embeddings, ICLR 2014",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="devise",
             target="zsar_alignment.devise:DeViSE",
             params="zsar_alignment.devise:Params",
@@ -99,6 +112,17 @@ def register_methods(registry: Registry) -> None:
             summary="Linear auto-encoder of features whose code is the text, in closed form.",
             paper="E. Kodirov, T. Xiang, S. Gong, Semantic Autoencoder for Zero-Shot "
             "Learning, CVPR 2017",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="text-only",
+            target="zsar_alignment.text_only:TextOnly",
+            params="zsar_alignment.text_only:Params",
+            summary="The candidate that reads most like the seen classes, for every clip: what "
+            "texts are worth without motion.",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
         )
