@@ -21,6 +21,15 @@ SEEN, UNSEEN = torch.arange(4), torch.arange(4, 7)
 SENTENCES = {"spatial": ("head", "arms", "torso", "legs"), "temporal": ("start", "middle", "end")}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small are only slowed down by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def fitted(**changes: Any) -> Neuron:
     world = World(7, seed=3)
     method = Neuron(Params(**{**TINY, **changes}))

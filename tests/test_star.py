@@ -30,6 +30,15 @@ TINY: dict[str, Any] = {
 SEEN, UNSEEN = torch.arange(4), torch.arange(4, 7)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small are only slowed down by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def fitted(unseen_texts: TextBank | None = None, seed: int = 0, **changes: Any) -> STAR:
     world = World(7, seed=3)
     run = FakeContext(world.texts(SEEN), seed)
