@@ -137,12 +137,14 @@ LISTS: dict[str, Callable[[Any], Rows]] = {
     "reporters": _simple("reporters"),
     "plugins": _plugins,
 }
-WIDE = ("paper", "how to get", "average of", "aliases", "row")  #: only in JSON
+WIDE = ("how to get", "average of", "aliases", "row")  #: only in JSON
 #: Headings left out first where the terminal is narrow.
 EXPENDABLE = (
     *("printed by", "variant", "hp", "inputs", "package", "plugin", "texts", "family", "rule"),
     *("profiles", "setting"),
 )
+#: Of methods: whose they are says more than a sentence, which their pages have.
+EXPENDABLE_OF_METHODS = ("plugin", "texts", "summary", "profiles", "inputs", "hp", "setting")
 
 
 def list_things(
@@ -192,7 +194,8 @@ def _print(what: str, rows: Rows, json: bool) -> None:
     else:
         headings = [h for h in rows[0] if h not in WIDE and any(r[h] != "" for r in rows)]
         cells = [[_cell(r[h]) for h in headings] for r in rows]
-        print_table(what, headings, cells, expendable=EXPENDABLE)
+        expendable = EXPENDABLE_OF_METHODS if what == "methods" else EXPENDABLE
+        print_table(what, headings, cells, expendable=expendable)
 
 
 def _chosen(rows: Rows, protocol: str, method: str, catalogue: Catalogue) -> Rows:
