@@ -54,6 +54,7 @@ WITH_PARAMS = [
 ]
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
+    "purls": {"query_channels": 4, "hidden": 8, "epochs": 3, "batch": 8},
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
     "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},

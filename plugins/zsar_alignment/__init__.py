@@ -50,3 +50,22 @@ def register_methods(registry: Registry) -> None:
             seconds={"laptop": 5, "paper": 5},
         )
     )
+    registry.method(
+        MethodSpec(
+            name="purls",
+            target="zsar_alignment.purls:PURLS",
+            params="zsar_alignment.purls:Params",
+            summary="Texts of the body, its parts and a motion's phases ask a clip's features by "
+            "attention; the global answer is compared with the class text.",
+            paper="A. Zhu et al., Part-aware Unified Representation of Language and Skeleton for "
+            "Zero-shot Action Recognition, CVPR 2024",
+            wants=("tokens",),
+            text_fields=(
+                *("description", "head", "arms", "torso", "legs"),
+                *("start", "middle", "end"),
+            ),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 40, "paper": 1500},
+        )
+    )
