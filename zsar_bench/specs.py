@@ -37,6 +37,9 @@ class MethodSpec:
             on a laptop core; only for estimates before the first run.
         assets: files other than Python that the target reads, each by its whole path and within
             the plugin's package; part of its code's digest. Confined, it can open no others.
+        leaks: names of parameters, false unless somebody sets them, under which ``score`` asks
+            for what no honest method has: the true class of every clip it scores. Such a run
+            explains a printed number; it is marked and ranked with no other.
     """
 
     name: str
@@ -52,6 +55,7 @@ class MethodSpec:
     batch: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     assets: tuple[Path, ...] = ()
+    leaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

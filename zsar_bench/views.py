@@ -108,7 +108,13 @@ class Features(_Rows):
 
 @dataclass(frozen=True)
 class SkeletonInputs(_Rows):
-    """The clips a method is fitted on or scores: features, and raw clips if it asked for them."""
+    """The clips a method is fitted on or scores: features, and raw clips if it asked for them.
+
+    Attributes:
+        labels: None. Only a run that is marked as leaking (``MethodSpec.leaks``) has them, and
+            only to score: (N,) int64, the place of a clip's true class among the candidates that
+            were bound, -1 where it is none of them.
+    """
 
     pooled: Tensor
     tokens: Tensor | None = None
@@ -117,6 +123,7 @@ class SkeletonInputs(_Rows):
     part: Tensor | None = None
     phase: Tensor | None = None
     clips: Clips | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.pooled.shape[0])
@@ -131,6 +138,7 @@ class SkeletonInputs(_Rows):
             part=self.part,
             phase=self.phase,
             clips=None if self.clips is None else self.clips.rows(index),
+            labels=None if self.labels is None else self.labels[index],
         )
 
 
