@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 from pathlib import Path
@@ -54,6 +55,8 @@ WITH_PARAMS = [
 ]
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
+    "smie": {"hidden": 8, "hidden_2": 4, "epochs": 3, "batch": 6, "warmup": 1, "lr": 1e-2},
+    "smie-features": {"hidden": 8, "hidden_2": 4, "epochs": 3, "batch": 6, "warmup": 1},
     "purls": {"query_channels": 4, "hidden": 8, "epochs": 3, "batch": 8},
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
@@ -158,6 +161,8 @@ def inputs(spec: Any, clips: int, seed: int) -> SkeletonInputs:
         parts["logits"] = torch.randn(clips, SEEN, generator=g)
     if "clips" in spec.wants:
         parts["clips"] = random_clips(clips, seed)
+        if spec.needs_encoder:  # features are that encoder's own
+            parts["pooled"] = encoder().encode(parts["clips"]).pooled
     return SkeletonInputs(**parts)
 
 
@@ -172,8 +177,22 @@ def train(spec: Any) -> SeenTrain:
     return SeenTrain(inputs(spec, CLIPS, 2), labels, torch.arange(CLIPS) // SEEN % 2)
 
 
+@functools.cache
+def _trained_encoder() -> Any:
+    return Trained(SPECS["skeleton_encoders"]["st-gcn"]).encoder
+
+
+def encoder() -> Any:
+    """A trained skeleton encoder, anew for everybody who asks: some train it on."""
+    fresh = build(SPECS["skeleton_encoders"]["st-gcn"])
+    fresh.load_state_dict(through_a_file(_trained_encoder().state_dict()))
+    return fresh
+
+
 def context(spec: Any, **named: Any) -> Watched:
+    given = encoder() if spec.needs_encoder else None  # first: it draws from global generators
     run = Watched(texts(spec, SEEN, 3), **named)
+    run.encoder = given
     if spec.setting != "inductive":
         run.unseen_texts = texts(spec, UNSEEN, 4)
     return run

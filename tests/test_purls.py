@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,35 @@ def test_the_seen_mean_asks_the_same_of_all():
     torch.testing.assert_close(method.score(clips), answers[:, 0] @ world.texts[SEEN:, 0].T)
 
 
+def test_the_leak_asks_with_the_true_class_and_takes_no_text_away():
+    world = World()
+    method, _ = world.fit(epochs=1, leak=True)
+    labels = torch.tensor([2, 0, -1])
+    clips = replace(world.clips(torch.arange(SEEN, SEEN + 3)), labels=labels)
+    own = world.texts[SEEN:]
+    method.bind(bank(own))
+    asked = [own[2], own[0], world.texts[:SEEN].mean(dim=0)]  # -1: its class is no candidate
+    u = F.normalize(clips.tokens, dim=-1)
+    answers = [method._network(u[n : n + 1], t)[0, 0] for n, t in enumerate(asked)]
+    torch.testing.assert_close(method.score(clips), torch.stack(answers) @ own[:, 0].T)
+
+
+def test_the_leak_survives_where_features_say_nothing():
+    """Noise for clips, and texts of unseen classes: who asks is all there is to recognise."""
+    world = World()
+    world.map = torch.zeros_like(world.map)
+    leaking, _ = world.fit(epochs=40, leak=True)
+    honest, _ = world.fit(epochs=40)
+    labels = torch.arange(SEEN).repeat(12)
+    clips = world.clips(labels)
+    for method in (leaking, honest):
+        method.bind(bank(world.texts[:SEEN]))
+    found = leaking.score(replace(clips, labels=labels)).argmax(dim=1)
+    guessed = honest.score(clips).argmax(dim=1)
+    assert float((found == labels).float().mean()) > 3 / SEEN
+    assert float((guessed == labels).float().mean()) < 2 / SEEN
+
+
 def test_chunks_change_nothing():
     world = World()
     method, _ = world.fit(epochs=1)
@@ -208,6 +238,7 @@ OTHER: dict[str, Any] = {
     "normalize": "standardize",
     "normalize_text": "unit",
     "query": "seen-mean",
+    "leak": True,
     "train_query": "candidate",
     "temperature": 1.0,
     "local_weight": 0.5,
@@ -224,6 +255,7 @@ def test_every_science_parameter_matters():
     fields = Params.model_json_schema()["properties"]
     assert set(OTHER) == {n for n, f in fields.items() if f["kind"] == "science"}
     clips = world.clips(torch.arange(SEEN, SEEN + 5))
+    clips = replace(clips, labels=torch.arange(5))
 
     def scores(**params: Any) -> torch.Tensor:
         method, _ = World().fit(**{"epochs": 2} | params)

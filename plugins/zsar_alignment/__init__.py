@@ -67,5 +67,39 @@ def register_methods(registry: Registry) -> None:
             hp="authors",
             batch="batch",
             seconds={"laptop": 40, "paper": 1500},
+            leaks=("leak",),
+        )
+    )
+    smie = (
+        "Y. Zhou et al., Zero-shot Skeleton-based Action Recognition via Mutual Information "
+        "Estimation and Maximization, ACM MM 2023"
+    )
+    registry.method(
+        MethodSpec(
+            name="smie",
+            target="zsar_alignment.smie:SMIE",
+            params="zsar_alignment.smie:Params",
+            summary="A network estimates the mutual information of clips and class texts; clips "
+            "that lost their moving frames must say less.",
+            paper=smie,
+            wants=("clips",),
+            text_fields=("motion", "description"),
+            hp="authors",
+            needs_encoder=True,
+            batch="batch",
+            seconds={"laptop": 60, "paper": 20_000},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="smie-features",
+            target="zsar_alignment.smie:SMIE",
+            params="zsar_alignment.smie:FeatureParams",
+            summary="SMIE without its temporal term, which needs no clips and no encoder.",
+            paper=smie,
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 15, "paper": 300},
         )
     )

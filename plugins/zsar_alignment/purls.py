@@ -25,6 +25,8 @@ differ, and why:
   asks with its own texts and is scored against its own global text (``query = candidate``, the
   reading that the paper's text suggests), so there are N x K visual vectors. With
   ``query = seen-mean`` the mean text of the seen classes asks for all, and there are N.
+- **The leak** is kept as ``leak = true``: the referee then sends the labels, marks the run and
+  ranks it with no other. It shows what the printed numbers owe to it.
 - Training asks with the true class's texts, as published (labels of training clips are known).
   It never meets a question by a wrong class, which ``query = candidate`` is full of;
   ``train_query = candidate`` lets every seen class ask about every clip, each answer against the
@@ -92,6 +94,9 @@ class Params(zp.Params):
     # questions
     query: Literal["candidate", "seen-mean"] = science(
         "candidate", "whose texts ask at test: each candidate's own, or the seen classes' mean"
+    )
+    leak: bool = science(
+        False, "ask with the true class's texts at test, as the released code does; never ranked"
     )
     train_query: Literal["true", "candidate"] = science(
         "true", "whose texts ask in training: the clip's class's, or every seen class's"
@@ -295,17 +300,30 @@ class PURLS:
     @torch.no_grad()
     def score(self, inputs: SkeletonInputs) -> Tensor:
         """(N, K): inner product of a clip's global vector and a candidate's global text."""
-        u, own = self.prepare(inputs), self.params.query == "candidate"
-        size = max(self.params.score_batch // (len(self._texts) if own else 1), 1)
-        return torch.cat([self._score(clips) for clips in u.split(size)])
+        u = self.prepare(inputs)
+        asked = torch.cat([self._texts, self._asked[None]])[self._whose(inputs)]  # (N, P, D)
+        size = max(self.params.score_batch // (1 if self._one_asks else len(self._texts)), 1)
+        parts = zip(u.split(size), asked.split(size), strict=True)
+        return torch.cat([self._score(clips, texts) for clips, texts in parts])
 
-    def _score(self, u: Tensor) -> Tensor:
+    @property
+    def _one_asks(self) -> bool:
+        """Whether a clip is asked once, whoever the candidates are."""
+        return self.params.leak or self.params.query == "seen-mean"
+
+    def _whose(self, inputs: SkeletonInputs) -> Tensor:
+        """(N,) the candidate whose texts ask, where one does; -1: the seen classes' mean."""
+        if self.params.leak:
+            assert inputs.labels is not None  # the referee sends them: spec and parameter say so
+            return inputs.labels
+        return torch.full((len(inputs),), -1, device=inputs.pooled.device)
+
+    def _score(self, u: Tensor, asked: Tensor) -> Tensor:
         whole = self._texts[:, 0]  # (K, D)
-        if self.params.query == "candidate":
-            answers = self._network.every(u, self._texts)[:, :, 0]  # (n, K, D)
-            return (answers * whole).sum(dim=-1)
-        answer: Tensor = self._network(u, self._asked)[:, 0] @ whole.T
-        return answer
+        if self._one_asks:
+            answer: Tensor = self._network(u, asked)[:, 0] @ whole.T
+            return answer
+        return (self._network.every(u, self._texts)[:, :, 0] * whole).sum(dim=-1)
 
     # -- state
 

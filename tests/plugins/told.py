@@ -32,7 +32,7 @@ class OnByProfile(params.Params):
 
 
 class Told:
-    """Scores are differences of features, unless it is told more."""
+    """Always says the same candidate, unless it is told more."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -46,7 +46,8 @@ class Told:
         self.width = len(candidates)
 
     def score(self, inputs) -> torch.Tensor:
-        plain = (inputs.pooled - self.mean)[:, : self.width].contiguous()
+        places = torch.arange(self.width, dtype=torch.float32)
+        plain = places + 1e-6 * (inputs.pooled - self.mean).mean(dim=1, keepdim=True)
         if not (self.params.leak or self.params.union):
             assert inputs.labels is None, "nobody asked for labels"
             return plain
