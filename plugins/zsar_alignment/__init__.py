@@ -15,7 +15,17 @@ api = 1
 
 @hookimpl
 def register_methods(registry: Registry) -> None:
-    """Add ``eszsl``, ``prototypes`` and ``chance``."""
+    """Add what this package has, in alphabetical order."""
+    registry.method(
+        MethodSpec(
+            name="chance",
+            target="zsar_alignment.chance:Chance",
+            params="zsar_alignment.chance:Params",
+            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
     registry.method(
         MethodSpec(
             name="eszsl",
@@ -42,16 +52,6 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
-            name="chance",
-            target="zsar_alignment.chance:Chance",
-            params="zsar_alignment.chance:Params",
-            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
-            text_fields=("motion", "description"),
-            seconds={"laptop": 5, "paper": 5},
-        )
-    )
-    registry.method(
-        MethodSpec(
             name="purls",
             target="zsar_alignment.purls:PURLS",
             params="zsar_alignment.purls:Params",
@@ -66,7 +66,7 @@ def register_methods(registry: Registry) -> None:
             ),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 40, "paper": 1500},
+            seconds={"laptop": 20, "paper": 1500},
             leaks=("leak",),
         )
     )
@@ -87,7 +87,7 @@ def register_methods(registry: Registry) -> None:
             hp="authors",
             needs_encoder=True,
             batch="batch",
-            seconds={"laptop": 60, "paper": 20_000},
+            seconds={"laptop": 30, "paper": 20_000},
         )
     )
     registry.method(
@@ -100,6 +100,6 @@ def register_methods(registry: Registry) -> None:
             text_fields=("motion", "description"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 15, "paper": 300},
+            seconds={"laptop": 10, "paper": 300},
         )
     )

@@ -74,7 +74,7 @@ class Params(zp.Params):
             "normalize": "standardize",
             "lr": 1e-3,
             "batch": 64,
-            "epochs": 40,
+            "epochs": 100,
             "schedule": "cosine",
         },
     }

@@ -62,8 +62,8 @@ LAPTOP: dict[str, Any] = {
     "layer_norm": "both",
     "lr": 1e-3,
     "batch": 64,
-    "epochs": 40,
-    "warmup": 4,
+    "epochs": 100,
+    "warmup": 10,
 }
 
 
