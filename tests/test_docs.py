@@ -210,7 +210,7 @@ def test_a_command_can_be_typed(
         name = words["protocol"].removeprefix(STAND_IN)
         dataset = find_protocol(name, catalogue).dataset
         assert dataset in sets
-        assert file.stem in (dataset, "stand-ins")
+        assert file.stem in (dataset, "stand-ins", "trust", *words["methods"])
         texts = {"oracle", *catalogue.find("datasets", dataset).spec["texts"]}
         assert not words["texts"] or words["texts"] in texts or words["texts"].endswith(".csv")
         assert words["text_encoder"] in ("", None, *catalogue.names("text_encoders"))

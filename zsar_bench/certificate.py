@@ -82,6 +82,11 @@ class Certificate(_Part):
             "null: not checked"),
     ]  # fmt: skip
     denied: Annotated[dict[str, int], doc("'stage: what' -> times that it was refused")]
+    leak: Annotated[
+        Literal["", "labels"],
+        doc("labels: its scoring workers were sent the true classes of the clips; empty: no label "
+            "of a test clip left the parent"),
+    ] = ""  # fmt: skip
     proof: Annotated[Proof | None, doc("what --prove found; null: it was not asked for")] = None
 
 

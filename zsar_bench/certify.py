@@ -50,6 +50,7 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
         encoder_clips={name: m["clips"] for name, m in made.items()},
         encoder_moved=None if None in moved else max(moved),
         denied=dict(sorted(denied.items())),
+        leak=plan.leak,
         proof=proof,
     )
 

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,24 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
         batch = getattr(spec, "batch", "")
         if batch and batch not in entry["schema"].get("properties", {}):
             raise ValueError(f"'batch' names '{batch}', which is no parameter")
+        _check_leaks(getattr(spec, "leaks", ()), entry["schema"], params.profiles)
         entry["profiles"] = params.profiles
         for values in params.profiles.values():
             params(**values)
     return entry
+
+
+def _check_leaks(leaks: Sequence[str], schema: dict[str, Any], profiles: dict[str, Any]) -> None:
+    """Refuse a leak that could be on without anybody having asked for it, or be on unseen."""
+    for name in leaks:
+        field = schema.get("properties", {}).get(name, {})
+        about = (field.get("type"), field.get("default"), field.get("kind"))
+        if about != ("boolean", False, "science"):
+            raise ValueError(
+                f"'leaks' names '{name}', which is no science parameter, false at first"
+            )
+        if any(values.get(name) for values in profiles.values()):
+            raise ValueError(f"'leaks' names '{name}', which a profile switches on")
 
 
 def _source(module: str) -> tuple[str, Path]:

@@ -189,6 +189,7 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
             hp=plan.method.spec["hp"] if plan.params.published else "untuned",
             declared_setting=declared,
             setting="transductive" if moves else declared,
+            leak=plan.leak,
         ),
         encoder=plan.encoders[0].record_part([e.record_round() for e in plan.encoders]),
         texts=r.TextPart(

@@ -248,7 +248,12 @@ def plan_runs(
                     method_seed=method_seed,
                     machine=machine,
                     results=request.results,
-                    choices=(*common, texts_choice, ("text fields", ",".join(fields), recipe)),
+                    choices=(
+                        *common,
+                        texts_choice,
+                        ("text fields", ",".join(fields), recipe),
+                        *_leaks(method, settings),
+                    ),
                     control=control,
                     metric_entries=metrics,
                 )
@@ -264,6 +269,13 @@ def _trackers(catalogue: Catalogue) -> list[tuple[str, str, str]]:
     names = ", ".join(catalogue.trackers)
     said = "installed; they hear of runs, and are not confined"
     return [("trackers", names, said)] if names else []
+
+
+def _leaks(method: Entry, settings: Settings) -> list[tuple[str, str, str]]:
+    """What a record says of parameters under which the method is told what it should find out."""
+    on = [name for name in method.spec.get("leaks", ()) if settings.science.get(name)]
+    said = "score gets the test clips' true classes: marked, never ranked"
+    return [("leak", ", ".join(on), said)] if on else []
 
 
 def _check_average(request: Request, names: Sequence[str]) -> None:

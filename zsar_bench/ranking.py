@@ -2,8 +2,8 @@
 
 A section holds rows that may be compared: one protocol, one list of tested clips, one setting,
 one origin of features. A row is everything but the seeds. Some rows are never ranked at all: a
-state that was chosen on the test clips has a number that is too high by construction, and
-nobody knows how scores were made that came from elsewhere.
+state that was chosen on the test clips has a number that is too high by construction, so has a
+method that was told their labels, and nobody knows how scores were made that came from elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ON_TEST = "chosen on test"
 SELF_REPORTED = "self-reported"
+LEAK = "leak"
 
 
 def best_of(rule: str) -> str:
@@ -29,6 +30,7 @@ def best_of(rule: str) -> str:
 def unranked(r: Record) -> str:
     """Why a run is ranked with no other; empty where it may be ranked."""
     reasons = [SELF_REPORTED] if r.origin == "self-reported" else []
+    reasons += [f"{LEAK}: {r.method.leak}"] if r.method.leak else []
     reasons += [ON_TEST] if best_of(r.selection) else []
     return ", ".join(reasons)
 
@@ -36,6 +38,12 @@ def unranked(r: Record) -> str:
 def peeked(about: Mapping[str, Any]) -> bool:
     """Whether a section or row of a comparison was chosen on the test clips."""
     return ON_TEST in about["unranked"]
+
+
+def leaking(about: Mapping[str, Any]) -> str:
+    """What a section or row of a comparison was told, as ``leak: labels``; empty: nothing."""
+    reasons = about["unranked"].split(", ")
+    return next((str(reason) for reason in reasons if reason.startswith(f"{LEAK}: ")), "")
 
 
 def section_key(r: Record) -> str:

@@ -67,7 +67,7 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
     """
     record = r.read_record(folder)
     found = _Predictions(*r.read_predictions(folder / "predictions.safetensors"))
-    faults = [*_identity(record, found), *_clips(record, found)]
+    faults = [*_identity(record, found), *_leak(record, catalogue), *_clips(record, found)]
     if faults:
         raise UserError(faults[0])
     tested, note = (known or Known(catalogue)).tested(record)
@@ -104,6 +104,9 @@ def _identity(record: r.Record, found: _Predictions) -> Iterator[str]:
     unknown = UNKNOWN in (record.encoder.origin, record.method.setting)
     if unknown != (record.origin == ORIGIN) or (unknown and record.certificate is not None):
         yield "origin: what a run would know is not known, or the other way round"
+    leaks = {record.method.leak, record.certificate.leak if record.certificate else ""}
+    if leaks != {identity.get("leak", "")}:
+        yield "method.leak: identity and certificate say otherwise"
     if record.origin == ORIGIN:
         p, name = record.protocol, record.method.name
         if identity != identity_of(p.digest, p.data, name, found, found.scores):
@@ -131,6 +134,17 @@ def _identity(record: r.Record, found: _Predictions) -> Iterator[str]:
     said = (record.environment.device, record.environment.threads)
     if not isinstance(machine, dict) or (machine.get("device"), machine.get("threads")) != said:
         yield "identity: its 'machine' is not what the record says"
+
+
+def _leak(record: r.Record, catalogue: Catalogue) -> Iterator[str]:
+    """Where the method is here, its parameters say the same as the record."""
+    name, said = record.method.name, record.method
+    entry = catalogue.find("methods", name) if name in catalogue.names("methods") else None
+    if entry is None or entry.digest != said.digest:
+        return
+    on = [name for name in entry.spec.get("leaks", ()) if said.science.get(name)]
+    if bool(on) != bool(said.leak):
+        yield f"method.leak: it is '{said.leak}', its parameters say otherwise"
 
 
 def _identity_of_texts(record: r.Record) -> Iterator[str]:

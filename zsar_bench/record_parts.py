@@ -53,6 +53,10 @@ class MethodPart(_Part):
         Literal["inductive", "class-transductive", "transductive", "unknown"],
         _doc("setting after the re-scoring check; the one it is ranked in; unknown: not run here"),
     ]
+    leak: Annotated[
+        Literal["", "labels"],
+        _doc("labels: it asked for the test clips' true classes; such a run is not ranked"),
+    ] = ""
 
 
 class EncoderRound(_Part):

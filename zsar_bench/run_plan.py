@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zsar_bench import paths
 from zsar_bench.catalogue import Entry
@@ -57,6 +57,12 @@ class RunPlan:
         mixed = self.machine.device != "cpu" and bool(self.params.science.get("amp"))
         return "mixed" if mixed else "float32"
 
+    @property
+    def leak(self) -> Literal["", "labels"]:
+        """What ``score`` is told that no honest method knows: ``labels``, or nothing."""
+        asked = any(self.params.science.get(name) for name in self.method.spec.get("leaks", ()))
+        return "labels" if asked else ""
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that can change a score, as JSON values."""
@@ -65,7 +71,8 @@ class RunPlan:
 
     @cached_property
     def _plain_identity(self) -> dict[str, Any]:
-        return {
+        leak = {"leak": self.leak} if self.leak else {}
+        return leak | {
             "version": VERSION,
             "protocol": self.protocol.digest,
             "method": {

@@ -1,4 +1,5 @@
 """Clips scored in workers: candidates first, then clips without labels, in shuffled chunks.
+(With labels, too, where the method asks for a leak: such a run says so and is not ranked.)
 
 Only the parent knows which clips it sends. A second worker, which has met none of them, scores
 some again one at a time and in another order: what a method remembers of other clips does not
@@ -25,7 +26,7 @@ from zsar_bench.run_plan import RunPlan
 from zsar_bench.sandbox import Worker
 from zsar_bench.shuffling import content_order, secret_draw
 from zsar_bench.sources import FeatureSource
-from zsar_bench.tensors import PER_TOKEN
+from zsar_bench.tensors import LABELS, PER_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +78,16 @@ class Exam:
         """Classes as a worker gets them, and their places in ``classes``."""
         return shuffled(self.plan, self.classes, self.name)
 
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) place of each clip's class among the candidates as a worker gets them, -1 where
+        it is none. For runs that are marked as leaking; no other worker is sent any."""
+        import numpy as np
+
+        place = {c: n for n, c in enumerate(self.candidates[0])}
+        own = self.source.dataset.clips["class"]
+        return np.array([place.get(own[i], -1) for i in self.clips], dtype=np.int64)
+
     @property
     def texts(self) -> Path:
         return self.folder / "candidates.safetensors"
@@ -98,6 +109,8 @@ class Exam:
         if "clips" in self.plan.wants:
             for content in self.contents:
                 total.update(content)
+        if self.plan.leak:
+            total.update(self.labels.tobytes())
         return total.hexdigest()
 
 
@@ -206,6 +219,8 @@ class Scorer:
         request = {n: a if n in PER_TOKEN else np.ascontiguousarray(a[rows]) for n, a in inputs}
         if "clips" in exam.plan.wants:
             request |= exam.source.raw([exam.clips[r] for r in rows])
+        if exam.plan.leak:
+            request[LABELS] = exam.labels[rows]
         if jitter:
             request = {n: _jittered(a, jitter) for n, a in request.items()}
         return save(request)

@@ -30,8 +30,6 @@ class MethodSpec:
         text_fields: the method's text recipe, frozen before its first scoring.
         hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
             on these very classes) or ``untuned``. Any other values count as untuned.
-        leaks: names of its science parameters (bool) that ask ``score`` for the true classes, to
-            show what a published number owes to them; a run with one on is marked, never ranked.
         needs_encoder: whether ``fit`` uses ``run.encoder``.
         batch: name of the parameter that says how many clips a step holds; where a fit runs out
             of memory the referee looks for the size that fits, and says it.
@@ -39,6 +37,9 @@ class MethodSpec:
             on a laptop core; only for estimates before the first run.
         assets: files other than Python that the target reads, each by its whole path and within
             the plugin's package; part of its code's digest. Confined, it can open no others.
+        leaks: names of parameters, false unless somebody sets them, under which ``score`` asks
+            for what no honest method has: the true class of every clip it scores. Such a run
+            explains a printed number; it is marked and ranked with no other.
     """
 
     name: str
@@ -50,11 +51,11 @@ class MethodSpec:
     wants: tuple[str, ...] = ()
     text_fields: tuple[str, ...] = ("motion", "description")
     hp: str = "untuned"
-    leaks: tuple[str, ...] = ()
     needs_encoder: bool = False
     batch: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     assets: tuple[Path, ...] = ()
+    leaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

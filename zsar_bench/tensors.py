@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PER_CLIP = ("pooled", "tokens", "logits")  #: feature tensors with a row a clip
 PER_TOKEN = ("joint", "part", "phase")  #: int64 (M,), the same for every clip
+LABELS = "labels"  #: int64 (N,), sent to nobody but a run that is marked as leaking
 
 
 def layout_from_json(data: Mapping[str, Any]) -> Layout:
@@ -70,7 +71,7 @@ def inputs_from_tensors(
     tensors: Mapping[str, Tensor], clips: Clips | None = None
 ) -> SkeletonInputs:
     """``SkeletonInputs`` from stored or received feature tensors."""
-    fields = {name: tensors.get(name) for name in (*PER_CLIP, *PER_TOKEN)}
+    fields = {name: tensors.get(name) for name in (*PER_CLIP, *PER_TOKEN, LABELS)}
     return SkeletonInputs(**fields, clips=clips)  # type: ignore[arg-type]
 
 

@@ -110,8 +110,10 @@ class Features(_Rows):
 class SkeletonInputs(_Rows):
     """The clips a method is fitted on or scores: features, and raw clips if it asked for them.
 
-    ``labels`` (N,) int64, the column of a clip's true class among the bound candidates or -1, is
-    there only for a method with a leak (``MethodSpec.leaks``) that is switched on.
+    Attributes:
+        labels: None. Only a run that is marked as leaking (``MethodSpec.leaks``) has them, and
+            only to score: (N,) int64, the place of a clip's true class among the candidates that
+            were bound, -1 where it is none of them.
     """
 
     pooled: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsar_bench.ranking import SELF_REPORTED, best_of, peeked
+from zsar_bench.ranking import SELF_REPORTED, best_of, leaking, peeked
 from zsar_bench.selection import LAST
 
 Json = dict[str, Any]
@@ -21,8 +21,9 @@ PEEKED_INTERVAL = "No interval: around the best of several looks at the test non
 
 
 def row_name(row: Json) -> str:
-    """A row's method, and in what it differs from others of the same method."""
-    return str(row["method"]) + (f" ({row['variant']})" if row["variant"] else "")
+    """A row's method, in what it differs from others of the same method, and a leak."""
+    said = [row["variant"], leaking(row)]
+    return str(row["method"]) + "".join(f" ({words})" for words in said if words)
 
 
 def rule_words(rule: str) -> str:
@@ -43,6 +44,11 @@ def apart_lines(section: Json) -> list[str]:
         lines.append(
             "Self-reported: scores were made elsewhere, unconfined, and only judged here; "
             "what made them is not known."
+        )
+    if leaking(section):
+        lines.append(
+            "Leak: the method was told the true class of every clip that it scored. Such numbers "
+            "explain printed ones; they say nothing about how well unseen classes are recognised."
         )
     if peeked(section):
         lines.append(
