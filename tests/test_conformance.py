@@ -52,8 +52,13 @@ WITH_PARAMS = [
     for kind in ("methods", "skeleton_encoders", "text_encoders")
     for spec in SPECS[kind].values()
 ]
+#: For the methods whose loss and classifier ramp up over cycles of training.
+VAE = {"latent": 4, "cycle_steps": 4, "batch": 5, "samples": 20}
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
+    "cada-vae": VAE,
+    "msf": VAE,
+    "synse": VAE,
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
     "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},

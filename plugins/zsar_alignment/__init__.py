@@ -15,7 +15,22 @@ api = 1
 
 @hookimpl
 def register_methods(registry: Registry) -> None:
-    """Add ``eszsl``, ``prototypes`` and ``chance``."""
+    """Add the feature-alignment baselines."""
+    registry.method(
+        MethodSpec(
+            name="cada-vae",
+            target="zsar_alignment.cada_vae:CadaVAE",
+            params="zsar_alignment.cada_vae:Params",
+            summary="Two VAEs, of skeleton features and of class texts, that decode each other's "
+            "latents; unseen classes are told by a classifier of latents of their texts.",
+            paper="E. Schönfeld et al., Generalized zero- and few-shot learning via aligned "
+            "variational autoencoders, CVPR 2019; for skeletons P. Gupta et al., ICIP 2021",
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 8, "paper": 60},
+        )
+    )
     registry.method(
         MethodSpec(
             name="eszsl",
@@ -30,6 +45,21 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="msf",
+            target="zsar_alignment.msf:MSF",
+            params="zsar_alignment.msf:Params",
+            summary="Aligned VAEs of skeleton features and of label, action description and motion "
+            "description joined.",
+            paper="M.-Z. Li et al., Multi-semantic fusion model for generalized zero-shot "
+            "skeleton-based action recognition, ICIG 2023",
+            text_fields=("name", "description", "motion"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 8, "paper": 60},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="prototypes",
             target="zsar_alignment.prototypes:Prototypes",
             params="zsar_alignment.prototypes:Params",
@@ -38,6 +68,21 @@ def register_methods(registry: Registry) -> None:
             "semantic embeddings, ICLR 2014",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="synse",
+            target="zsar_alignment.synse:SynSE",
+            params="zsar_alignment.synse:Params",
+            summary="A VAE of skeleton features whose latent has one part aligned with a VAE of "
+            "verbs and one with a VAE of nouns.",
+            paper="P. Gupta, D. Sharma, R. K. Sarvadevabhatla, Syntactically guided generative "
+            "embeddings for zero-shot skeleton action recognition, ICIP 2021",
+            text_fields=("verb", "noun"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 10, "paper": 80},
         )
     )
     registry.method(
