@@ -57,7 +57,9 @@ VAE = {"latent": 4, "cycle_steps": 4, "batch": 5, "samples": 20}
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
     "cada-vae": VAE,
+    "fs-vae": VAE,
     "msf": VAE,
+    "sa-dvae": {"latent": 4, "instance": 2, "batch": 5, "samples": 20, "ramps": "fixed"},
     "synse": VAE,
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},

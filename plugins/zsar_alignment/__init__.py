@@ -45,6 +45,21 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="fs-vae",
+            target="zsar_alignment.fs_vae:FSVAE",
+            params="zsar_alignment.fs_vae:Params",
+            summary="Aligned VAEs whose encoders scale frequency bands, with a cross term that "
+            "compares matching pairs with random ones.",
+            paper="W. Wu et al., Frequency-semantic enhanced variational autoencoder for "
+            "zero-shot skeleton-based action recognition, ICCV 2025, arXiv 2506.22179",
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 8, "paper": 80},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="msf",
             target="zsar_alignment.msf:MSF",
             params="zsar_alignment.msf:Params",
@@ -68,6 +83,21 @@ def register_methods(registry: Registry) -> None:
             "semantic embeddings, ICLR 2014",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="sa-dvae",
+            target="zsar_alignment.sa_dvae:SADVAE",
+            params="zsar_alignment.sa_dvae:Params",
+            summary="VAEs whose skeleton latent has a part that class texts share and one of the "
+            "clip's own, kept apart by a discriminator.",
+            paper="S.-W. Li et al., SA-DVAE: improving zero-shot skeleton-based action "
+            "recognition by disentangled variational autoencoders, ECCV 2024",
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 8, "paper": 5},
         )
     )
     registry.method(

@@ -109,7 +109,7 @@ def _descend(
     weight = first.requires_grad_()
     bias = torch.zeros(len(first), device=z.device, requires_grad=True)
     labels = torch.arange(len(first), device=z.device).repeat_interleave(samples)
-    optimiser = torch.optim.Adam([weight, bias], lr=lr)
+    optimiser = torch.optim.Adam([weight, bias], lr=lr, fused=True)
     for _ in range(steps):
         loss = cross_entropy(Classifier(weight, bias, relu)(z), labels)
         optimiser.zero_grad(set_to_none=True)

@@ -68,8 +68,9 @@ class Params(zp.Params):
             "decoder_relu": False,
             "normalize": "standardize",
             "normalize_text": "standardize",
-            "cycle_steps": 120,
+            "cycle_steps": 80,
             "lr": 1e-3,
+            "samples": 100,
             "classifier_relu": False,
         },
     }
@@ -174,7 +175,7 @@ class MSF:
         )
         x = net.scale_x(raw)
         scaled = [scale(s) for scale, s in zip(net.scale_s, texts, strict=True)]
-        optimiser = torch.optim.Adam(net.parameters(), lr=p.lr)
+        optimiser = torch.optim.Adam(net.parameters(), lr=p.lr, fused=True)
 
         def update(step: int, rows: Tensor) -> dict[str, Tensor]:
             own_texts = [s[labels[rows]] for s in scaled]  # (B, D) each
