@@ -79,6 +79,7 @@ class Params(zp.Params):
             "alpha": 0.02,
             "lr": 1e-3,
             "samples": 100,
+            "classifier_lr": 1e-2,
             "classifier_relu": False,
         },
     }

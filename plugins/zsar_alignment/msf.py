@@ -71,6 +71,7 @@ class Params(zp.Params):
             "cycle_steps": 80,
             "lr": 1e-3,
             "samples": 100,
+            "classifier_lr": 1e-2,
             "classifier_relu": False,
         },
     }

@@ -86,6 +86,7 @@ class Params(zp.Params):
             "batch": 64,
             "lr": 1e-3,
             "samples": 100,
+            "classifier_lr": 1e-2,
             "classifier_relu": False,
         },
     }
