@@ -34,7 +34,7 @@ class FrequencyScaling(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(bands))
         self.gain = nn.Parameter(torch.tensor(gain))
-        edges = torch.linspace(0, channels - 1, bands + 1).long()
+        edges = torch.arange(bands + 1) * (channels - 1) // bands
         band = torch.searchsorted(edges[1:].contiguous(), torch.arange(channels), right=True)
         inside = band < bands
         band = band.clamp(max=bands - 1)
