@@ -236,7 +236,7 @@ def test_compare_with_a_reporter_of_a_third_party(type_, finished):
     ("words", "reasons"),
     [
         (("run", "toy-rigde", *RUN[2:]), ["Unknown method 'toy-rigde'", "Did you mean toy-ridge"]),
-        (("run", "qqqqq", *RUN[2:]), ["Unknown method 'qqqqq'", "Known: chance, eszsl"]),
+        (("run", "qqqqq", *RUN[2:]), ["Unknown method 'qqqqq'", "Known: c", ", eszsl, "]),
         (
             ("run", "tdsm", "--protocol", "purls-utd-mhad-22-6"),
             ["Unknown protocol 'purls-utd-mhad-22-6'", "purls-utd-mhad-22-5"],

@@ -57,8 +57,11 @@ VAE = {"latent": 4, "cycle_steps": 4, "batch": 5, "samples": 20}
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
     "cada-vae": VAE,
+    "devise": {"epochs": 5, "batch": 5},
     "fs-vae": VAE,
+    "jpose": {"hidden": 6, "part_space": 4, "joint_space": 4, "epochs": 5, "batch": 5},
     "msf": VAE,
+    "revise": {"hidden": 6, "code": 5, "space": 4, "epochs": 5, "batch": 5},
     "sa-dvae": {"latent": 4, "instance": 2, "batch": 5, "samples": 20, "ramps": "fixed"},
     "synse": VAE,
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from zsar_tdsm.diffusion import Schedule
 from zsar_tdsm.dit import JointDiT, Modulation, sincos
-from zsar_tdsm.method import TDSM, Params, class_texts, draw_negatives, learning_rate, triplet_loss
+from zsar_tdsm.method import TDSM, class_texts
+from zsar_tdsm.objective import denoising_error, draw_negatives, learning_rate, triplet_loss
+from zsar_tdsm.params import Params
 
 from zsar_bench.views import SeenTrain, SkeletonInputs, TextBank, TextFeatures
 
@@ -84,12 +86,13 @@ def slow_norm(x: Array, shift: Array, scale: Array) -> Array:
     return centred / math.sqrt(sum(centred**2) / len(x) + 1e-6) * (1 + scale) + shift
 
 
-def slow_attention(q: Array, ks: list[Array], vs: list[Array], heads: int) -> Array:
+def slow_attention(q: Array, ks: list[Array], vs: list[Array], heads: int, scaled: bool) -> Array:
     size = len(q) // heads
+    root = math.sqrt(size) if scaled else 1.0
     out = np.zeros_like(q)
     for h in range(heads):
         s = slice(h * size, (h + 1) * size)
-        weights = [math.exp(float(q[s] @ k[s]) / math.sqrt(size)) for k in ks]
+        weights = [math.exp(float(q[s] @ k[s]) / root) for k in ks]
         for weight, v in zip(weights, vs, strict=True):
             out[s] += weight / sum(weights) * v[s]
     return out
@@ -110,7 +113,9 @@ def slow_network(
     angles = [t * 10_000.0 ** (-i / half) for i in range(half)]
     embedded = np.array([math.cos(a) for a in angles] + [math.sin(a) for a in angles])
     f_c = slow_linear(w, "time_in.2", slow_silu(slow_linear(w, "time_in.0", embedded)))
-    if p.text_tokens != "local":
+    if p.text_tokens != "local" and p.text_condition == "linear":
+        f_c = f_c + slow_linear(w, "global_in", z_g)
+    elif p.text_tokens != "local":
         f_c = f_c + slow_linear(w, "global_in.2", slow_silu(slow_linear(w, "global_in.0", z_g)))
     x = slow_linear(w, "skeleton_in", x_t)
     if p.position_embedding:
@@ -144,7 +149,7 @@ def slow_network(
         def rest(stream: str, token: Array, q: Array, ks=ks, vs=vs, block=block) -> Array:
             mods = slow_linear(w, f"{block}.{stream}.modulation.linear", slow_silu(f_c))
             _, _, gate, shift, scale, mlp_gate = [mods[i * d : (i + 1) * d] for i in range(6)]
-            attended = slow_attention(q, ks, vs, p.heads)
+            attended = slow_attention(q, ks, vs, p.heads, p.scaled_attention)
             token = token + gate * slow_linear(w, f"{block}.{stream}.out", attended)
             hidden = slow_gelu(
                 slow_linear(w, f"{block}.{stream}.mlp.0", slow_norm(token, shift, scale))
@@ -192,10 +197,12 @@ def slow_scores(method: TDSM, x: Array, bank: TextBank) -> Array:
     """The rule of ``methods.md`` 1.6 by loops over clips, classes and noises."""
     p, w, state = method.params, weights_of(method), method.state_dict()
     z_g, z_l, mask = joined(bank)
-    abar = 1.0
-    for t in range(p.t_test + 1):
+    abar, levels, last = 1.0, p.timesteps, p.t_test
+    if p.chain == "respaced":
+        levels, last = 1000, round((p.t_test + 1) * 1000 / p.timesteps) - 1
+    for t in range(last + 1):
         start, end = math.sqrt(p.beta_start), math.sqrt(p.beta_end)
-        abar *= 1 - (start + t / (p.timesteps - 1) * (end - start)) ** 2
+        abar *= 1 - (start + t / (levels - 1) * (end - start)) ** 2
     a, s = math.sqrt(abar), math.sqrt(1 - abar)
     scores = np.zeros((len(x), len(bank)))
     for n in range(len(x)):
@@ -214,7 +221,8 @@ def slow_scores(method: TDSM, x: Array, bank: TextBank) -> Array:
                     p,
                     mask[k] if p.mask_padding else None,
                 )
-                scores[n, k] -= np.mean((wanted[p.prediction] - answer) ** 2)
+                squares = (wanted[p.prediction] - answer) ** 2
+                scores[n, k] -= math.sqrt(sum(squares)) if p.distance == "l2" else np.mean(squares)
     return scores
 
 
@@ -229,6 +237,12 @@ def slow_scores(method: TDSM, x: Array, bank: TextBank) -> Array:
         {"mask_padding": True},
         {"prediction": "sample", "normalize": "standardize"},
         {"prediction": "velocity", "t_test": 7},
+        {"distance": "l2"},
+        {"text_condition": "linear"},
+        {"text_condition": "linear", "text_tokens": "global"},
+        {"scaled_attention": False, "mask_padding": True},
+        {"chain": "respaced", "timesteps": 48, "t_test": 30},
+        Params.profiles["as-printed"],
     ],
     ids=str,
 )
@@ -299,6 +313,28 @@ def test_a_chain_of_one_step_fits_and_scores() -> None:
     assert method.score(random_train(3, 2).inputs).isfinite().all()
 
 
+@pytest.mark.parametrize("timesteps", [1, 7, 10, 50, 100, 500, 1000])
+def test_a_respaced_chain_ends_where_the_long_one_does(timesteps: int) -> None:
+    long = Schedule.scaled_linear(1000, 0.00085, 0.012).signal
+    short = Schedule.respaced(timesteps, 0.00085, 0.012).signal
+    assert len(short) == timesteps
+    assert float(short[-1] ** 2) == pytest.approx(0.0047, abs=5e-5)
+    kept = [round((t + 1) * 1000 / timesteps) - 1 for t in range(timesteps)]
+    assert torch.equal(short, long[kept])
+    assert len(set(kept)) == timesteps
+    assert max(np.diff([-1, *kept])) - min(np.diff([-1, *kept])) <= 1
+
+
+def test_the_betas_of_a_respaced_chain_multiply_the_long_chain_s() -> None:
+    betas = [
+        (math.sqrt(0.00085) * (1 - f) + math.sqrt(0.012) * f) ** 2 for f in np.arange(1000) / 999
+    ]
+    abar = Schedule.respaced(250, 0.00085, 0.012).signal.double().numpy() ** 2
+    own = 1 - abar[1:] / abar[:-1]
+    four = [1 - math.prod(1 - b for b in betas[t * 4 : t * 4 + 4]) for t in range(1, 250)]
+    np.testing.assert_allclose(own, four, rtol=1e-3)
+
+
 def test_forward_process_and_targets_by_hand() -> None:
     schedule = Schedule(signal=torch.tensor([0.9, 0.8]), noise=torch.tensor([0.3, 0.6]))
     x, eps = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[10.0, 0.0], [0.0, 10.0]])
@@ -321,6 +357,62 @@ def test_triplet_loss_by_hand() -> None:
     # 0.7, 1.5, 0 (satisfied), masked; over all four samples.
     assert float(triplet_loss(d_pos, d_neg, differs, 1.0)) == pytest.approx(2.2 / 4)
     assert float(triplet_loss(d_pos, d_neg, differs, 0.2)) == pytest.approx(0.7 / 4)
+
+
+def test_both_distances_by_hand() -> None:
+    target = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 1.0]])
+    answer = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    assert denoising_error(target, answer).tolist() == [(4 + 9 + 16) / 4, 0.0]
+    squared, zero = denoising_error(target, answer, "l2").tolist()
+    assert squared == pytest.approx(math.sqrt(29))
+    assert zero == 0.0
+
+
+def test_the_norm_s_gradient_is_a_unit_vector_and_zero_at_zero() -> None:
+    target = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    answer = torch.zeros(3, 5)
+    answer[1] = target[1]  # exactly right
+    answer.requires_grad_()
+    denoising_error(target, answer, "l2").sum().backward()
+    assert answer.grad is not None
+    assert not answer.grad[1].any()
+    for row in (0, 2):
+        for c in range(5):
+            moved = [0.0] * 5
+            moved[c] = 1e-6
+            wanted = target[row].tolist()
+            slope = (math.dist(wanted, moved) - math.dist(wanted, [0.0] * 5)) / 1e-6
+            assert float(answer.grad[row, c]) == pytest.approx(slope, abs=1e-5)
+        assert float(answer.grad[row].norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_exact_answer_under_the_norm_trains_without_nan() -> None:
+    """Zero features, predicted as they are: the zero start is exact, every norm is zero."""
+    train = random_train(20, 4)
+    train.inputs.pooled.zero_()
+    context = FakeContext(random_texts(4))
+    method = fitted(context, train, distance="l2", prediction="sample")
+    assert float(context.steps[0][2]["diffusion"]) == 0.0
+    assert all(v.isfinite().all() for v in method.state_dict().values())
+
+
+def test_the_loss_is_the_norm_s_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the zero start d is the noise's own length, and the hinge is tau."""
+    drawn: list[Tensor] = []
+    randn = torch.randn
+
+    def record(*args: Any, **options: Any) -> Tensor:
+        drawn.append(randn(*args, **options))
+        return drawn[-1]
+
+    context, train = FakeContext(random_texts(4)), random_train(20, 4)
+    monkeypatch.setattr(torch, "randn", record)
+    fitted(context, train, steps=1, distance="l2", negatives="distinct", margin=0.7)
+    lengths = [math.sqrt(sum(v * v for v in eps)) for eps in drawn[-1].tolist()]
+    assert len(lengths) == TINY["batch"]
+    scalars = context.steps[0][2]
+    assert float(scalars["diffusion"]) == pytest.approx(np.mean(lengths), rel=1e-5)
+    assert float(scalars["triplet"]) == pytest.approx(0.7, rel=1e-5)
 
 
 def test_reported_losses_at_the_zero_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +552,8 @@ def test_modulations_are_computed_once_per_class() -> None:
 
 
 def test_state_survives_the_trip_to_another_process() -> None:
-    for changes in ({}, {"text_tokens": "global"}, {"text_tokens": "local"}):
+    linear = {"text_condition": "linear"}
+    for changes in ({}, {"text_tokens": "global"}, {"text_tokens": "local"}, linear):
         method = fitted(**changes)
         other = TDSM(Params(**{**TINY, **changes}))
         other.load_state_dict({k: v.clone() for k, v in method.state_dict().items()})
@@ -562,16 +655,20 @@ SCIENCE: dict[str, dict[str, Any]] = {
     "mlp_ratio": {"mlp_ratio": 3.0},
     "time_channels": {"time_channels": 8},
     "position_embedding": {"position_embedding": True},
+    "scaled_attention": {"scaled_attention": False},
     "text_tokens": {"text_tokens": "global"},
+    "text_condition": {"text_condition": "linear"},
     "local_tokens": {"local_tokens": 2},
     "mask_padding": {"mask_padding": True},
     "normalize": {"normalize": "standardize"},
     "normalize_text": {"normalize_text": "unit-variance"},
     "timesteps": {"timesteps": 40},
+    "chain": {"chain": "respaced"},
     "beta_start": {"beta_start": 0.0009},
     "beta_end": {"beta_end": 0.02},
     "prediction": {"prediction": "velocity"},
     "loss": {"loss": "diffusion"},
+    "distance": {"distance": "l2"},
     "margin": {"margin": 0.0},
     "triplet_weight": {"triplet_weight": 2.0},
     "negatives": {"negatives": "distinct"},
@@ -611,12 +708,61 @@ def test_every_science_parameter_is_tested() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"heads": 5, "width": 8}, {"timesteps": 10}, {"witdh": 8}, {"lr": 0}, {"time_channels": 7}],
+    [
+        {"heads": 5, "width": 8},
+        {"timesteps": 10},
+        {"timesteps": 1001, "chain": "respaced"},
+        {"witdh": 8},
+        {"lr": 0},
+        {"time_channels": 7},
+    ],
     ids=str,
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Params(**wrong)
+
+
+#: Every value in the paper's ablations, and the other reading of every row of the facts' table.
+ABLATIONS: list[dict[str, Any]] = [
+    *({"loss": v} for v in ("both", "diffusion", "triplet")),
+    *({"text_tokens": v} for v in ("both", "global", "local")),
+    *({"timesteps": v, "t_test": v // 2} for v in (1, 10, 50, 100, 500)),
+    *({"timesteps": v, "t_test": v // 2, "chain": "respaced"} for v in (1, 10, 50, 100, 500)),
+    *({"training_noise": v} for v in ("fresh", "fixed")),
+    *({"t_test": v} for v in (0, *range(5, 50, 5), 49)),
+    *({"test_noises": v} for v in (1, 3, 10)),
+    *({"prediction": v} for v in ("epsilon", "sample", "velocity")),
+    *({"margin": v} for v in (0.0, 0.5, 2.0)),
+    *({"triplet_weight": v} for v in (0.0, 0.5, 2.0)),
+    *({key: value} for key, value in Params.profiles["as-printed"].items()),
+    Params.profiles["as-printed"],
+]
+
+
+@pytest.mark.parametrize("changes", ABLATIONS, ids=str)
+def test_every_ablation_runs(changes: dict[str, Any]) -> None:
+    method = fitted(**{**changes, "steps": 2})
+    method.bind(random_texts(3, seed=8))
+    scores = method.score(random_train(4, 2, seed=9).inputs)
+    assert scores.isfinite().all()
+    assert float(scores.std(dim=1).min()) > 0
+
+
+def test_a_chain_shorter_than_its_test_step_says_what_to_type() -> None:
+    with pytest.raises(ValidationError, match=r"--set t_test=5"):
+        Params(timesteps=10)
+    assert Params(timesteps=10, t_test=5).t_test == 5
+    with pytest.raises(ValidationError, match=r"--set t_test=0"):
+        Params(timesteps=1)
+
+
+def test_as_printed_takes_the_other_side_of_every_disputed_choice() -> None:
+    code, paper = Params(), Params(**Params.profiles["as-printed"])
+    changed = {n for n in Params.model_fields if getattr(code, n) != getattr(paper, n)}
+    assert changed == set(Params.profiles["as-printed"])
+    disputed = {n for n, f in Params.model_fields.items() if "paper" in (f.description or "")}
+    assert changed == disputed
 
 
 def test_paper_profile_is_the_default_and_all_profiles_are_valid() -> None:
@@ -699,7 +845,7 @@ def test_registering_does_not_import_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
-    assert done.stdout.split() == ["tdsm", "zsar_tdsm.method:TDSM", "zsar_tdsm.method:Params", "1"]
+    assert done.stdout.split() == ["tdsm", "zsar_tdsm.method:TDSM", "zsar_tdsm.params:Params", "1"]
     assert done.returncode == 0, done.stderr
 
 

@@ -725,6 +725,19 @@ def test_a_field_that_is_not_there_says_what_to_type(folder) -> None:
     assert error.value.hint.endswith("Type: --text-fields motion")
 
 
+def test_an_action_without_an_object_may_lack_a_noun_beside_other_fields() -> None:
+    some = ClassTexts("s", 1, {"verb": {"0": "sit", "1": "throw"}, "noun": {"0": "", "1": "ball"}})
+    assert some.check_fields(["verb", "noun"]) == ("verb", "noun")
+    with pytest.raises(UserError, match="'noun' is empty for 0"):
+        some.check_fields(["noun"])
+    none = ClassTexts("s", 1, {"verb": {"0": "sit", "1": "throw"}, "noun": {"0": "", "1": ""}})
+    with pytest.raises(UserError, match="'noun' is empty for 0, 1"):
+        none.check_fields(["verb", "noun"])
+    halt = ClassTexts("s", 1, {"verb": {"0": "", "1": "throw"}, "noun": {"0": "cup", "1": "ball"}})
+    with pytest.raises(UserError, match="'verb' is empty for 0"):
+        halt.check_fields(["verb", "noun"])
+
+
 # --- The command line ------------------------------------------------------------------------
 
 TOY = Path(__file__).parent / "plugin_package" / "zsar_toy" / "data" / "classes.toml"

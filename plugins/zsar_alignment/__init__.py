@@ -15,7 +15,7 @@ api = 1
 
 @hookimpl
 def register_methods(registry: Registry) -> None:
-    """Add the feature-alignment baselines."""
+    """Add every method of this package, in alphabetical order."""
     registry.method(
         MethodSpec(
             name="cada-vae",
@@ -29,6 +29,41 @@ def register_methods(registry: Registry) -> None:
             hp="authors",
             batch="batch",
             seconds={"laptop": 8, "paper": 60},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="chance",
+            target="zsar_alignment.chance:Chance",
+            params="zsar_alignment.chance:Params",
+            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="conse",
+            target="zsar_alignment.conse:ConSE",
+            params="zsar_alignment.conse:Params",
+            summary="A classifier of seen classes says which seen texts to mix; the nearest "
+            "candidate text is the answer.",
+            paper="M. Norouzi et al., Zero-shot learning by convex combination of semantic "
+            "embeddings, ICLR 2014",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="devise",
+            target="zsar_alignment.devise:DeViSE",
+            params="zsar_alignment.devise:Params",
+            summary="Linear map from skeleton features to texts, trained by a hinge rank loss.",
+            paper="A. Frome et al., DeViSE: A Deep Visual-Semantic Embedding Model, NeurIPS 2013",
+            text_fields=("motion", "description"),
+            batch="batch",
+            seconds={"laptop": 5, "paper": 5},
         )
     )
     registry.method(
@@ -60,6 +95,21 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="jpose",
+            target="zsar_alignment.jpose:JPoSE",
+            params="zsar_alignment.jpose:Params",
+            summary="A common space for verbs, one for nouns, and a joint one made of both.",
+            paper="M. Wray, D. Larlus, G. Csurka, D. Damen, Fine-Grained Action Retrieval Through "
+            "Multiple Parts-of-Speech Embeddings, ICCV 2019; as re-implemented by P. Gupta et al., "
+            "ICIP 2021",
+            text_fields=("verb", "noun"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 10, "paper": 60},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="msf",
             target="zsar_alignment.msf:MSF",
             params="zsar_alignment.msf:Params",
@@ -87,6 +137,20 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="revise",
+            target="zsar_alignment.revise:ReViSE",
+            params="zsar_alignment.revise:Params",
+            summary="Auto-encoders of features and texts with matched codes and a ranking loss.",
+            paper="Y.-H. H. Tsai, L.-K. Huang, R. Salakhutdinov, Learning Robust Visual-Semantic "
+            "Embeddings, ICCV 2017; as re-implemented by P. Gupta et al., ICIP 2021",
+            text_fields=("motion", "description"),
+            hp="authors",
+            batch="batch",
+            seconds={"laptop": 10, "paper": 20},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="sa-dvae",
             target="zsar_alignment.sa_dvae:SADVAE",
             params="zsar_alignment.sa_dvae:Params",
@@ -98,6 +162,18 @@ def register_methods(registry: Registry) -> None:
             hp="authors",
             batch="batch",
             seconds={"laptop": 8, "paper": 5},
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="sae",
+            target="zsar_alignment.sae:SAE",
+            params="zsar_alignment.sae:Params",
+            summary="Linear auto-encoder of features whose code is the text, in closed form.",
+            paper="E. Kodirov, T. Xiang, S. Gong, Semantic Autoencoder for Zero-Shot "
+            "Learning, CVPR 2017",
+            text_fields=("motion", "description"),
+            seconds={"laptop": 5, "paper": 5},
         )
     )
     registry.method(
@@ -117,10 +193,11 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
-            name="chance",
-            target="zsar_alignment.chance:Chance",
-            params="zsar_alignment.chance:Params",
-            summary="Random scores, drawn from the seed: what knowing nothing is worth.",
+            name="text-only",
+            target="zsar_alignment.text_only:TextOnly",
+            params="zsar_alignment.text_only:Params",
+            summary="The candidate that reads most like the seen classes, for every clip: what "
+            "texts are worth without motion.",
             text_fields=("motion", "description"),
             seconds={"laptop": 5, "paper": 5},
         )

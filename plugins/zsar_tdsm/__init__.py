@@ -20,7 +20,7 @@ def register_methods(registry: Registry) -> None:
         MethodSpec(
             name="tdsm",
             target="zsar_tdsm.method:TDSM",
-            params="zsar_tdsm.method:Params",
+            params="zsar_tdsm.params:Params",
             summary="A diffusion transformer denoises skeleton features under a class text; "
             "the class that denoises best is the answer.",
             paper="Do and Kim, Bridging the Skeleton-Text Modality Gap: Diffusion-Powered "

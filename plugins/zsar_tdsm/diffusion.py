@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, device
 
 Prediction = Literal["epsilon", "sample", "velocity"]
+LONG = 1000  #: steps of the chain that Stable Diffusion's betas were made for
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,29 @@ class Schedule:
         They are not rescaled to the length of the chain: a short one leaves most of the signal
         standing (0.76 of its variance at T = 50), a chain of one step has ``beta_start`` only.
         """
-        # In float64 on the CPU: a product of up to thousands of factors close to one.
-        root = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64)
-        abar = torch.cumprod(1 - root**2, dim=0)
+        return cls._of(_abar(timesteps, beta_start, beta_end), where)
+
+    @classmethod
+    def respaced(
+        cls, timesteps: int, beta_start: float, beta_end: float, where: device | str = "cpu"
+    ) -> Schedule:
+        """T of the 1000 levels of the long chain with these betas, evenly, its last included.
+
+        Level t is the long chain's (t + 1) 1000 / T-th, rounded, so that with Stable Diffusion's
+        betas any chain ends at abar = 0.0047: 7 % of the features' size, the rest is noise. This
+        is the chain whose betas are 1 - abar_t / abar_(t-1).
+
+        Raises:
+            ValueError: for more than 1000 steps.
+        """
+        if timesteps > LONG:
+            raise ValueError(f"{LONG} levels cannot be respaced to {timesteps}")
+        kept = [((t + 1) * LONG + timesteps // 2) // timesteps - 1 for t in range(timesteps)]
+        return cls._of(_abar(LONG, beta_start, beta_end)[kept], where)
+
+    @classmethod
+    def _of(cls, abar: Tensor, where: device | str) -> Schedule:
+        """From abar (T,) in float64."""
         return cls(
             signal=abar.sqrt().float().to(where),
             noise=(1 - abar).sqrt().float().to(where),
@@ -54,3 +75,12 @@ class Schedule:
         if prediction == "sample":
             return x.expand(torch.broadcast_shapes(x.shape, eps.shape))
         return self.signal[t].unsqueeze(-1) * eps - self.noise[t].unsqueeze(-1) * x
+
+
+def _abar(timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """abar (T,) of betas that are linear in their square root.
+
+    In float64 on the CPU: a product of up to thousands of factors close to one.
+    """
+    root = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64)
+    return torch.cumprod(1 - root**2, dim=0)

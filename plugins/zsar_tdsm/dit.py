@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 TextTokens = Literal["both", "global", "local"]
+TextCondition = Literal["mlp", "linear"]
 
 
 # --------------------------------------------------------------------------------------
@@ -40,7 +41,7 @@ def sincos(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
 
 
 def two_layers(into: int, width: int) -> nn.Sequential:
-    """Linear, SiLU, Linear: the condition's map of t and of the global text."""
+    """Linear, SiLU, Linear: the condition's map of t and, by default, of the global text."""
     return nn.Sequential(nn.Linear(into, width), nn.SiLU(), nn.Linear(width, width))
 
 
@@ -55,10 +56,11 @@ def join(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([a.expand(*lead, -1, -1), b.expand(*lead, -1, -1)], dim=-2)
 
 
-def attend(q: Tensor, kv: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+def attend(q: Tensor, kv: Tensor, heads: int, mask: Tensor | None, scaled: bool = True) -> Tensor:
     """Softmax attention of queries q (..., Q, D) over keys and values kv (..., M, 2D).
 
-    ``mask`` (..., M) is True where a key may be seen.
+    ``mask`` (..., M) is True where a key may be seen. ``scaled``: divide q k by the root of a
+    head's width.
     """
     lead, (queries, width) = q.shape[:-2], q.shape[-2:]
 
@@ -69,7 +71,8 @@ def attend(q: Tensor, kv: Tensor, heads: int, mask: Tensor | None) -> Tensor:
         keys = kv.shape[-2]
         mask = mask.expand(*lead, keys).reshape(-1, 1, 1, keys)
     k, v = kv.chunk(2, dim=-1)
-    out = F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=mask)
+    scale = None if scaled else 1.0  # None is 1 / sqrt(D / heads)
+    out = F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=mask, scale=scale)
     return out.transpose(1, 2).reshape(*lead, queries, width)
 
 
@@ -133,10 +136,10 @@ class JointBlock(nn.Module):
     """Joint attention of the skeleton token and the text tokens, then an MLP for each."""
 
     def __init__(
-        self, width: int, heads: int, mlp_ratio: float, with_text: bool, last: bool
+        self, width: int, heads: int, mlp_ratio: float, with_text: bool, last: bool, scaled: bool
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.scaled = heads, scaled
         self.skeleton = Stream(width, mlp_ratio)
         self.text: Stream | KeysValues | None = None
         if with_text:
@@ -158,13 +161,13 @@ class JointBlock(nn.Module):
         for_x, for_text = modulations
         q, kv = self.skeleton.project(x, for_x)
         if self.text is None:
-            attended = attend(q, kv, self.heads, None)
+            attended = attend(q, kv, self.heads, None, self.scaled)
         elif isinstance(self.text, KeysValues):
             kv = join(kv, self.text.project(text, for_text))  # (..., 1 + L, 2D)
-            attended, text = attend(q, kv, self.heads, mask), None
+            attended, text = attend(q, kv, self.heads, mask, self.scaled), None
         else:
             q_text, kv_text = self.text.project(text, for_text)
-            both = attend(join(q, q_text), join(kv, kv_text), self.heads, mask)
+            both = attend(join(q, q_text), join(kv, kv_text), self.heads, mask, self.scaled)
             attended = both[..., :1, :]
             text = self.text.update(text, both[..., 1:, :], for_text)
         return self.skeleton.update(x, attended, for_x), text
@@ -198,6 +201,8 @@ class JointDiT(nn.Module):
         time_channels: size of the sin/cos embedding of t.
         local_tokens: L.
         text_tokens: which of z_g and z_l is read.
+        text_condition: the map of z_g into the condition vector.
+        scaled_attention: with the factor 1 / sqrt(D / heads).
         position_embedding: learn one for the skeleton token (with one token, a bias).
     """
 
@@ -214,6 +219,8 @@ class JointDiT(nn.Module):
         time_channels: int,
         local_tokens: int,
         text_tokens: TextTokens = "both",
+        text_condition: TextCondition = "mlp",
+        scaled_attention: bool = True,
         position_embedding: bool = False,
     ) -> None:
         super().__init__()
@@ -222,11 +229,12 @@ class JointDiT(nn.Module):
         self.skeleton_in = nn.Linear(channels, width)
         self.skeleton_position = nn.Parameter(torch.zeros(1, width)) if position_embedding else None
         self.time_in = two_layers(time_channels, width)
-        self.global_in = two_layers(global_channels, width) if with_global else None
+        map_text = two_layers if text_condition == "mlp" else nn.Linear
+        self.global_in = map_text(global_channels, width) if with_global else None
         self.local_in = nn.Linear(local_channels, width) if with_local else None
         self.local_position = nn.Parameter(torch.zeros(local_tokens, width)) if with_local else None
         self.blocks = nn.ModuleList(
-            JointBlock(width, heads, mlp_ratio, with_local, last=i == depth - 1)
+            JointBlock(width, heads, mlp_ratio, with_local, i == depth - 1, scaled_attention)
             for i in range(depth)
         )
         self.final_modulation = Modulation(width, 2)
