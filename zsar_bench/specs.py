@@ -30,6 +30,8 @@ class MethodSpec:
         text_fields: the method's text recipe, frozen before its first scoring.
         hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
             on these very classes) or ``untuned``. Any other values count as untuned.
+        leaks: names of its science parameters (bool) that ask ``score`` for the true classes, to
+            show what a published number owes to them; a run with one on is marked, never ranked.
         needs_encoder: whether ``fit`` uses ``run.encoder``.
         batch: name of the parameter that says how many clips a step holds; where a fit runs out
             of memory the referee looks for the size that fits, and says it.
@@ -48,6 +50,7 @@ class MethodSpec:
     wants: tuple[str, ...] = ()
     text_fields: tuple[str, ...] = ("motion", "description")
     hp: str = "untuned"
+    leaks: tuple[str, ...] = ()
     needs_encoder: bool = False
     batch: str = ""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -108,7 +108,11 @@ class Features(_Rows):
 
 @dataclass(frozen=True)
 class SkeletonInputs(_Rows):
-    """The clips a method is fitted on or scores: features, and raw clips if it asked for them."""
+    """The clips a method is fitted on or scores: features, and raw clips if it asked for them.
+
+    ``labels`` (N,) int64, the column of a clip's true class among the bound candidates or -1, is
+    there only for a method with a leak (``MethodSpec.leaks``) that is switched on.
+    """
 
     pooled: Tensor
     tokens: Tensor | None = None
@@ -117,6 +121,7 @@ class SkeletonInputs(_Rows):
     part: Tensor | None = None
     phase: Tensor | None = None
     clips: Clips | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.pooled.shape[0])
@@ -131,6 +136,7 @@ class SkeletonInputs(_Rows):
             part=self.part,
             phase=self.phase,
             clips=None if self.clips is None else self.clips.rows(index),
+            labels=None if self.labels is None else self.labels[index],
         )
 
 

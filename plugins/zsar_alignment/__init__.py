@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zsar_bench.hookspecs import hookimpl
-from zsar_bench.specs import MethodSpec
+from zsar_bench.specs import MethodSpec, Setting
 
 if TYPE_CHECKING:
     from zsar_bench.registry import Registry
 
 api = 1
+#: One class under two settings: what it reads of unseen classes follows from the setting.
+STARS: tuple[tuple[str, Setting, str], ...] = (
+    ("star", "inductive", ""),
+    ("star-all-texts", "class-transductive", "; unseen part texts in training, as the authors'"),
+)
 
 
 @hookimpl
@@ -125,6 +130,22 @@ def register_methods(registry: Registry) -> None:
     )
     registry.method(
         MethodSpec(
+            name="neuron",
+            target="zsar_alignment.neuron:Neuron",
+            params="zsar_alignment.neuron:Params",
+            summary="Micro-prototypes that grow by joints and phases, and by sentences about them.",
+            paper="Y. Chen, J. Guo, S. Guo, D. Tao, Neuron: Learning Context-Aware Evolving "
+            "Representations for Zero-Shot Skeleton Action Recognition, CVPR 2025",
+            wants=("tokens",),
+            text_fields=("head", "arms", "torso", "legs", "start", "middle", "end"),
+            hp="authors",
+            leaks=("union",),
+            batch="batch",
+            seconds={"laptop": 30, "paper": 300},
+        )
+    )
+    registry.method(
+        MethodSpec(
             name="prototypes",
             target="zsar_alignment.prototypes:Prototypes",
             params="zsar_alignment.prototypes:Params",
@@ -176,6 +197,23 @@ def register_methods(registry: Registry) -> None:
             seconds={"laptop": 5, "paper": 5},
         )
     )
+    for name, setting, more in STARS:
+        registry.method(
+            MethodSpec(
+                name=name,
+                target="zsar_alignment.star:STAR",
+                params="zsar_alignment.star:Params",
+                summary=f"Body parts of skeletons and texts, prompts on both sides{more}.",
+                paper="Y. Chen, J. Guo, T. He, L. Wang, Fine-Grained Side Information Guided "
+                "Dual-Prompts for Zero-Shot Skeleton Action Recognition, ACM MM 2024",
+                setting=setting,
+                wants=("tokens",),
+                text_fields=("name", "head", "arms", "torso", "legs"),
+                hp="authors",
+                batch="batch",
+                seconds={"laptop": 30, "paper": 300},
+            )
+        )
     registry.method(
         MethodSpec(
             name="synse",
