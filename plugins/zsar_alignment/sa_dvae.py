@@ -12,7 +12,7 @@ of different clips, and the encoders are trained against it (total correlation):
         + b_x (KL_z + KL_v) + b_s KL_s + b_s mean_i D([z_x; v]_i)
 
     L_D = b_s / 4 * sum over z in (z_x, z_s) of
-          BCE(D([z; v]), 1) + BCE(D([z_pi; v_rho]), 0)
+          (BCE(D([z; v]), 1) + BCE(D([z_pi; v_rho]), 0))
 
 with permutations pi and rho of the batch, latents drawn anew and nothing but D trained; D has a
 step every five. MSE and BCE are averaged over everything, KL against N(0, I) is summed over the
@@ -115,7 +115,7 @@ class Params(zp.Params):
     cycles: int = zp.science(10, "times that the ramps run", ge=1)
     passes: int = zp.science(1, "passes over the clips that make a cycle", ge=1)
     ramps: Literal["late", "fixed"] = zp.science(
-        "late", "KL weights as all published runs have them, or from a third of a cycle to a beta"
+        "late", "KL weights as in the runs on SynSE's classes, or from a third of a cycle to a beta"
     )
     kl_start: float = zp.science(1000 / 1700, "late: share of a cycle before b_x grows", ge=0, le=1)
     cross_start: float = zp.science(
