@@ -249,6 +249,24 @@ def test_keys_follow_seed_and_text_alone() -> None:
     assert not set(keys) & set(_latent_classifier.class_keys(texts, 2))
 
 
+def test_a_class_s_latents_do_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Tensor] = []
+    descend = _latent_classifier._descend
+
+    def watched(z: Tensor, first: Tensor, samples: int, *rest: Any) -> Any:
+        drawn.append(z.reshape(len(first), samples, -1))
+        return descend(z, first, samples, *rest)
+
+    monkeypatch.setattr(_latent_classifier, "_descend", watched)
+    texts = random_texts(5)
+    train_classifier(texts)
+    train_classifier(texts.rows(torch.tensor([3])))
+    at = sorted(_latent_classifier.class_keys(texts, 3)).index(
+        _latent_classifier.class_keys(texts, 3)[3]
+    )
+    torch.testing.assert_close(drawn[0][at], drawn[1][0])
+
+
 def test_binding_draws_nothing_from_the_global_generator() -> None:
     before = torch.get_rng_state()
     one = train_classifier(random_texts(5))
@@ -295,7 +313,7 @@ def test_scores_are_the_classifier_at_the_posteriors_mean(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_seen_and_unseen_candidates_are_treated_alike(name: str) -> None:
-    """The same texts, seen in training or not, in whatever company, get the same latents."""
+    """Candidates that the fit has met are candidates like others: their order is unknown."""
     method = fitted(tiny(name, classifier_relu=False))
     seen = random_texts(4, seed=3)
     order = torch.tensor([2, 0, 3, 1])

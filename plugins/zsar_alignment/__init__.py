@@ -33,7 +33,7 @@ def register_methods(registry: Registry) -> None:
             text_fields=("motion", "description"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 8, "paper": 60},
+            seconds={"laptop": 4, "paper": 60},
         )
     )
     registry.method(
@@ -95,7 +95,7 @@ def register_methods(registry: Registry) -> None:
             text_fields=("motion", "description"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 8, "paper": 80},
+            seconds={"laptop": 7, "paper": 110},
         )
     )
     registry.method(
@@ -125,7 +125,7 @@ def register_methods(registry: Registry) -> None:
             text_fields=("name", "description", "motion"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 8, "paper": 60},
+            seconds={"laptop": 4, "paper": 60},
         )
     )
     registry.method(
@@ -182,7 +182,7 @@ def register_methods(registry: Registry) -> None:
             text_fields=("motion", "description"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 8, "paper": 5},
+            seconds={"laptop": 5, "paper": 5},
         )
     )
     registry.method(
@@ -226,7 +226,7 @@ def register_methods(registry: Registry) -> None:
             text_fields=("verb", "noun"),
             hp="authors",
             batch="batch",
-            seconds={"laptop": 10, "paper": 80},
+            seconds={"laptop": 4, "paper": 60},
         )
     )
     registry.method(
