@@ -53,17 +53,24 @@ WITH_PARAMS = [
     for kind in ("methods", "skeleton_encoders", "text_encoders")
     for spec in SPECS[kind].values()
 ]
+#: For the methods whose loss and classifier ramp up over cycles of training.
+VAE = {"latent": 4, "cycle_steps": 4, "batch": 5, "samples": 20}
 #: Seconds instead of minutes; a plugin without these parameters is quick by itself.
 TINY: dict[str, dict[str, Any]] = {
+    "cada-vae": VAE,
     "devise": {"epochs": 5, "batch": 5},
+    "fs-vae": VAE,
     "jpose": {"hidden": 6, "part_space": 4, "joint_space": 4, "epochs": 5, "batch": 5},
-    "revise": {"hidden": 6, "code": 5, "space": 4, "epochs": 5, "batch": 5},
+    "msf": VAE,
     "neuron": {"prototypes": 6, "width": 8, "epochs": 3, "batch": 5},
+    "revise": {"hidden": 6, "code": 5, "space": 4, "epochs": 5, "batch": 5},
+    "sa-dvae": {"latent": 4, "instance": 2, "batch": 5, "samples": 20, "ramps": "fixed"},
     "star": {"prompts": 6, "width": 8, "hidden": 6, "epochs": 3, "batch": 5},
     "star-all-texts": {"prompts": 6, "width": 8, "hidden": 6, "epochs": 3, "batch": 5},
     "smie": {"hidden": 8, "hidden_2": 4, "epochs": 3, "batch": 6, "warmup": 1, "lr": 1e-2},
     "smie-features": {"hidden": 8, "hidden_2": 4, "epochs": 3, "batch": 6, "warmup": 1},
     "purls": {"query_channels": 4, "hidden": 8, "epochs": 3, "batch": 8},
+    "synse": VAE,
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
     "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},

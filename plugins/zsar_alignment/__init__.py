@@ -23,6 +23,19 @@ STAR = (
 
 SPECS = (
     MethodSpec(
+        name="cada-vae",
+        target="zsar_alignment.cada_vae:CadaVAE",
+        params="zsar_alignment.cada_vae:Params",
+        summary="Two VAEs, of skeleton features and of class texts, that decode each other's "
+        "latents; unseen classes are told by a classifier of latents of their texts.",
+        paper="E. Schönfeld et al., Generalized zero- and few-shot learning via aligned "
+        "variational autoencoders, CVPR 2019; for skeletons P. Gupta et al., ICIP 2021",
+        text_fields=("motion", "description"),
+        hp="authors",
+        batch="batch",
+        seconds={"laptop": 4, "paper": 60},
+    ),
+    MethodSpec(
         name="chance",
         target="zsar_alignment.chance:Chance",
         params="zsar_alignment.chance:Params",
@@ -62,6 +75,19 @@ SPECS = (
         seconds={"laptop": 5, "paper": 5},
     ),
     MethodSpec(
+        name="fs-vae",
+        target="zsar_alignment.fs_vae:FSVAE",
+        params="zsar_alignment.fs_vae:Params",
+        summary="Aligned VAEs whose encoders scale frequency bands, with a cross term that "
+        "compares matching pairs with random ones.",
+        paper="W. Wu et al., Frequency-semantic enhanced variational autoencoder for "
+        "zero-shot skeleton-based action recognition, ICCV 2025, arXiv 2506.22179",
+        text_fields=("motion", "description"),
+        hp="authors",
+        batch="batch",
+        seconds={"laptop": 7, "paper": 110},
+    ),
+    MethodSpec(
         name="jpose",
         target="zsar_alignment.jpose:JPoSE",
         params="zsar_alignment.jpose:Params",
@@ -73,6 +99,19 @@ SPECS = (
         hp="authors",
         batch="batch",
         seconds={"laptop": 10, "paper": 60},
+    ),
+    MethodSpec(
+        name="msf",
+        target="zsar_alignment.msf:MSF",
+        params="zsar_alignment.msf:Params",
+        summary="Aligned VAEs of skeleton features and of label, action description and motion "
+        "description joined.",
+        paper="M.-Z. Li et al., Multi-semantic fusion model for generalized zero-shot "
+        "skeleton-based action recognition, ICIG 2023",
+        text_fields=("name", "description", "motion"),
+        hp="authors",
+        batch="batch",
+        seconds={"laptop": 4, "paper": 60},
     ),
     MethodSpec(
         name="neuron",
@@ -127,6 +166,19 @@ SPECS = (
         hp="authors",
         batch="batch",
         seconds={"laptop": 10, "paper": 20},
+    ),
+    MethodSpec(
+        name="sa-dvae",
+        target="zsar_alignment.sa_dvae:SADVAE",
+        params="zsar_alignment.sa_dvae:Params",
+        summary="VAEs whose skeleton latent has a part that class texts share and one of the "
+        "clip's own, kept apart by a discriminator.",
+        paper="S.-W. Li et al., SA-DVAE: improving zero-shot skeleton-based action "
+        "recognition by disentangled variational autoencoders, ECCV 2024",
+        text_fields=("motion", "description"),
+        hp="authors",
+        batch="batch",
+        seconds={"laptop": 5, "paper": 5},
     ),
     MethodSpec(
         name="sae",
@@ -189,6 +241,19 @@ SPECS = (
         hp="authors",
         batch="batch",
         seconds={"laptop": 30, "paper": 300},
+    ),
+    MethodSpec(
+        name="synse",
+        target="zsar_alignment.synse:SynSE",
+        params="zsar_alignment.synse:Params",
+        summary="A VAE of skeleton features whose latent has one part aligned with a VAE of "
+        "verbs and one with a VAE of nouns.",
+        paper="P. Gupta, D. Sharma, R. K. Sarvadevabhatla, Syntactically guided generative "
+        "embeddings for zero-shot skeleton action recognition, ICIP 2021",
+        text_fields=("verb", "noun"),
+        hp="authors",
+        batch="batch",
+        seconds={"laptop": 4, "paper": 60},
     ),
     MethodSpec(
         name="text-only",
