@@ -81,11 +81,20 @@ class Search:
 
     @cached_property
     def sources(self) -> list[list[list[FeatureSource]]]:
-        """Features of each pair of seeds, round and rotation."""
-        return [
-            [trial_sources(plan, number) for number in range(len(plan.encoders))]
-            for plan in self.plans
-        ]
+        """Features of each pair of seeds, round and rotation.
+
+        Raises:
+            UserError: if the protocol has too few classes to hold some out.
+        """
+        try:
+            return [
+                [trial_sources(plan, number) for number in range(len(plan.encoders))]
+                for plan in self.plans
+            ]
+        except UserError as error:
+            raise UserError(
+                error.what, "Nothing can be tuned here; try another protocol."
+            ) from None
 
     @property
     def seeds(self) -> list[tuple[int, int]]:
