@@ -17,7 +17,7 @@ from conftest import TESTS, TOY_ENCODERS, Cli
 from faults_tools import descendants, gone, stop, wait_for
 
 from zsar_bench.compare import compare
-from zsar_bench.record import read_predictions, read_record
+from zsar_bench.record import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 
 PLUGIN = TESTS / "plugins" / "tunable.py"
@@ -293,8 +293,21 @@ def test_two_budgets_are_two_rows(tuned: Any) -> None:
     assert "Not the same search for every row: 1 tuned with 12 trials, 1 with 40" in text
 
 
-def test_a_tuned_run_is_sound_and_a_claimed_one_is_not(base: Any, tuned: Any) -> None:
-    assert "sound" in base.cli("results", "verify", "--plugin", PLUGIN).stdout
+@pytest.mark.parametrize("which", ["folder", "by_hand"])
+def test_a_search_cannot_be_claimed(base: Any, tuned: Any, which: str, tmp_path: Path) -> None:
+    """Nor can one be left out of the record of a run that has it."""
+    results = tmp_path / "theirs"
+    folder = getattr(tuned, which)
+    place = results / "runs" / folder.parents[1].name / folder.parent.name / folder.name
+    shutil.copytree(folder, place)
+    check = ("results", "check", results, "--plugin", PLUGIN)
+    assert "sound" in base.cli(*check).stdout
+    about = json.loads((place / "run.json").read_bytes())
+    about["method"] |= {"hp": "untuned" if which == "folder" else "tuned"}
+    (place / "seal.json").unlink()
+    (place / "run.json").write_text(json.dumps(about))
+    seal_run(place)
+    assert "method.hp" in base.cli(*check, check=1).stdout.replace("\n", "")
 
 
 def test_a_run_needs_the_search_of_exactly_its_kind(base: Any) -> None:
