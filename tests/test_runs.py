@@ -117,7 +117,7 @@ def plans(
 def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
     """Plans ask two workers a second's questions; the commands below ask them, too, and must
     come to the same runs."""
-    patch.setattr("zsar_bench.plan._check_together", lambda pairs, machine: None)
+    patch.setattr("zsar_bench.plan.check_together", lambda pairs, machine: None)
     patch.setattr("zsar_bench.plan.text_fingerprint", lambda *where: "toy-hash-1")
 
 

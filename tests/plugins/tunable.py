@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from zsar_toy.methods import Ridge, RidgeParams, joined
 
@@ -32,6 +33,12 @@ class DialParams(RidgeParams):
 
     dial: float = science(40.0, "noise grows with its distance", between(0.05, 80.0), gt=0)
     mood: str = science("calm", "whether the fit goes wrong", among("calm", "bad"))
+
+    @model_validator(mode="after")
+    def _together(self) -> DialParams:
+        if self.mood == "bad" and self.dial > 5:
+            raise ValueError("dial is too large for this mood")
+        return self
 
 
 class Dial(Ridge):
