@@ -58,7 +58,7 @@ def read_manifest(
     rows = [_row(line, dict(zip(columns, cells, strict=True)), names) for line, cells in full]
     if not rows:
         raise DataError(f"{MANIFEST} lists no clip.")
-    check_together(rows)
+    _check_together(rows)
     found = dict.fromkeys(row.clip.class_id for row in rows)
     return rows, tuple(classes) or tuple(plain_class(c) for c in found)
 
@@ -163,7 +163,7 @@ def _bad_path(path: str) -> str:
     return ""
 
 
-def check_together(rows: list[Row]) -> None:
+def _check_together(rows: list[Row]) -> None:
     """Every file and id once; performers, cameras and setups of all clips or of none."""
     files: dict[str, int] = {}
     ids: dict[str, int] = {}
