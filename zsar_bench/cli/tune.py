@@ -259,7 +259,7 @@ def _told(found: Json) -> list[str]:
     if noise["difference"] is not None:
         lines.append(
             f"Noise: differences of two trials vary by {percent(noise['difference'])} points with "
-            f"the classes held out (standard error); {noise['not_told_from_best']} other trials "
-            "are within two of these of the best."
+            f"the classes held out (standard error). Other trials within two of these of the best: "
+            f"{noise['not_told_from_best']}."
         )
     return [*lines, str(found["next"])]
