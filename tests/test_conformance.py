@@ -26,6 +26,7 @@ from zsar_bench.plugins import resolve
 from zsar_bench.protocol_file import group_of, is_group, protocol_of
 from zsar_bench.registry import KINDS, Registry
 from zsar_bench.rounds import TRANSFER
+from zsar_bench.search_space import check_ranges, space_of
 from zsar_bench.specs import generated
 from zsar_bench.tensors import layout_from_json
 from zsar_bench.texts import read_texts
@@ -146,6 +147,18 @@ def test_parameters_are_described_and_every_profile_is_valid(spec):
         assert field.get("kind") in ("science", "runtime"), f"{name}: declare it by science()"
         assert len(field.get("description", "")) >= 5, name
         assert "default" in field, name
+
+
+@pytest.mark.parametrize("name", sorted(SPECS["methods"]))
+def test_search_ranges_lie_in_bounds_and_hold_the_default(name):
+    """A search that could not come back to where the paper is would not be one around it."""
+    params = resolve(SPECS["methods"][name].params)
+    schema = params.model_json_schema()
+    check_ranges(schema)
+    published = params(**params.profiles["paper"]).model_dump(mode="json")
+    for one in space_of(schema):
+        assert one.holds(published[one.name]), f"{one.name}: {published[one.name]} is not in {one}"
+        assert schema["properties"][one.name]["kind"] == "science"
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,12 @@ def test_a_command_can_be_typed(
         find_protocol(words["protocol"], catalogue)
         assert words["selection"] == {"run": "seen-val", "compare": ALL}[command]
         return
+    if file.stem == "tuning":  # what they do: tests/test_tune_runs.py
+        assert command in ("tune", "run")
+        find_protocol(words["protocol"], catalogue)
+        assert {*words["methods"]} <= {*catalogue.names("methods")}
+        assert words["budget"] == 30 if command == "tune" else words["tuned"]
+        return
     if file.stem == "results":  # what they do: tests/test_score_command.py, test_results_import.py
         assert command in ("score", "results import", "results check")
         if command == "score":

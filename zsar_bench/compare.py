@@ -199,6 +199,7 @@ def row_head(first: Record) -> Json:
         "method": first.method.name,
         "profile": first.method.profile,
         "hp": first.method.hp,
+        "tuning": first.method.tuning.model_dump(mode="json") if first.method.tuning else None,
         "science": first.method.science,
         "code": first.method.digest,
         "variant": "",

@@ -38,6 +38,7 @@ from zsar_bench.names import NAME
 from zsar_bench.plugins import import_file, resolve
 from zsar_bench.processes import die_with_parent
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
+from zsar_bench.search_space import check_ranges
 from zsar_bench.specs import generated
 
 #: What a target's class must offer, by catalogue section.
@@ -120,6 +121,7 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
         if batch and batch not in entry["schema"].get("properties", {}):
             raise ValueError(f"'batch' names '{batch}', which is no parameter")
         _check_leaks(getattr(spec, "leaks", ()), entry["schema"], params.profiles)
+        check_ranges(entry["schema"])
         entry["profiles"] = params.profiles
         for values in params.profiles.values():
             params(**values)

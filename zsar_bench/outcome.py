@@ -186,7 +186,8 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
             profile=plan.params.profile,
             science=plan.params.science,
             runtime=plan.params.runtime,
-            hp=plan.method.spec["hp"] if plan.params.published else "untuned",
+            hp="tuned" if plan.tuning else _origin_of_values(plan),
+            tuning=plan.tuning,
             declared_setting=declared,
             setting="transductive" if moves else declared,
             leak=plan.leak,
@@ -223,6 +224,11 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
             fit=sum(one["fit"] for one in rounds), score=sum(one["score"] for one in rounds)
         ),
     )
+
+
+def _origin_of_values(plan: RunPlan) -> str:
+    """What the method declares of its published values, where these are in use."""
+    return str(plan.method.spec["hp"]) if plan.params.published else "untuned"
 
 
 def tolerance(scores: NDArray[np.float32], precision: str) -> float:

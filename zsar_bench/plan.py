@@ -29,6 +29,7 @@ from zsar_bench.selection import LAST, parse_rules
 from zsar_bench.settings import Assignment, Settings, check_owners, resolve
 from zsar_bench.text_features import TextPlan, text_fingerprint
 from zsar_bench.texts import ClassTexts, class_list_texts, read_texts
+from zsar_bench.tuned import check_budgets, with_tuned
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -65,6 +66,7 @@ class Request:
     features: Path | None = None
     timeout: float | None = None
     memory: int | None = None
+    tuned: bool = False
 
     @property
     def wanted_data(self) -> str:
@@ -188,7 +190,9 @@ def plan_runs(
     if len(names) > 1:
         _check_average(request, names)
         each = [plan_runs(replace(request, protocol=n), catalogue, on_event) for n in names]
-        return [plan for plans in each for plan in plans]
+        every = [plan for found in each for plan in found]
+        check_budgets(every)
+        return every
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
     choice = choose_data(request.protocol, request.wanted_data, catalogue)
     dials = parse_dials(request.dials, choice)
@@ -207,7 +211,7 @@ def plan_runs(
     if request.assignments:  # profiles as they are were checked by the discovery child
         pairs = [*zip(methods, params, strict=True), (text_encoder, text_settings)]
         pairs += [(encoder.entry, encoder.settings)] if encoder else []
-        _check_together(pairs, machine)
+        check_together(pairs, machine)
     fingerprint = text_fingerprint(text_encoder, text_settings, machine)
     data_choice = ("data", choice.entry.name, choice.reason)
     metrics = tuple(e for e in catalogue.entries("metrics") if e.plugin != "core")
@@ -217,7 +221,7 @@ def plan_runs(
         return open_data(choice, dict(params), machine, on_event)
 
     features: Features[Any]
-    plans = []
+    plans: list[RunPlan] = []
     for protocol, generator in variants(choice, request.splits, dials):
         if encoder is None:
             features = released(request, protocol, methods)
@@ -261,7 +265,7 @@ def plan_runs(
                 for control in controls
                 for rule in rules
             ]
-    return plans
+    return with_tuned(plans, request) if request.tuned else plans
 
 
 def _trackers(catalogue: Catalogue) -> list[tuple[str, str, str]]:
@@ -329,7 +333,7 @@ def plan_encoders(
     encoder = choose_encoder(replace(request, assignments=own), catalogue, profile)
     assert encoder is not None
     if own:
-        _check_together([(entry, encoder.settings)], machine)
+        check_together([(entry, encoder.settings)], machine)
     features = trained(encoder, choice.protocol, open_data(choice, {}, machine, on_event), machine)
     protocol = _counted(choice.protocol, features)
     data_choice = ("data", choice.entry.name, choice.reason)
@@ -337,7 +341,7 @@ def plan_encoders(
     return protocol, features.of_seed(request.seeds[0]), told
 
 
-def _check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
+def check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
     """Let the plugins' own classes check what the user set; rules between parameters too."""
     check = [
         {

@@ -67,10 +67,12 @@ def row_key(r: Record) -> str:
 
 def method_key(r: Record) -> str:
     """All that must agree for two runs to differ by their seeds and rule only."""
-    e = r.environment
+    e, tuning = r.environment, r.method.tuning
+    # On several splits one search has several outcomes, and is one procedure all the same.
+    values = r.method.science if tuning is None else {"tuned": tuning.recipe}
     return digest(
         [
-            [r.method.name, r.method.digest, r.method.science],
+            [r.method.name, r.method.digest, values],
             [r.encoder.name, r.encoder.digest, r.encoder.science],
             [r.texts.encoder, r.texts.digest, r.texts.science, r.texts.fingerprint],
             [r.texts.source, r.texts.version, r.texts.fields, r.texts.texts],

@@ -130,6 +130,7 @@ def _identity(record: r.Record, found: _Predictions) -> Iterator[str]:
         if identity.get(name) != value:
             yield f"identity: its '{name}' is not what the record says"
     yield from _identity_of_texts(record)
+    yield from _identity_of_tuning(record)
     machine = identity.get("machine")
     said = (record.environment.device, record.environment.threads)
     if not isinstance(machine, dict) or (machine.get("device"), machine.get("threads")) != said:
@@ -145,6 +146,14 @@ def _leak(record: r.Record, catalogue: Catalogue) -> Iterator[str]:
     on = [name for name in entry.spec.get("leaks", ()) if said.science.get(name)]
     if bool(on) != bool(said.leak):
         yield f"method.leak: it is '{said.leak}', its parameters say otherwise"
+
+
+def _identity_of_tuning(record: r.Record) -> Iterator[str]:
+    tuning = record.method.tuning
+    if record.identity.get("tuning") != (None if tuning is None else tuning.identity):
+        yield "identity: its 'tuning' is not what the record says"
+    if (record.method.hp == "tuned") != (tuning is not None):
+        yield "method.hp: 'tuned' is said of a search that the record does not name, or not of one"
 
 
 def _identity_of_texts(record: r.Record) -> Iterator[str]:

@@ -39,6 +39,7 @@ from zsar_bench.record_parts import (
     Rescoring,
     Seconds,
     TextPart,
+    TuningPart,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "Seconds",
     "StateChoice",
     "TextPart",
+    "TuningPart",
     "WallsPart",
     "check_run",
     "parse_record",

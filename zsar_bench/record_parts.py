@@ -38,6 +38,25 @@ class ProtocolPart(_Part):
     ] = []
 
 
+class TuningPart(_Part):
+    """The search that a method's parameters come from; see ``zsar_bench.tuning``."""
+
+    budget: Annotated[int, _doc("trials that were asked for, the profile's own values included")]
+    trials: Annotated[int, _doc("trials there were; fewer if the space has no more points")]
+    trial: Annotated[int, _doc("the best one, whose values the run has; 0: the profile's own")]
+    accuracy: Annotated[float, _doc("its macro accuracy on pseudo-unseen classes")]
+    base_accuracy: Annotated[float, _doc("that of trial 0")]
+    space: Annotated[dict[str, Any], _doc("parameter -> where it was searched")]
+    seeds: Annotated[list[tuple[int, int]], _doc("seeds of encoder and method, averaged over")]
+    recipe: Annotated[str, _doc("SHA-256 of all that makes two searches the same procedure")]
+    search: Annotated[str, _doc("SHA-256 of what was found: the digest in tuning.json")]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run's identity says of it."""
+        return {"budget": self.budget, "recipe": self.recipe, "search": self.search}
+
+
 class MethodPart(_Part):
     """The method and its parameters."""
 
@@ -47,7 +66,9 @@ class MethodPart(_Part):
     profile: Annotated[str, _doc("named profile the parameters start from")]
     science: Annotated[dict[str, Any], _doc("parameters that are part of the identity")]
     runtime: Annotated[dict[str, Any], _doc("parameters that are not")]
-    hp: Annotated[str, _doc("where the hyper-parameters come from")]
+    hp: Annotated[
+        str, _doc("where the hyper-parameters come from: authors, untuned or tuned (by a search)")
+    ]
     declared_setting: Annotated[str, _doc("setting the plugin declares")]
     setting: Annotated[
         Literal["inductive", "class-transductive", "transductive", "unknown"],
@@ -57,6 +78,7 @@ class MethodPart(_Part):
         Literal["", "labels"],
         _doc("labels: it asked for the test clips' true classes; such a run is not ranked"),
     ] = ""
+    tuning: Annotated[TuningPart | None, _doc("the search, where hp is tuned")] = None
 
 
 class EncoderRound(_Part):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zsar_bench import paths
 from zsar_bench.catalogue import Entry
@@ -18,6 +18,9 @@ from zsar_bench.settings import Settings
 from zsar_bench.sources import FeatureSource
 from zsar_bench.text_features import TextPlan
 from zsar_bench.texts import ClassTexts
+
+if TYPE_CHECKING:
+    from zsar_bench.record_parts import TuningPart
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class RunPlan:
     control: Control | None = None  #: None: the classes have their own texts
     rules: tuple[str, ...] = ()  #: all rules asked for together, which share fits; empty: ``rule``
     prove: bool = False  #: whether the record must hold a proof
+    tuning: TuningPart | None = None  #: the search that ``params`` come from, if one was asked for
     metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
@@ -67,7 +71,8 @@ class RunPlan:
     def identity(self) -> dict[str, Any]:
         """Everything that can change a score, as JSON values."""
         control = {} if self.control is None else {"control": self.control.identity}
-        return self._plain_identity | control
+        tuning = {} if self.tuning is None else {"tuning": self.tuning.identity}
+        return self._plain_identity | control | tuning
 
     @cached_property
     def _plain_identity(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ class RunPlan:
 
     @cached_property
     def fit_id(self) -> str:
-        """Id of the same run with rule ``last`` and without a text control.
+        """Id of the same run with rule ``last``, by hand, and without a text control.
 
         All orders of clips and candidates are made from it: draws of a control share them,
         because a leak by position must not average out, and rules share fits and scores.
@@ -138,6 +143,8 @@ class RunPlan:
         shifts = inductive and self.control is not None and self.control.kind == SHUFFLED_UNSEEN
         if self.control is not None and not shifts and shared:
             shared.append(self.control.identity)
+        if self.tuning is not None and (shared or shifts):
+            shared.append(self.tuning.identity)
         if not shared and not shifts:
             return self.part
         name = digest([self.fit_id, *shared])[:16] if shared else self.fit_id

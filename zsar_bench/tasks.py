@@ -10,6 +10,7 @@ from zsar_bench.run_plan import RunPlan
 from zsar_bench.runner import finish_run, prove, run_round
 from zsar_bench.text_features import ensure_texts
 from zsar_bench.trials import run_trial, trial_sources
+from zsar_bench.tuning import Search, run_fit
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -79,6 +80,33 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
+
+
+def search_tasks(searches: Iterable[Search]) -> list[Task]:
+    """The fits of searches that are not made yet, and what these need; shared pieces once."""
+    found: dict[str, Task] = {}
+    for search in searches:
+        for one in search.fits():
+            if search.file(one).is_file():
+                continue
+            plan, source = search.plans[one.pair], search.source(one)
+            texts, encoder = f"texts:{plan.texts.key}", f"encoder:{source.key}"
+            encoder += ":tokens" if "tokens" in plan.wants else ""
+            id = f"trial:{search.key}:{search.file(one).stem}"
+            title = f"{plan.method.name} trial {one.trial} {source.round.name}"
+            for task in (
+                Task(
+                    texts,
+                    f"texts with {plan.texts.entry.name}",
+                    (),
+                    _call(ensure_texts, plan.texts),
+                    (plan.run_id,),
+                ),
+                Task(encoder, source.title, (), _call(source.ensure, plan.wants), (plan.run_id,)),
+                Task(id, title, (texts, encoder), _call(run_fit, search, one), (plan.run_id,)),
+            ):
+                found.setdefault(task.id, task)
+    return [*found.values()]
 
 
 def _call(work: Callable[..., Any], *arguments: Any) -> Callable[[Event], Any]:

@@ -66,7 +66,7 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
         diary = Diary(exam.name, on_event)
         fit(training, lambda e: diary.hear({"stage": "fit", **e}))
         about = training.about
-        accuracies = _judge_states(exam, training, diary.hear)
+        accuracies = judge_states(exam, training, STATES, diary.hear)
         write_json(
             folder / "trial.json",
             {
@@ -104,8 +104,8 @@ def make_trial(
     return training, exam, held
 
 
-def _judge_states(exam: Exam, training: Training, on_event: Event) -> list[float]:
-    """Macro accuracy of every state of a trial, by labels that only the parent knows."""
+def judge_states(exam: Exam, training: Training, grid: int, on_event: Event) -> list[float]:
+    """Macro accuracy of a trial's evenly spaced states, by labels that only the parent knows."""
     import numpy as np
 
     from zsar_bench import metrics
@@ -113,7 +113,7 @@ def _judge_states(exam: Exam, training: Training, on_event: Event) -> list[float
     column = {c: n for n, c in enumerate(exam.classes)}
     classes = exam.source.dataset.clips["class"]
     labels = np.array([column[classes[i]] for i in exam.clips])
-    found = score_states(exam, training, STATES, on_event)
+    found = score_states(exam, training, grid, on_event)
     return [
         metrics.macro(metrics.judge(scores, labels).credit, labels, len(exam.classes))
         for scores in found

@@ -9,7 +9,18 @@ import sys
 import typer
 
 from zsar_bench import __version__
-from zsar_bench.cli import compare, data, doctor, features, listing, results, run, score, show
+from zsar_bench.cli import (
+    compare,
+    data,
+    doctor,
+    features,
+    listing,
+    results,
+    run,
+    score,
+    show,
+    tune,
+)
 from zsar_bench.cli.common import error_console
 from zsar_bench.errors import RunFailed, UserError, storage_error
 
@@ -22,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("score")(score.score)
 app.command("list")(listing.list_things)

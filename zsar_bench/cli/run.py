@@ -59,6 +59,10 @@ def run(
         typer.Option("--set", metavar="[NAME.]KEY=VALUE", help="A parameter (repeatable)."),
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
+    tuned: Annotated[
+        bool,
+        typer.Option("--tuned", help="The best values of a finished search: see tune."),
+    ] = False,
     selection: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +153,7 @@ def run(
         texts=texts,
         text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
         profile=profile,
+        tuned=tuned,
         selection=selection,
         prove=prove,
         data=data,
@@ -209,7 +214,6 @@ def execute(
     from zsar_bench import forkserver
     from zsar_bench.cli.live import make_display
     from zsar_bench.paths import discard, make_folder
-    from zsar_bench.plugins import import_file, resolve
     from zsar_bench.runner import sweep
     from zsar_bench.tasks import tasks
     from zsar_bench.tracking import Trackers
@@ -224,13 +228,9 @@ def execute(
     for plan in plans:
         sweep(plan)
     todo = tasks(plans)
-    entry = catalogue.find("executors", executor)
-    if entry.plugin != "core":  # named by the user: only then may it enter this process
-        for file in catalogue.plugin_files:
-            import_file(file)
-    runner = resolve(entry.spec["target"])(jobs)
+    runner = make_executor(catalogue, executor, jobs)
     if todo and not quiet:
-        _warn_of_time(todo, plans, jobs)
+        warn_of_time(todo, plans, jobs)
     with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
 
         def hear(task: Task, event: dict[str, Any]) -> None:
@@ -246,7 +246,18 @@ def execute(
     return dict(display.statuses)
 
 
-def _warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
+def make_executor(catalogue: Catalogue, name: str, jobs: int) -> Any:
+    """The executor of this name, for so many tasks at once."""
+    from zsar_bench.plugins import import_file, resolve
+
+    entry = catalogue.find("executors", name)
+    if entry.plugin != "core":  # named by the user: only then may it enter this process
+        for file in catalogue.plugin_files:
+            import_file(file)
+    return resolve(entry.spec["target"])(jobs)
+
+
+def warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
     """Time, memory and disk, before anything that takes over a minute."""
     from zsar_bench.estimate import estimate, room
     from zsar_bench.reporters.wording import seconds

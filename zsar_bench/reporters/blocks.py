@@ -19,6 +19,7 @@ from zsar_bench.reporters.standing import (
     row_name,
     rule_words,
     trust_lines,
+    tuning_lines,
 )
 from zsar_bench.reporters.wording import (
     about,
@@ -112,7 +113,7 @@ def _splits(section: Json) -> Block:
     ]
     if any(r["not_shown_to_differ"] for r in section["rows"]):
         caption.append("† not shown to differ from the best row by the same t on shared splits.")
-    caption += trust_lines(section)
+    caption += [*tuning_lines(section), *trust_lines(section)]
     dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
     parts = [marked(section["family"]), *unusual_setting(section)]
     parts += [dials] if dials else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from zsar_bench.ranking import SELF_REPORTED, best_of, leaking, peeked
@@ -82,6 +83,23 @@ def trust_lines(section: Json) -> list[str]:
     for remark, names in about.items():
         lines.append(f"‡ {', '.join(dict.fromkeys(names))}: {remark}")
     return lines
+
+
+def tuning_lines(section: Json) -> list[str]:
+    """Whether all rows come from equal searches; a table without a tuned row says nothing."""
+    budgets = Counter(row["tuning"]["budget"] for row in section["rows"] if row["tuning"])
+    plain = len(section["rows"]) - budgets.total()
+    if not budgets:
+        return []
+    told = [f"{rows} with {budget}" for budget, rows in sorted(budgets.items())]
+    told[0] = told[0].replace("with", "tuned with") + " trials"
+    if len(told) == 1 and not plain:
+        (budget,) = budgets
+        return [f"Every row was tuned with {budget} trials on pseudo-unseen classes."]
+    told += [f"{plain} not tuned here"] if plain else []
+    return [
+        f"Not the same search for every row: {', '.join(told)}. Part of a gap may be the search."
+    ]
 
 
 def _remarks(row: Json) -> list[str]:

@@ -17,6 +17,7 @@ from zsar_bench.reporters.standing import (
     row_name,
     rule_words,
     trust_lines,
+    tuning_lines,
 )
 
 Json = dict[str, Any]
@@ -217,7 +218,7 @@ def caption(section: Json) -> list[str]:
         lines.append(f"† not shown to differ from the best row.{resolves}")
     if any(r["seeds"] < 5 for r in rows):
         lines.append("Fewer than 5 seeds: spreads say little about training luck.")
-    return [plain(line) for line in (*lines, *trust_lines(section))]
+    return [plain(line) for line in (*lines, *tuning_lines(section), *trust_lines(section))]
 
 
 def _classes(section: Json) -> str:
