@@ -63,6 +63,7 @@ TINY: dict[str, dict[str, Any]] = {
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
     "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
+    "ctr-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
 }
 SEEN, UNSEEN, CLIPS, CHANNELS = 4, 3, 12, 5
 LAYOUT = Layout(
@@ -84,7 +85,7 @@ def test_there_is_something_to_hold_to_its_contract():
     assert {"minilm", "open-clip", "sentence-transformers", "tdsm-text"} <= set(
         SPECS["text_encoders"]
     )
-    assert {"st-gcn", "shift-gcn"} <= set(SPECS["skeleton_encoders"])
+    assert {"st-gcn", "shift-gcn", "ctr-gcn"} <= set(SPECS["skeleton_encoders"])
     assert "utd-mhad" in SPECS["datasets"]
     assert len(PROTOCOLS) >= 3
     assert set(TINY) <= {spec.name for spec in WITH_PARAMS}
