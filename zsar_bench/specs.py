@@ -32,7 +32,7 @@ class MethodSpec:
             on these very classes) or ``untuned``. Any other values count as untuned.
         leaks: names of its science parameters (bool) that ask ``score`` for the true classes, to
             show what a published number owes to them; a run with one on is marked, never ranked.
-        needs_encoder: whether ``fit`` uses ``run.encoder``.
+        needs_encoder: whether ``fit`` uses ``run.encoder``, and ``take_encoder`` what it was.
         batch: name of the parameter that says how many clips a step holds; where a fit runs out
             of memory the referee looks for the size that fits, and says it.
         seconds: profile -> rough seconds to fit and score one round of a few hundred clips
