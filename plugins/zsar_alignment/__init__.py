@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zsar_bench.hookspecs import hookimpl
 from zsar_bench.specs import MethodSpec, Setting
@@ -97,6 +97,35 @@ def register_methods(registry: Registry) -> None:
             leaks=("union",),
             batch="batch",
             seconds={"laptop": 30, "paper": 300},
+        )
+    )
+    pgfa: dict[str, Any] = {
+        "paper": "K. Zhou et al., Zero-Shot Skeleton-Based Action Recognition With "
+        "Prototype-Guided Feature Alignment, IEEE TIP 2025, arXiv 2507.00566",
+        "wants": ("clips",),
+        "needs_encoder": True,
+        "text_fields": ("motion", "description"),
+        "hp": "authors",
+        "batch": "batch",
+        "seconds": {"laptop": 25, "paper": 3000},
+    }
+    registry.method(
+        MethodSpec(
+            name="pgfa",
+            target="zsar_alignment.pgfa:PGFA",
+            params="zsar_alignment.pgfa:Params",
+            summary="Encoder and text aligned end to end; prototypes of the clips to be scored.",
+            setting="transductive",
+            **pgfa,
+        )
+    )
+    registry.method(
+        MethodSpec(
+            name="pgfa-inductive",
+            target="zsar_alignment.pgfa:PGFAInductive",
+            params="zsar_alignment.pgfa:InductiveParams",
+            summary="PGFA's training alone: encoder and text aligned end to end.",
+            **pgfa,
         )
     )
     registry.method(
