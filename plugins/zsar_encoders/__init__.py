@@ -39,18 +39,6 @@ def register_skeleton_encoders(registry: Registry) -> None:
             seconds={"laptop": 50, "paper": 35000},
         )
     )
-    registry.skeleton_encoder(
-        SkeletonEncoderSpec(
-            name="ctr-gcn",
-            target="zsar_encoders.ctr_gcn:CTRGCN",
-            params="zsar_encoders.ctr_gcn:Params",
-            summary="graph convolutions whose topology is refined for every channel and clip",
-            paper="Chen et al.: Channel-wise Topology Refinement Graph Convolution for "
-            "Skeleton-Based Action Recognition, ICCV 2021",
-            fallback_rank=30,
-            seconds={"laptop": 50, "paper": 12000},
-        )
-    )
 
 
 @hookimpl
