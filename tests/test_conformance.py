@@ -75,6 +75,9 @@ TINY: dict[str, dict[str, Any]] = {
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
     "st-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
     "shift-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
+    "pgfa": {"epochs": 3, "batch": 5, "warmup": 1.0},
+    "pgfa-inductive": {"epochs": 3, "batch": 5, "warmup": 1.0},
+    "ctr-gcn": {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 3, "batch": 6},
 }
 SEEN, UNSEEN, CLIPS, CHANNELS = 4, 3, 12, 5
 LAYOUT = Layout(
@@ -96,7 +99,7 @@ def test_there_is_something_to_hold_to_its_contract():
     assert {"minilm", "open-clip", "sentence-transformers", "tdsm-text"} <= set(
         SPECS["text_encoders"]
     )
-    assert {"st-gcn", "shift-gcn"} <= set(SPECS["skeleton_encoders"])
+    assert {"st-gcn", "shift-gcn", "ctr-gcn"} <= set(SPECS["skeleton_encoders"])
     assert "utd-mhad" in SPECS["datasets"]
     assert len(PROTOCOLS) >= 3
     assert set(TINY) <= {spec.name for spec in WITH_PARAMS}
@@ -215,6 +218,14 @@ def encoder() -> Any:
     return fresh
 
 
+def built_to_score(spec: Any) -> Any:
+    """A method as the scoring worker builds it, before its state."""
+    method = build(spec)
+    if spec.needs_encoder and hasattr(method, "take_encoder"):
+        method.take_encoder(encoder())
+    return method
+
+
 def context(spec: Any, **named: Any) -> Watched:
     given = encoder() if spec.needs_encoder else None  # first: it draws from global generators
     run = Watched(texts(spec, SEEN, 3), **named)
@@ -236,7 +247,7 @@ class Fitted:
 
     def scores(self, some: SkeletonInputs, candidates: TextBank) -> np.ndarray:
         """As the scoring worker: a new object from the state, bound, then asked."""
-        method = build(self.spec)
+        method = built_to_score(self.spec)
         method.load_state_dict(self.state)
         method.bind(candidates)
         if self.spec.setting == "transductive":
@@ -283,7 +294,7 @@ def test_a_clip_is_scored_on_its_own(fitted, name):
         pytest.skip("it may look at all clips")
     candidates = texts(spec, UNSEEN, 4)
     together = fitted(name).scores(some, candidates)
-    method = build(spec)
+    method = built_to_score(spec)
     method.load_state_dict(fitted(name).state)
     method.bind(candidates)
     for row in reversed(range(CLIPS)):
@@ -431,6 +442,25 @@ def test_an_encoder_is_its_state(trained, name):
     assert torch.equal(here.logits, there.logits)
     assert any(p.requires_grad for p in copy.module().parameters()), "a trainable copy"
     assert torch.equal(copy.encode(clips).pooled, here.pooled), "encoding changes nothing"
+
+
+@every("skeleton_encoders")
+def test_the_trainable_network_gives_the_features_and_is_the_encoders_own(name):
+    learner = Trained(SPECS["skeleton_encoders"][name]).encoder
+    clips = random_clips(6, seed=9)
+    before = learner.encode(clips)
+    network = learner.module().eval()
+    features = network(clips)
+    for part in ("pooled", "tokens", "logits"):
+        torch.testing.assert_close(getattr(features, part), getattr(before, part))
+    features.pooled.square().sum().backward()
+    state = through_a_file(learner.state_dict())
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.grad is not None:
+                weight -= 0.1 * weight.grad.sign()
+    assert not torch.allclose(learner.encode(clips).pooled, before.pooled)
+    assert any(not torch.equal(v, state[k]) for k, v in learner.state_dict().items())
 
 
 @every("skeleton_encoders")

@@ -16,7 +16,7 @@ from fakes import FakeContext
 from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy_skeletons import BODY, POSE, context, moving, some_alone, train_of
-from zsar_encoders import shift_gcn, st_gcn
+from zsar_encoders import ctr_gcn, shift_gcn, st_gcn
 
 from zsar_bench.views import Clips, EncoderTrain, Layout
 
@@ -43,6 +43,8 @@ OTHER = {
     "crop": 1.0,
     "jitter": 0.0,
     "spread": 0.5,
+    "reduction": 1,
+    "dilations": (2, 3),
 }
 
 
@@ -65,6 +67,7 @@ class Kind:
 KINDS = {
     "st-gcn": Kind(st_gcn.STGCN, st_gcn.Params),
     "shift-gcn": Kind(shift_gcn.ShiftGCN, shift_gcn.Params),
+    "ctr-gcn": Kind(ctr_gcn.CTRGCN, ctr_gcn.Params),
 }
 
 

@@ -41,7 +41,9 @@ class FitContext(Protocol):
         texts: the seen classes' texts; empty for an encoder.
         unseen_texts: the candidates' texts, in no special order, for methods that declare the
             setting ``class-transductive`` or ``transductive``; None for all others.
-        encoder: the trained skeleton encoder of this round, or None.
+        encoder: the trained skeleton encoder of this round, for methods that declare
+            ``needs_encoder``; None for all others. It is the fit's own: training its ``module()``
+            changes nobody else's.
         workdir: an empty folder of the fit's own.
         resume: ``(step, tensors)`` of the last checkpoint of an interrupted fit, or None.
     """
@@ -73,6 +75,12 @@ class Method(Protocol):
 
     A method of the setting ``transductive`` also has ``adapt(inputs)``: called once between
     ``bind`` and the first ``score`` with all the clips it is going to score.
+
+    A method that declares ``needs_encoder`` may also have ``take_encoder(encoder)``: called in the
+    worker that scores, before ``load_state_dict``, with what ``run.encoder`` was when its fit
+    began. One that has trained the network on puts the encoder's ``state_dict()`` into its own
+    state, and gives it back to the encoder in ``load_state_dict``: so it need not know how any
+    encoder is built.
     """
 
     def __init__(self, params: Any) -> None: ...
@@ -108,7 +116,10 @@ class SkeletonEncoder(Protocol):
         """Features of every clip, each on its own, without gradients."""
 
     def module(self) -> nn.Module:
-        """The trainable network."""
+        """The trainable network: called with ``Clips`` it gives ``Features``, with gradients.
+
+        It is the encoder's own: ``encode`` and ``state_dict`` follow its weights.
+        """
 
     def state_dict(self) -> State: ...
 

@@ -224,8 +224,11 @@ def run_score(job: Job, line: Line) -> None:
     candidates = read_bank(Path(job["texts"]), job["fields"]).to(device)
 
     def bound(state: str) -> Any:
+        encoder = _read_encoder(job, device)  # anew: a state may overwrite its weights
         torch.manual_seed(job["seed"])
         method = build(job)
+        if encoder is not None and hasattr(method, "take_encoder"):
+            method.take_encoder(encoder)
         method.load_state_dict(_load_state(state, device, job["owner"]))
         method.bind(candidates)
         line.say({"bound": len(candidates)})

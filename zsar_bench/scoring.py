@@ -146,8 +146,10 @@ class Scorer:
             seed=derive_seed("score", plan.method_seed, plan.encoder_seed, exam.name),
             workdir=str(own_folder(exam.folder / name)),
             adapt=exam.transductive,
+            encoder=exam.source.encoder_job() if plan.method.spec["needs_encoder"] else None,
         )
         reads = [str(exam.texts), *(str(s) for s in states)]
+        reads += [job["encoder"]["state"]] if job["encoder"] else []
 
         def hear(event: dict[str, Any]) -> None:
             on_event({"stage": "score", **event})

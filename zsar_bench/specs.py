@@ -30,7 +30,7 @@ class MethodSpec:
         text_fields: the method's text recipe, frozen before its first scoring.
         hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
             on these very classes) or ``untuned``. Any other values count as untuned.
-        needs_encoder: whether ``fit`` uses ``run.encoder``.
+        needs_encoder: whether ``fit`` uses ``run.encoder``, and ``take_encoder`` what it was.
         batch: name of the parameter that says how many clips a step holds; where a fit runs out
             of memory the referee looks for the size that fits, and says it.
         seconds: profile -> rough seconds to fit and score one round of a few hundred clips

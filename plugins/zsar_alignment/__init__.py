@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 api = 1
 
+PGFA = (
+    "K. Zhou et al., Zero-Shot Skeleton-Based Action Recognition With Prototype-Guided Feature "
+    "Alignment, IEEE TIP 2025, arXiv 2507.00566"
+)
 SMIE = (
     "Y. Zhou et al., Zero-shot Skeleton-based Action Recognition via Mutual Information "
     "Estimation and Maximization, ACM MM 2023"
@@ -126,6 +130,33 @@ SPECS = (
         leaks=("union",),
         batch="batch",
         seconds={"laptop": 30, "paper": 300},
+    ),
+    MethodSpec(
+        name="pgfa",
+        target="zsar_alignment.pgfa:PGFA",
+        params="zsar_alignment.pgfa:Params",
+        summary="Encoder and text aligned end to end; prototypes of the clips to be scored.",
+        setting="transductive",
+        paper=PGFA,
+        wants=("clips",),
+        text_fields=("motion", "description"),
+        hp="authors",
+        needs_encoder=True,
+        batch="batch",
+        seconds={"laptop": 25, "paper": 3000},
+    ),
+    MethodSpec(
+        name="pgfa-inductive",
+        target="zsar_alignment.pgfa:PGFAInductive",
+        params="zsar_alignment.pgfa:InductiveParams",
+        summary="PGFA's training alone: encoder and text aligned end to end.",
+        paper=PGFA,
+        wants=("clips",),
+        text_fields=("motion", "description"),
+        hp="authors",
+        needs_encoder=True,
+        batch="batch",
+        seconds={"laptop": 25, "paper": 3000},
     ),
     MethodSpec(
         name="prototypes",

@@ -48,11 +48,17 @@ class Inductive:
         check(any(p.requires_grad for p in run.encoder.module().parameters()), "a trainable copy")
         self.mean = train.inputs.pooled.mean(0)
 
+    def take_encoder(self, encoder) -> None:
+        check(not hasattr(self, "mean"), "neither after fit nor after load_state_dict")
+        self.encoder = encoder
+
     def bind(self, candidates) -> None:
         self.width = len(candidates)
 
     def score(self, inputs) -> torch.Tensor:
         check_inputs(inputs)
+        again = self.encoder.encode(inputs.clips).pooled
+        check(torch.allclose(again, inputs.pooled, atol=1e-4), "the encoder that made them")
         return (inputs.pooled - self.mean)[:, : self.width].contiguous()
 
     def state_dict(self):

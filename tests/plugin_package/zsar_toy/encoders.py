@@ -84,13 +84,17 @@ class Mean(nn.Module):
             )
             run.progress(step + 1, p.steps, loss=loss.detach())
 
+    @torch.no_grad()
     def encode(self, clips: Clips) -> Features:
         """Features of each clip by itself."""
         time.sleep(self.params.encode_sleep)
-        with torch.no_grad():
-            tokens = self._tokens(joint_statistics(clips))
-            pooled = tokens.mean(dim=1)
-            logits = torch.stack([row @ self.head for row in pooled])
+        return self(clips)
+
+    def forward(self, clips: Clips) -> Features:
+        """The same with gradients."""
+        tokens = self._tokens(joint_statistics(clips))
+        pooled = tokens.mean(dim=1)
+        logits = torch.stack([row @ self.head for row in pooled])
         return Features(
             pooled=pooled,
             tokens=tokens,
