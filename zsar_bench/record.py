@@ -24,7 +24,8 @@ from zsar_bench.certificate import (
 )
 from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
-from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
+from zsar_bench.gzsl_record import GzslGate, GzslNumbers, GzslPart, GzslRotation, GzslRound
+from zsar_bench.migrations import BROUGHT, SCHEMA, NewerSchemaError, migrate
 from zsar_bench.names import fault_in_record, protocol_folder
 from zsar_bench.paths import write_bytes
 from zsar_bench.record_parts import (
@@ -53,6 +54,11 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "EncoderRound",
     "Environment",
     "Evaluation",
+    "GzslGate",
+    "GzslNumbers",
+    "GzslPart",
+    "GzslRotation",
+    "GzslRound",
     "MethodPart",
     "Metrics",
     "Proof",
@@ -69,6 +75,7 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "parse_record",
     "read_predictions",
     "read_record",
+    "record_bytes",
     "seal_run",
     "write_predictions",
 ]
@@ -103,6 +110,9 @@ class Record(BaseModel):
     ] = None
     certificate: Annotated[
         Certificate | None, _doc("what its workers could reach; null: made before certificates")
+    ] = None
+    gzsl: Annotated[
+        GzslPart | None, _doc("clips of all classes over all classes; null: not asked for")
     ] = None
 
 
@@ -179,6 +189,16 @@ def parse_record(data: bytes) -> Record:
     return record
 
 
+def record_bytes(record: Record) -> bytes:
+    """A record as ``run.json``, in the oldest schema that holds all it says."""
+    version, unsaid = SCHEMA, set()
+    while version in BROUGHT and all(getattr(record, f) is None for f in BROUGHT[version]):
+        unsaid |= {*BROUGHT[version]}
+        version -= 1
+    older = record.model_copy(update={"schema_version": version})
+    return older.model_dump_json(indent=1, exclude=unsaid).encode() + b"\n"
+
+
 def write_predictions(
     path: Path,
     ids: list[str],
@@ -201,10 +221,10 @@ def write_predictions(
 
     metadata = {"ids": json.dumps(ids), "candidates": json.dumps(candidates)}
     blob = save({"labels": labels, "scores": scores}, metadata=metadata)
-    write_bytes(path, _sorted_header(blob))
+    write_bytes(path, sorted_header(blob))
 
 
-def _sorted_header(blob: bytes) -> bytes:
+def sorted_header(blob: bytes) -> bytes:
     """The same safetensors file with its header in one order: the library's order of metadata
     is random, and equal runs must leave equal bytes."""
     import json

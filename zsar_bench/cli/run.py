@@ -96,6 +96,14 @@ def run(
             help="Draws of the text control; default 20 (200 for quick methods), or all shifts.",
         ),
     ] = None,
+    gzsl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Judge clips of seen classes too, all over all classes, balanced by a constant or "
+            "a gate.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
@@ -156,6 +164,7 @@ def run(
         dials=tuple(dial or ()),
         text_control=text_control,
         draws=draws,
+        gzsl=gzsl,
         device=device,
         threads=threads,
         deterministic=deterministic,
@@ -325,7 +334,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    own = ("run:", "round:", "trial:", "proof:")
+    own = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
