@@ -87,7 +87,10 @@ def test_an_old_record_with_later_fields_is_damaged(field: str, tmp_path: Path) 
     """Or a hand could write a certificate under a schema that had none to check."""
     about = pinned() | {field: NEW[field]}
     (tmp_path / "run.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=rf"run\.json is damaged: {field}: schema 1 has no such"):
+    with pytest.raises(
+        UserError,
+        match=rf"run\.json is damaged: {field}: schema {BROUGHT_BY[field] - 1} has no such",
+    ):
         read_record(tmp_path)
 
 

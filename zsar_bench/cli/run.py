@@ -333,6 +333,7 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     control = plans[0].control
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
+    about += f", GZSL by a {plans[0].gzsl}" if plans[0].gzsl else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
     own = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
@@ -398,9 +399,10 @@ def _show_results(
 
 
 def _draw(plan: RunPlan) -> dict[str, Any]:
-    """What a text control adds to a run's row in JSON."""
+    """What a text control, or GZSL, adds to a run's row in JSON."""
     control = plan.control
-    return {"text_control": control.kind, "draw": control.draw} if control else {}
+    gzsl = {"gzsl": plan.gzsl} if plan.gzsl else {}
+    return ({"text_control": control.kind, "draw": control.draw} if control else {}) | gzsl
 
 
 def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
