@@ -17,7 +17,8 @@ from conftest import TOY_ENCODERS, Cli
 
 from zsar_bench import metrics
 from zsar_bench.compare import compare
-from zsar_bench.gzsl_record import FILE, read_matrix, write_matrix
+from zsar_bench.gzsl_matrix import FILE, read_matrix, write_matrix
+from zsar_bench.gzsl_outcome import named_numbers, numbers
 from zsar_bench.gzsl_rotations import ENOUGH, rehearsals
 from zsar_bench.record import Record, read_predictions, read_record, seal_run
 from zsar_bench.reporters import json as json_reporter
@@ -310,6 +311,10 @@ LIES: dict[str, tuple[Any, ...]] = {
     "samples": ("gzsl", "samples", "0" * 64),
     "constant": ("gzsl", "rounds", 0, "constant", 123.0),
     "standing": ("gzsl", "rotations", 1, "standing", -77.0),
+    "rotation": ("gzsl", "rotations", 0, "harmonic", 0.99),
+    "rotation's clips": ("gzsl", "rotations", 0, "seen_clips", 5),
+    "size": ("gzsl", "rounds", 1, "size", 3.0),
+    "training clips": ("gzsl", "rounds", 1, "training_clips", 31),
     "tolerance": ("gzsl", "rescoring", "tolerance", 55.0),
     "moved": ("gzsl", "rescoring", "largest_change", 99.0),
     "kind": ("gzsl", "kind", "gate"),
@@ -322,11 +327,23 @@ def test_a_number_that_does_not_follow_is_found(what: str, base: Any, tmp_path: 
     assert "refused" in checked(base, tmp_path, check=1).stdout
 
 
-def test_a_gate_that_decides_otherwise_is_found(base: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["weights", "bias", "threshold", "temperature", "k", "harmonic"])
+def test_a_gate_that_was_not_fitted_is_found(name: str, base: Any, tmp_path: Path) -> None:
+    """Also where its numbers on the test are what that gate would reach."""
     folder = copied(base, "gate", tmp_path)
-    weights = base.records["gate"].gzsl.rounds[0].gate.weights
-    lie(folder, "gzsl", "rounds", 0, "gate", "weights", [-w for w in weights])
-    assert "refused" in checked(base, tmp_path, check=1).stdout
+    matrix, gate = read_matrix(folder / FILE), base.records["gate"].gzsl.rounds[0].gate
+    value = getattr(gate, name)
+    other: Any = [-w for w in value] if name == "weights" else value / 2 if name != "k" else 1
+    if name == "k":
+        lie(folder, "gzsl", "rounds", 0, "gate", "weights", gate.weights[::2])
+    lie(folder, "gzsl", "rounds", 0, "gate", name, other)
+    own = numbers(read_record(folder).gzsl.rounds, matrix)
+    about = json.loads((folder / "run.json").read_bytes())
+    for kind in ("micro", "macro"):
+        about["gzsl"][kind] = named_numbers(own, kind).model_dump()
+    (folder / "run.json").write_text(json.dumps(about))
+    seal_run(folder)
+    assert "does not follow from its rotations" in checked(base, tmp_path, check=1).stdout
 
 
 def test_a_part_cannot_be_left_out(base: Any, tmp_path: Path) -> None:
@@ -334,7 +351,9 @@ def test_a_part_cannot_be_left_out(base: Any, tmp_path: Path) -> None:
     assert "identity" in checked(base, tmp_path, check=1).stdout
 
 
-@pytest.mark.parametrize("what", ["missing", "damaged", "other label", "other clip"])
+@pytest.mark.parametrize(
+    "what", ["missing", "damaged", "other label", "other clip", "other score", "rotation gone"]
+)
 def test_a_matrix_that_is_another_is_found(what: str, base: Any, tmp_path: Path) -> None:
     folder = copied(base, "constant", tmp_path)
     matrix = read_matrix(folder / FILE)
@@ -344,6 +363,12 @@ def test_a_matrix_that_is_another_is_found(what: str, base: Any, tmp_path: Path)
         (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-9])
     elif what == "other label":
         matrix.labels[-1] = (matrix.labels[-1] + 1) % 4
+        write_matrix(folder / FILE, matrix)
+    elif what == "other score":
+        matrix.rotations[0].scores[0] += np.arange(4) * 9
+        write_matrix(folder / FILE, matrix)
+    elif what == "rotation gone":
+        matrix.rotations.pop()
         write_matrix(folder / FILE, matrix)
     else:
         matrix.ids[-1] = "c1_s9_r9"

@@ -14,16 +14,16 @@ from zsar_bench import record_parts as r
 from zsar_bench.gzsl import Measured, credit, measure, sides
 from zsar_bench.gzsl_calibration import carried, rehearsed, size
 from zsar_bench.gzsl_gate import Experts, Gate, fit_gate, gated, spread
+from zsar_bench.gzsl_matrix import Asked, Matrix
 from zsar_bench.gzsl_record import (
     GzslGate,
     GzslNumbers,
     GzslPart,
     GzslRotation,
     GzslRound,
-    Matrix,
 )
 from zsar_bench.gzsl_rotations import rotation_sources
-from zsar_bench.gzsl_runs import Said, read_exam, read_rotations, read_said
+from zsar_bench.gzsl_runs import read_exam, read_rotations, read_said
 from zsar_bench.identity import digest
 from zsar_bench.tolerance import tolerance
 
@@ -82,131 +82,159 @@ def named_numbers(found: Measured, kind: str) -> GzslNumbers:
     )
 
 
+# --- Calibration -------------------------------------------------------------------------------
+
+
+def rotation_numbers(asked: Asked, known: int) -> tuple[dict[str, Any], Experts | None]:
+    """What a rehearsal found, as the record says it, and what a gate learns from it.
+
+    Args:
+        asked: pseudo-unseen and pseudo-seen clips, then training clips.
+        known: how many classes, the first ones, play seen ones.
+
+    Raises:
+        ValueError: if these are no clips of both sides.
+    """
+    seen, count = np.arange(asked.scores.shape[1]) < known, len(asked.labels)
+    best, constant = rehearsed(asked.scores[:count], asked.labels, seen)
+    rms = size(asked.scores[count:], seen)
+    found = {"size": rms, "constant": constant, "standing": constant / rms, "harmonic": best}
+    if asked.unseen is None or asked.logits is None:
+        return found, None
+    own = spread(asked.unseen[count:])
+    return found, _experts(asked.unseen[:count], asked.logits[:count], asked.labels, own)
+
+
+def round_numbers(
+    asked: Asked, seen: NDArray[np.bool_], standings: list[float], experts: list[Experts]
+) -> dict[str, Any]:
+    """The operating point of a round, as the record says it.
+
+    Args:
+        asked: training clips of its fit.
+        seen: (K,) whether a class is seen.
+        standings: of its rotations.
+        experts: of its rotations; empty without a gate.
+    """
+    rms = size(asked.scores, seen)
+    standing, constant = carried(standings, rms)
+    gate = None
+    if experts:
+        fitted, reached = fit_gate(experts, int(min(seen.sum(), (~seen).sum())))
+        gate = GzslGate(**vars(fitted) | {"weights": list(fitted.weights)}, harmonic=reached)
+    return {
+        "size": rms,
+        "standing": standing,
+        "constant": constant,
+        "spread": None if asked.unseen is None else spread(asked.unseen),
+        "gate": gate,
+    }
+
+
 # --- A run's part ------------------------------------------------------------------------------
 
 
 def assemble_gzsl(plan: RunPlan) -> tuple[GzslPart, Matrix]:
     """The part of a run and its matrix, from what its rehearsals and exams have left."""
+    exams, said = [], []
     turns: list[GzslRotation] = []
     rounds: list[GzslRound] = []
-    exams = []
-    for number in range(len(plan.encoders)):
-        said = read_said(plan, number)
-        about = read_exam(plan, number)
-        found, experts = _rotations(plan, number)
-        turns += found
-        rounds.append(_round(plan, number, said, about, found, experts))
-        exams.append((said, about))
-    matrix = _matrix(plan, [said for said, _ in exams])
-    own = numbers(rounds, matrix)
+    asked: list[Asked] = []
+    for number, encoder in enumerate(plan.encoders):
+        found, experts, own = _rotations(plan, number)
+        turns, asked = [*turns, *found], [*asked, *own]
+        said.append(_asked(plan, encoder.round, number))
+        exams.append(read_exam(plan, number))
+        point = round_numbers(
+            _after(said[-1]), _seen(encoder.round), [turn.standing for turn in found], experts
+        )
+        told = {name: exams[-1][name] for name in ("training_clips", "scored")}
+        rounds.append(GzslRound(round=encoder.round.name, **told, **point))
+    matrix = _matrix(plan, said, asked)
+    own_numbers = numbers(rounds, matrix)
     part = GzslPart(
         kind=plan.gzsl,  # type: ignore[arg-type]  # checked by the schema
-        seen_clips=own.seen,
-        unseen_clips=own.unseen,
+        seen_clips=own_numbers.seen,
+        unseen_clips=own_numbers.unseen,
         samples=digest(sorted(matrix.ids)),
-        micro=named_numbers(own, "micro"),
-        macro=named_numbers(own, "macro"),
+        micro=named_numbers(own_numbers, "micro"),
+        macro=named_numbers(own_numbers, "macro"),
         rounds=rounds,
         rotations=turns,
         rescoring=r.Rescoring(
-            clips=sum(about["rescored"] for _, about in exams),
-            largest_change=max(about["largest_change"] for _, about in exams),
+            clips=sum(about["rescored"] for about in exams),
+            largest_change=max(about["largest_change"] for about in exams),
             tolerance=tolerance(matrix.scores, plan.precision),
         ),
     )
     return part, matrix
 
 
-def _rotations(plan: RunPlan, number: int) -> tuple[list[GzslRotation], list[Experts]]:
-    """What the rehearsals of a round found, and what a gate learns from."""
-    found, experts = [], []
+def _rotations(plan: RunPlan, number: int) -> tuple[list[GzslRotation], list[Experts], list[Asked]]:
+    """What the rehearsals of a round found, what a gate learns from, and what was said."""
+    found, experts, asked = [], [], []
     sources = rotation_sources(plan, number)
     for turn, about in enumerate(read_rotations(plan, number)):
-        rehearsal, source = sources[turn]
-        one, said = rehearsal.round, read_said(plan, number, turn)
-        labels, seen = _labels(one, source.dataset.clips["class"]), _seen(one)
-        best, constant = rehearsed(said.scores[: said.tested], labels, seen)
-        rms = size(said.scores[said.tested :], seen)
+        one = sources[turn][0].round
+        asked.append(_asked(plan, one, number, turn))
+        own, told = rotation_numbers(asked[-1], len(one.seen))
+        said = {n: about[n] for n in ("held_out", "performers", "unseen_of", "encoder")}
         found.append(
             GzslRotation(
                 round=plan.encoders[number].round.name,
-                held_out=about["held_out"],
-                performers=about["performers"],
-                unseen_of=about["unseen_of"],
                 seen_clips=len(one.test_seen),
                 unseen_clips=len(one.test_unseen),
-                encoder=about["encoder"],
                 training_clips=about["training_clips"],
-                size=rms,
-                constant=constant,
-                standing=constant / rms,
-                harmonic=best,
+                **said,
+                **own,
             )
         )
-        if said.unseen is not None and said.logits is not None:
-            own, test = spread(said.unseen[said.tested :]), slice(said.tested)
-            experts.append(_experts(said.unseen[test], said.logits[test], labels, own))
-    return found, experts
+        experts += [told] if told is not None else []
+    return found, experts, asked
 
 
-def _round(
-    plan: RunPlan,
-    number: int,
-    said: Said,
-    about: dict[str, Any],
-    found: list[GzslRotation],
-    experts: list[Experts],
-) -> GzslRound:
-    one = plan.encoders[number].round
-    rms = size(said.scores[said.tested :], _seen(one))
-    standing, constant = carried([turn.standing for turn in found], rms)
-    gate = None
-    if experts:
-        fitted, reached = fit_gate(experts, min(len(one.seen), len(one.unseen)))
-        gate = GzslGate(**vars(fitted) | {"weights": list(fitted.weights)}, harmonic=reached)
-    return GzslRound(
-        round=one.name,
-        training_clips=about["training_clips"],
-        size=rms,
-        standing=standing,
-        constant=constant,
-        spread=None if said.unseen is None else spread(said.unseen[said.tested :]),
-        gate=gate,
-        scored=about["scored"],
-    )
+def _asked(plan: RunPlan, one: Round, number: int, turn: int | None = None) -> Asked:
+    """What was said in an exam, with the labels of the clips that it tests."""
+    said, classes = read_said(plan, number, turn), plan.encoders[number].dataset.clips["class"]
+    column = {c: n for n, c in enumerate((*one.seen, *one.unseen))}
+    tested = [column[classes[i]] for i in (*one.test_unseen, *one.test_seen)]
+    return Asked(np.array(tested, dtype=np.int64), said.scores, said.unseen, said.logits)
 
 
-def _matrix(plan: RunPlan, said: list[Said]) -> Matrix:
+def _after(asked: Asked) -> Asked:
+    """The training clips alone."""
+    count = len(asked.labels)
+    parts = (asked.scores, asked.unseen, asked.logits)
+    rest = (None if p is None else np.ascontiguousarray(p[count:]) for p in parts)
+    return Asked(asked.labels[:0], *rest)  # type: ignore[arg-type]  # there are always scores
+
+
+def _matrix(plan: RunPlan, said: list[Asked], rotations: list[Asked]) -> Matrix:
     clips = plan.encoders[0].dataset.clips
     rounds = [encoder.round for encoder in plan.encoders]
     index = [i for one in rounds for i in (*one.test_unseen, *one.test_seen)]
 
-    def rows(name: str) -> NDArray[np.float32] | None:
+    def rows(name: str) -> Any:
         parts = [getattr(one, name) for one in said]
         if any(part is None for part in parts):
             return None
-        return np.concatenate([p[: s.tested] for p, s in zip(parts, said, strict=True)])
+        tested = [p[: len(s.labels)] for p, s in zip(parts, said, strict=True)]
+        return np.concatenate(tested)
 
-    scores = rows("scores")
-    assert scores is not None
     return Matrix(
         ids=[clips["id"][i] for i in index],
-        labels=np.concatenate([_labels(one, clips["class"]) for one in rounds]),
+        labels=rows("labels"),
         candidates=[*rounds[0].seen, *rounds[0].unseen],
         seen=_seen(rounds[0]),
-        scores=scores,
-        rounds=np.repeat(np.arange(len(said)), [one.tested for one in said]),
+        scores=rows("scores"),
+        rounds=np.repeat(np.arange(len(said)), [len(one.labels) for one in said]),
         unseen=rows("unseen"),
         logits=rows("logits"),
+        training=[_after(one) for one in said],
+        rotations=rotations,
     )
 
 
-def _labels(one: Round, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Columns of a round's test clips, unseen before seen; seen classes have the first columns."""
-    column = {c: n for n, c in enumerate((*one.seen, *one.unseen))}
-    tested = (*one.test_unseen, *one.test_seen)
-    return np.array([column[classes[i]] for i in tested], dtype=np.int64)
-
-
 def _seen(one: Round) -> NDArray[np.bool_]:
+    """(K,) whether a class is seen; seen ones have the first columns."""
     return np.arange(len(one.seen) + len(one.unseen)) < len(one.seen)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsar_bench.gzsl_calibration import carried
-from zsar_bench.gzsl_outcome import named_numbers, numbers
-from zsar_bench.gzsl_record import FILE, GzslPart, Matrix, read_matrix
+from zsar_bench.gzsl_matrix import FILE, Matrix, read_matrix
+from zsar_bench.gzsl_outcome import named_numbers, numbers, rotation_numbers, round_numbers
+from zsar_bench.gzsl_record import GzslPart
 from zsar_bench.gzsl_rotations import GATE
 from zsar_bench.identity import digest
 from zsar_bench.tolerance import tolerance
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zsar_bench.tested import UnseenClips
 
 ROUNDING = 1e-9  #: of a number; what another order of summing leaves
+CLOSE = 1e-6  #: of the numbers of a calibration, whose fits end in other last digits elsewhere
 
 
 def gzsl_faults(
@@ -66,11 +67,11 @@ def _faults(part: GzslPart, matrix: Matrix, precision: str) -> Iterator[str]:
         return
     if digest(sorted(matrix.ids)) != part.samples or len({*matrix.ids}) != len(matrix.ids):
         yield "gzsl.samples: it is not the digest of the matrix's clips"
-    yield from _calibration_faults(part)
     allowed = tolerance(matrix.scores, precision)
     if not np.isclose(part.rescoring.tolerance, allowed, rtol=1e-3):
         yield "gzsl.rescoring.tolerance: it does not follow from the matrix"
     try:
+        yield from _calibration_faults(part, matrix)
         own = numbers(part.rounds, matrix)
     except ValueError as error:
         yield f"gzsl: {error}"
@@ -84,16 +85,53 @@ def _faults(part: GzslPart, matrix: Matrix, precision: str) -> Iterator[str]:
                 yield f"gzsl.{kind}.{name}: the record says {told:.6g}, its matrix {value:.6g}"
 
 
-def _calibration_faults(part: GzslPart) -> Iterator[str]:
-    """Whether constants follow from the rotations that the record tells of."""
-    for one in part.rounds:
-        turns = [t for t in part.rotations if t.round == one.round]
-        if not turns:
+def _calibration_faults(part: GzslPart, matrix: Matrix) -> Iterator[str]:
+    """Whether rotations and operating points follow from what was said in them.
+
+    Raises:
+        ValueError: if there are no such numbers.
+    """
+    if (len(part.rotations), len(part.rounds)) != (len(matrix.rotations), len(matrix.training)):
+        yield "gzsl: its rounds and rotations are not the matrix's"
+        return
+    known, experts = int(matrix.seen.sum()), []
+    for turn, asked in zip(part.rotations, matrix.rotations, strict=True):
+        own, said = rotation_numbers(asked, known - len(turn.held_out))
+        experts.append(said)
+        of_unseen = asked.labels >= known - len(turn.held_out)
+        counts = (turn.unseen_clips, turn.seen_clips, turn.training_clips)
+        there = (of_unseen.sum(), (~of_unseen).sum(), len(asked.scores) - len(asked.labels))
+        if counts != there or asked.scores.shape[1] != known:
+            yield f"gzsl.rotations: clips or classes of one of {turn.round} are not the matrix's"
+        if not _close(own, turn.model_dump()):
+            yield f"gzsl.rotations: one of {turn.round} does not follow from its scores"
+    for number, one in enumerate(part.rounds):
+        mine = [n for n, turn in enumerate(part.rotations) if turn.round == one.round]
+        standings = [part.rotations[n].standing for n in mine]
+        told = [e for n in mine if (e := experts[n]) is not None]
+        if not mine:
             yield f"gzsl.rotations: there is none of {one.round}"
             continue
-        wrong = [t for t in turns if not np.isclose(t.standing * t.size, t.constant)]
-        expected = carried([t.standing for t in turns], one.size)
-        if wrong or not np.allclose(expected, (one.standing, one.constant)):
-            yield f"gzsl.rounds: the constant of {one.round} does not follow from its rotations"
-    if {t.round for t in part.rotations} - {one.round for one in part.rounds}:
-        yield "gzsl.rotations: some are of no round"
+        point = round_numbers(matrix.training[number], matrix.seen, standings, told)
+        gate = point.pop("gate")
+        same = (gate is None) == (one.gate is None)
+        if gate is not None and one.gate is not None:
+            same = _close(gate.model_dump(), one.gate.model_dump())
+        if not same or not _close(point, one.model_dump()):
+            yield f"gzsl.rounds: the point of {one.round} does not follow from its rotations"
+        if one.training_clips != len(matrix.training[number].scores):
+            yield f"gzsl.rounds: training clips of {one.round} are not the matrix's"
+
+
+def _close(own: dict[str, Any], said: dict[str, Any]) -> bool:
+    """Whether numbers are those computed here, but for the rounding of another machine."""
+    for name, value in own.items():
+        told = said[name]
+        if value is None or told is None:
+            if value is not told:
+                return False
+        elif np.shape(value) != np.shape(told) or not np.allclose(
+            value, told, rtol=CLOSE, atol=CLOSE
+        ):
+            return False
+    return True

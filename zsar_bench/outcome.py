@@ -29,7 +29,7 @@ from zsar_bench.tolerance import tolerance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zsar_bench.gzsl_record import Matrix
+    from zsar_bench.gzsl_matrix import Matrix
     from zsar_bench.protocol import Protocol
     from zsar_bench.run_plan import RunPlan
 

@@ -90,8 +90,6 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
         faults += gzsl_faults(record, record.gzsl, folder, unseen, tested)
     if faults:
         raise UserError(faults[0])
-    if record.gzsl is not None:
-        notes.append("not computed again: the rehearsals' best constants, and a gate's fit")
     if record.metrics.plugins:
         notes.append(f"not computed again: {', '.join(sorted(record.metrics.plugins))}")
     return Checked(record, tuple(notes))

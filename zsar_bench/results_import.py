@@ -18,7 +18,7 @@ from zsar_bench.archives import RawFiles
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.compare import find_records
 from zsar_bench.errors import UserError
-from zsar_bench.gzsl_record import FILE as GZSL
+from zsar_bench.gzsl_matrix import FILE as GZSL
 from zsar_bench.known import Known
 from zsar_bench.paths import fresh_folder, make_folder, write_bytes
 from zsar_bench.seals import SEAL

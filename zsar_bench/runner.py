@@ -174,7 +174,7 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
 
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
     """Join the rounds with labels, compute the metrics and give the run its final name."""
-    from zsar_bench.gzsl_record import FILE, write_matrix
+    from zsar_bench.gzsl_matrix import FILE, write_matrix
     from zsar_bench.outcome import assemble
     from zsar_bench.record import read_record, record_bytes, seal_run, write_predictions
 
