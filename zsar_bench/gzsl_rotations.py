@@ -87,7 +87,9 @@ def check_gzsl(
         raise UserError(
             f"GZSL judges every clip over all classes, and in '{protocol.id}' rounds or clips "
             "differ in theirs.",
-            f"For one split: --protocol {protocol.dataset}/random:5@0",
+            WITHOUT
+            if protocol.own_candidates
+            else f"For one split: --protocol {protocol.dataset}/random:5@0",
         )
     looking = [rule for rule in rules if peeks(rule)]
     if looking:
