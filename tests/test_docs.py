@@ -17,6 +17,7 @@ import typer
 from zsar_bench.catalogue import Catalogue, load
 from zsar_bench.cli import app
 from zsar_bench.cli.compare import ALL
+from zsar_bench.gzsl_rotations import KINDS
 from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import STAND_IN
 
@@ -202,6 +203,13 @@ def test_a_command_can_be_typed(
         find_protocol(words["protocol"], catalogue)
         assert {*words["methods"]} <= {*catalogue.names("methods")}
         assert words["budget"] == 30 if command == "tune" else words["tuned"]
+        return
+    if file.stem == "gzsl":  # what they do: tests/test_gzsl_runs.py
+        assert command in ("run", "compare")
+        find_protocol(words["protocol"], catalogue)
+        if command == "run":
+            assert {*words["methods"]} <= {*catalogue.names("methods")}
+            assert words["gzsl"] in KINDS
         return
     if file.stem == "results":  # what they do: tests/test_score_command.py, test_results_import.py
         assert command in ("score", "results import", "results check")

@@ -260,6 +260,8 @@ CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
     "fields": lambda: {"fields": ("motion",)},
     "order of fields": lambda: {"fields": ("name", "motion")},
     "rule": lambda: {"rule": "seen-val"},
+    "GZSL by a constant": lambda: {"gzsl": "constant"},
+    "GZSL by a gate": lambda: {"gzsl": "gate"},
     "threads": lambda: {"machine": Machine("cpu", 2)},
     "device": lambda: {"machine": Machine("cuda", 1)},
     "deterministic": lambda: {"machine": Machine("cuda", 1, deterministic=True)},
@@ -286,6 +288,13 @@ def test_every_part_of_the_identity_changes_the_run() -> None:
     for name, run_id in ids.items():
         by_id.setdefault(run_id, []).append(name)
     assert [names for names in by_id.values() if len(names) > 1] == []
+
+
+def test_gzsl_leaves_orders_and_fits_as_they_are() -> None:
+    assert plan(gzsl="gate").fit_id == plan().fit_id
+    assert "gzsl" not in plan().identity
+    several = {"rules": ("last", "seen-val")}
+    assert plan(gzsl="gate", **several).fit_part != plan(**several).fit_part
 
 
 def test_mixed_precision_is_another_run() -> None:

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from zsar_bench.compare import compare, find_records, load_records
 from zsar_bench.errors import UserError
 from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
-from zsar_bench.record import Record, parse_record, read_record
+from zsar_bench.record import Record, parse_record, read_record, record_bytes
 
 ROOT = Path(__file__).parents[1]
 #: A record as a release of schema 1 wrote it. Never write it anew: strangers have such files.
 PINNED = (Path(__file__).parent / "records" / "schema-1.json").read_bytes()
-NEW = {"certificate": None, "states": None, "origin": "run"}
+#: Field -> schema that brought it, and its value in older records.
+BROUGHT_BY = {"certificate": 2, "states": 2, "origin": 2, "gzsl": 3}
+NEW = {"certificate": None, "states": None, "origin": "run", "gzsl": None}
 
 
 def pinned() -> dict[str, Any]:
@@ -30,7 +32,7 @@ def pinned() -> dict[str, Any]:
 def test_the_pinned_record_reads_and_keeps_all_it_said() -> None:
     assert pinned()["schema_version"] == 1
     one = parse_record(PINNED)
-    assert one.schema_version == SCHEMA == 2
+    assert one.schema_version == SCHEMA == 3
     assert (one.certificate, one.states, one.origin) == (None, None, "run")
     back = json.loads(one.model_dump_json(exclude_unset=True))
     for field, value in pinned().items():
@@ -51,7 +53,7 @@ def test_a_record_of_today_comes_back_as_it_was(tmp_path: Path) -> None:
     one = parse_record(PINNED)
     (tmp_path / "run.json").write_text(one.model_dump_json())
     assert read_record(tmp_path) == one
-    assert json.loads((tmp_path / "run.json").read_bytes())["schema_version"] == 2
+    assert json.loads((tmp_path / "run.json").read_bytes())["schema_version"] == SCHEMA
 
 
 values = st.recursive(
@@ -65,7 +67,7 @@ values = st.recursive(
 def test_migration_is_idempotent_and_leaves_its_argument(
     version: int, fields: dict[str, Any]
 ) -> None:
-    later = NEW if version > 1 else {}
+    later = {k: v for k, v in NEW.items() if BROUGHT_BY[k] <= version}
     before = {**fields, **later, "schema_version": version}
     kept = copy.deepcopy(before)
     once = migrate(before)
@@ -85,8 +87,37 @@ def test_an_old_record_with_later_fields_is_damaged(field: str, tmp_path: Path) 
     """Or a hand could write a certificate under a schema that had none to check."""
     about = pinned() | {field: NEW[field]}
     (tmp_path / "run.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=rf"run\.json is damaged: {field}: schema 1 has no such"):
+    with pytest.raises(
+        UserError,
+        match=rf"run\.json is damaged: {field}: schema {BROUGHT_BY[field] - 1} has no such",
+    ):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("leak", ""), ("leak", "labels"), ("tuning", None)])
+def test_a_part_of_an_old_record_with_later_fields_is_damaged(field: str, value: Any) -> None:
+    about = pinned()
+    about["method"][field] = value
+    with pytest.raises(ValueError, match=rf"method\.{field}: schema 2 has no such field"):
+        parse_record(json.dumps(about).encode())
+
+
+def test_a_record_is_written_in_the_oldest_schema_that_holds_it(tmp_path: Path) -> None:
+    """So that what says nothing new is read by earlier releases, to the byte as they wrote it."""
+    one = parse_record(PINNED)
+    written = json.loads(record_bytes(one))
+    unsaid = {"gzsl": True, "method": {"leak", "tuning"}}
+    assert written == json.loads(one.model_dump_json(exclude=unsaid)) | {"schema_version": 2}
+    leaks = one.model_copy(update={"method": one.method.model_copy(update={"leak": "labels"})})
+    assert json.loads(record_bytes(leaks))["schema_version"] == 3
+    assert json.loads(record_bytes(leaks))["method"]["leak"] == "labels"
+    (tmp_path / "run.json").write_bytes(record_bytes(one))
+    assert read_record(tmp_path) == one
+    committed = [f / "run.json" for f in find_records(ROOT / "results" / "reference")]
+    latest = [f for f in committed if json.loads(f.read_bytes())["schema_version"] == 2]
+    assert latest
+    for path in latest[:20]:
+        assert record_bytes(parse_record(path.read_bytes())) == path.read_bytes()
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "1", 1.0, None])

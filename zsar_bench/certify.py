@@ -19,6 +19,7 @@ from zsar_bench.certificate import (
     WallsPart,
     weakest_level,
 )
+from zsar_bench.gzsl_runs import read_gzsl
 from zsar_bench.selection import LAST, STATES
 from zsar_bench.trials import read_trials
 
@@ -27,13 +28,19 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-WORKERS = {"fit_walls": "fit", "score_walls": "score", "rescore_walls": "score"}
+WORKERS = {
+    "fit_walls": "fit",
+    "score_walls": "score",
+    "unseen_walls": "score",
+    "rescore_walls": "score",
+}
 
 
 def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     """The certificate of a run whose rounds are all scored."""
     rounds = {e.round.name: plan.read_round(n) for n, e in enumerate(plan.encoders)}
-    workers = [(WORKERS[k], one[k]) for one in rounds.values() for k in WORKERS if k in one]
+    noted = [*rounds.values(), *(g for n in range(len(rounds)) for g in read_gzsl(plan, n))]
+    workers = [(WORKERS[k], one[k]) for one in noted for k in WORKERS if k in one]
     workers += [("fit", t) for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     made = {e.round.name: e.certify() for e in plan.encoders}
     denied: Counter[str] = Counter()

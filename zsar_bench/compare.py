@@ -83,16 +83,18 @@ def compare(
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
-        "rules": [...], "published": [...]}``; see ``_section`` and ``_row`` for the fields,
-        ``compare_splits`` for those of several random class splits, which are no sections of
-        their own, ``compare_controls`` for those of runs under a text control, ``curves``, and
-        ``compare_rules``. Names in it are as ``names`` allows them, and every text is printable.
+        "rules": [...], "gzsl": [...], "published": [...]}``; see ``_section`` and ``_row`` for the
+        fields, ``compare_splits`` for those of several random class splits, which are no sections
+        of their own, ``compare_controls`` for those of runs under a text control, ``curves``,
+        ``compare_rules``, and ``compare_gzsl`` for runs with GZSL, which stand there only. Names
+        in it are as ``names`` allows them, and every text is printable.
     """
     from zsar_bench.compare_controls import control_sections
+    from zsar_bench.compare_gzsl import gzsl_sections
     from zsar_bench.compare_rules import rule_sections
     from zsar_bench.compare_splits import average_sections, in_splits, split_sections
 
-    plain = [r for r in records if not r.texts.control]
+    plain = [r for r in records if not r.texts.control and r.gzsl is None]
     splits = split_sections(plain)
     groups: dict[str, list[Record]] = {}
     for record in (r for r in plain if not in_splits(r, splits)):
@@ -106,6 +108,7 @@ def compare(
         "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
         "rules": rule_sections(plain) if rules else [],
+        "gzsl": gzsl_sections(records),
         "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
     shown: Json = plain_json(found)  # whoever draws it

@@ -43,7 +43,8 @@ class History:
         if about["texts"].get("control") == SHUFFLED_UNSEEN:
             return  # shifts of one fit report no time for it
         method, seconds = about["method"], about["seconds"]
-        rounds = max(1, len(about["encoder"]["rounds"]))
+        fits = len((about.get("gzsl") or {}).get("rotations", ()))
+        rounds = max(1, len(about["encoder"]["rounds"]) + fits)
         spent = float(seconds["fit"] + seconds["score"]) / rounds
         self._rounds.setdefault((method["name"], method["profile"]), []).append(spent)
 
@@ -52,7 +53,7 @@ class History:
         if task.id.startswith("encoder:"):
             name, code, declared = plan.encoders[0].cost
             known = self._encoders.get((name, code))
-        elif task.id.startswith(("round:", "trial:", "proof:")):
+        elif task.id.startswith(("round:", "trial:", "proof:", "rotation:", "gzsl:")):
             name, profile = plan.method.name, plan.params.profile
             known = self._rounds.get((name, profile))
             declared = plan.method.spec["seconds"].get(profile.partition(" ")[0], 60.0)

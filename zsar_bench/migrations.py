@@ -11,7 +11,10 @@ from typing import Any
 
 Json = dict[str, Any]
 
-SCHEMA = 2
+SCHEMA = 3
+#: Schema -> the fields that it brought, "part.field" within a part; a record that says nothing in
+#: them is one of the schema before, and is written as such: earlier releases read it.
+BROUGHT = {3: ("gzsl", "method.leak", "method.tuning", "certificate.leak")}
 
 
 class NewerSchemaError(ValueError):
@@ -46,6 +49,15 @@ def _certificates(record: Json) -> Json:
     return _added(record, certificate=None, states=None, origin="run")
 
 
+def _gzsl(record: Json) -> Json:
+    """2 to 3: clips of seen classes, judged over all classes; leaks and searches are marked."""
+    for name in BROUGHT[3]:
+        part, _, field = name.rpartition(".")
+        if part and isinstance(record.get(part), dict) and field in record[part]:
+            raise ValueError(f"{name}: schema {record['schema_version']} has no such field")
+    return _added(record, gzsl=None)
+
+
 def _added(record: Json, **fields: Any) -> Json:
     """The record with new fields, which it cannot have had.
 
@@ -57,4 +69,4 @@ def _added(record: Json, **fields: Any) -> Json:
     return record | fields
 
 
-_STEPS: dict[int, Callable[[Json], Json]] = {1: _certificates}
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _certificates, 2: _gzsl}

@@ -17,15 +17,19 @@ from zsar_bench.certify import certificate, state_choice
 from zsar_bench.encoding import MOVED
 from zsar_bench.environment import environment
 from zsar_bench.errors import RunFailed
+from zsar_bench.gzsl_outcome import assemble_gzsl
+from zsar_bench.gzsl_runs import read_gzsl
 from zsar_bench.identity import digest
 from zsar_bench.paths import make_folder
 from zsar_bench.prove import judge as judge_proof
 from zsar_bench.sandbox import Worker
 from zsar_bench.tested import candidate_mask, candidates_in
+from zsar_bench.tolerance import tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from zsar_bench.gzsl_matrix import Matrix
     from zsar_bench.protocol import Protocol
     from zsar_bench.run_plan import RunPlan
 
@@ -72,9 +76,9 @@ def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
 
 def assemble(
     plan: RunPlan, curve: Sequence[tuple[float, float, float]]
-) -> tuple[r.Record, tuple[Any, ...]]:
-    """The record of a run whose rounds are all scored, and the arguments of
-    ``record.write_predictions`` after the path.
+) -> tuple[r.Record, tuple[Any, ...], Matrix | None]:
+    """The record of a run whose rounds are all scored, the arguments of
+    ``record.write_predictions`` after the path, and the GZSL matrix, if there is one.
 
     Args:
         plan: the run.
@@ -84,7 +88,8 @@ def assemble(
 
     found = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
     predictions = (found.ids, found.labels, found.candidates, found.scores)
-    return _record(plan, found, curve), predictions
+    gzsl, matrix = assemble_gzsl(plan) if plan.gzsl else (None, None)
+    return _record(plan, found, curve, gzsl), predictions, matrix
 
 
 def protocol_part(
@@ -161,7 +166,12 @@ def _means(table: dict[str, dict[str, tuple[float, int]]]) -> dict[str, dict[str
     return {c: {s: total / n for s, (total, n) in row.items()} for c, row in table.items()}
 
 
-def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, float]]) -> r.Record:
+def _record(
+    plan: RunPlan,
+    found: Joined,
+    curve: Sequence[tuple[float, float, float]],
+    gzsl: r.GzslPart | None,
+) -> r.Record:
     from datetime import UTC, datetime
 
     candidates, labels, scores = found.candidates, found.labels, found.scores
@@ -174,6 +184,8 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
     declared = plan.method.spec["setting"]
     # Scores that depend on other clips, by the method or by its features.
     moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
+    moves = moves or (gzsl is not None and gzsl.rescoring.largest_change > gzsl.rescoring.tolerance)
+    rehearsed = [one for n in range(len(plan.encoders)) for one in read_gzsl(plan, n)]
     return r.Record(
         run_id=plan.run_id,
         identity=plan.identity,
@@ -221,24 +233,16 @@ def _record(plan: RunPlan, found: Joined, curve: Sequence[tuple[float, float, fl
         choices=[r.Choice(what=w, value=v, reason=why) for w, v, why in plan.choices],
         environment=environment(plan.machine, plan.precision),
         seconds=r.Seconds(
-            fit=sum(one["fit"] for one in rounds), score=sum(one["score"] for one in rounds)
+            fit=sum([*(o["fit"] for o in rounds), *(o.get("fit_seconds", 0) for o in rehearsed)]),
+            score=sum([*(o["score"] for o in rounds), *(o["seconds"] for o in rehearsed)]),
         ),
+        gzsl=gzsl,
     )
 
 
 def _origin_of_values(plan: RunPlan) -> str:
     """What the method declares of its published values, where these are in use."""
     return str(plan.method.spec["hp"]) if plan.params.published else "untuned"
-
-
-def tolerance(scores: NDArray[np.float32], precision: str) -> float:
-    """Largest change of a score that rounding explains.
-
-    A thousandth of the scores' spread in float32 and a tenth of it in mixed precision, whose
-    sums differ with the batch; a method that looks at the batch moves by about the spread.
-    """
-    share = 1e-3 if precision == "float32" else 1e-1
-    return float(share * np.nanstd(scores) + 1e-6 * np.nanmax(np.abs(scores)))
 
 
 def _plugin_metrics(

@@ -21,6 +21,7 @@ from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError, nearest
 from zsar_bench.feature_choice import Features, choose_encoder, named, released, trained
 from zsar_bench.features import EncoderPlan
+from zsar_bench.gzsl_rotations import check_gzsl, rehearsals
 from zsar_bench.paths import DEFAULT_RESULTS, home
 from zsar_bench.protocol import Protocol
 from zsar_bench.run_plan import RunPlan
@@ -59,6 +60,7 @@ class Request:
     dials: tuple[str, ...] = ()
     text_control: str | None = None
     draws: int | None = None
+    gzsl: str | None = None
     device: str = "auto"
     threads: int = 1
     deterministic: bool = False
@@ -198,6 +200,14 @@ def plan_runs(
     dials = parse_dials(request.dials, choice)
     rules = parse_rules(request.selection or LAST)
     _check_control(request, choice.protocol)
+    check_gzsl(
+        request.gzsl,
+        choice.protocol,
+        methods,
+        rules,
+        released=request.features is not None,
+        control=request.text_control,
+    )
     controls = plan_controls(request.text_control, request.draws, len(choice.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     profile, profile_choice = _profile(request, machine, methods)
@@ -228,6 +238,8 @@ def plan_runs(
         else:
             features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
+            for plan in features.of_seed(0) if request.gzsl else ():
+                rehearsals(protocol, plan.round, plan.dataset.clips)  # or refused, before work
         chosen = (device_choice, data_choice, profile_choice, features.choice, text_choice)
         common = (*chosen, *_trackers(catalogue))
         for method, settings in zip(methods, params, strict=True):
@@ -248,6 +260,7 @@ def plan_runs(
                     rule=rule,
                     rules=rules,
                     prove=request.prove,
+                    gzsl=request.gzsl or "",
                     encoder_seed=encoder_seed,
                     method_seed=method_seed,
                     machine=machine,

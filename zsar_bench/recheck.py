@@ -17,12 +17,14 @@ import numpy as np
 from zsar_bench import record as r
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.gzsl_recheck import gzsl_faults
 from zsar_bench.identity import digest
 from zsar_bench.known import Known
-from zsar_bench.outcome import measure, tolerance
+from zsar_bench.outcome import measure
 from zsar_bench.self_reported import ORIGIN, UNKNOWN, identity_of
 from zsar_bench.sources import NOBODY
 from zsar_bench.tested import UnseenClips
+from zsar_bench.tolerance import tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +84,12 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
     faults += _numbers(record, found, tested.subjects if whole and tested is not None else None)
     if faults:
         raise UserError(faults[0])
+    if record.gzsl is not None:
+        classes = [found.candidates[n] for n in found.labels]
+        unseen = dict(zip(found.ids, classes, strict=True))
+        faults += gzsl_faults(record, record.gzsl, folder, unseen, tested)
+    if faults:
+        raise UserError(faults[0])
     if record.metrics.plugins:
         notes.append(f"not computed again: {', '.join(sorted(record.metrics.plugins))}")
     return Checked(record, tuple(notes))
@@ -125,6 +133,7 @@ def _identity(record: r.Record, found: _Predictions) -> Iterator[str]:
         "seeds": [record.encoder_seed, record.method_seed],
         "rule": record.selection,
         "precision": record.environment.precision,
+        "gzsl": record.gzsl.kind if record.gzsl else None,
     }
     for name, value in claims.items():
         if identity.get(name) != value:
@@ -248,6 +257,9 @@ def _numbers(record: r.Record, found: _Predictions, subjects: list[str] | None) 
     if not abs(record.rescoring.tolerance - allowed) <= slack:
         yield "rescoring.tolerance: it does not follow from the predictions"
     moved = not record.rescoring.largest_change <= allowed + slack  # NaN included
+    if record.gzsl is not None:
+        again = record.gzsl.rescoring
+        moved = moved or not again.largest_change <= again.tolerance + SINGLE * again.tolerance
     settings = ("transductive", *([] if moved else [record.method.declared_setting]))
     if record.method.setting not in settings:
         yield (

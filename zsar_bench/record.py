@@ -24,7 +24,8 @@ from zsar_bench.certificate import (
 )
 from zsar_bench.certificate import doc as _doc
 from zsar_bench.errors import UserError
-from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
+from zsar_bench.gzsl_record import GzslGate, GzslNumbers, GzslPart, GzslRotation, GzslRound
+from zsar_bench.migrations import BROUGHT, SCHEMA, NewerSchemaError, migrate
 from zsar_bench.names import fault_in_record, protocol_folder
 from zsar_bench.paths import write_bytes
 from zsar_bench.record_parts import (
@@ -54,6 +55,11 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "EncoderRound",
     "Environment",
     "Evaluation",
+    "GzslGate",
+    "GzslNumbers",
+    "GzslPart",
+    "GzslRotation",
+    "GzslRound",
     "MethodPart",
     "Metrics",
     "Proof",
@@ -71,6 +77,7 @@ __all__ = [  # all models of a record are found here, wherever they are written
     "parse_record",
     "read_predictions",
     "read_record",
+    "record_bytes",
     "seal_run",
     "write_predictions",
 ]
@@ -105,6 +112,9 @@ class Record(BaseModel):
     ] = None
     certificate: Annotated[
         Certificate | None, _doc("what its workers could reach; null: made before certificates")
+    ] = None
+    gzsl: Annotated[
+        GzslPart | None, _doc("clips of all classes over all classes; null: not asked for")
     ] = None
 
 
@@ -181,6 +191,30 @@ def parse_record(data: bytes) -> Record:
     return record
 
 
+def record_bytes(record: Record) -> bytes:
+    """A record as ``run.json``, in the oldest schema that holds all it says."""
+    version = SCHEMA
+    unsaid: dict[str, Any] = {}
+    while version in BROUGHT and not any(_said(record, name) for name in BROUGHT[version]):
+        for name in BROUGHT[version]:
+            part, _, field = name.rpartition(".")
+            if part and getattr(record, part) is not None:
+                unsaid.setdefault(part, {})[field] = True
+            elif not part:
+                unsaid[field] = True
+        version -= 1
+    older = record.model_copy(update={"schema_version": version})
+    return older.model_dump_json(indent=1, exclude=unsaid).encode() + b"\n"
+
+
+def _said(record: Record, name: str) -> bool:
+    """Whether a field, "part.field" within a part, says anything."""
+    value: Any = record
+    for step in name.split("."):
+        value = None if value is None else getattr(value, step)
+    return value not in (None, "")
+
+
 def write_predictions(
     path: Path,
     ids: list[str],
@@ -203,10 +237,10 @@ def write_predictions(
 
     metadata = {"ids": json.dumps(ids), "candidates": json.dumps(candidates)}
     blob = save({"labels": labels, "scores": scores}, metadata=metadata)
-    write_bytes(path, _sorted_header(blob))
+    write_bytes(path, sorted_header(blob))
 
 
-def _sorted_header(blob: bytes) -> bytes:
+def sorted_header(blob: bytes) -> bytes:
     """The same safetensors file with its header in one order: the library's order of metadata
     is random, and equal runs must leave equal bytes."""
     import json

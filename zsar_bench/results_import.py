@@ -18,6 +18,7 @@ from zsar_bench.archives import RawFiles
 from zsar_bench.catalogue import Catalogue
 from zsar_bench.compare import find_records
 from zsar_bench.errors import UserError
+from zsar_bench.gzsl_matrix import FILE as GZSL
 from zsar_bench.known import Known
 from zsar_bench.paths import fresh_folder, make_folder, write_bytes
 from zsar_bench.seals import SEAL
@@ -126,11 +127,11 @@ def _parts(files: RawFiles, name: str) -> dict[str, bytes]:
         UserError: if one is missing, there twice, a link, too large or not of its kind.
     """
     found = {}
-    for file in (RECORD, PREDICTIONS, EVENTS, SEAL):
+    for file in (RECORD, PREDICTIONS, EVENTS, GZSL, SEAL):
         count = files.names.count(name + file)
         if count > 1:
             raise UserError(f"{file} is there more than once")
-        if not count and file in (EVENTS, SEAL):  # not everybody keeps them
+        if not count and file in (EVENTS, GZSL, SEAL):  # not everybody keeps them, or has them
             continue
         if not count:
             raise UserError(f"{file} is missing")
@@ -162,11 +163,11 @@ def _check_events(data: bytes) -> None:
 def _differences(new: Path, there: Path) -> str:
     """In what two runs of one id differ, apart from when and where they were made."""
     try:
-        same = (new / PREDICTIONS).read_bytes() == (there / PREDICTIONS).read_bytes()
+        for file in (PREDICTIONS, *([GZSL] if (new / GZSL).exists() else [])):
+            if (new / file).read_bytes() != (there / file).read_bytes():
+                return file
     except OSError as error:
-        return f"{PREDICTIONS} ({error.strerror})"
-    if not same:
-        return PREDICTIONS
+        return f"{error.filename} ({error.strerror})"
     one, other = (_content(r.read_record(folder)) for folder in (new, there))
     return ", ".join(sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k)))
 

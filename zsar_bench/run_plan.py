@@ -44,6 +44,7 @@ class RunPlan:
     rules: tuple[str, ...] = ()  #: all rules asked for together, which share fits; empty: ``rule``
     prove: bool = False  #: whether the record must hold a proof
     tuning: TuningPart | None = None  #: the search that ``params`` come from, if one was asked for
+    gzsl: str = ""  #: how clips of all classes are judged over all classes; empty: they are not
     metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
@@ -72,7 +73,8 @@ class RunPlan:
         """Everything that can change a score, as JSON values."""
         control = {} if self.control is None else {"control": self.control.identity}
         tuning = {} if self.tuning is None else {"tuning": self.tuning.identity}
-        return self._plain_identity | control | tuning
+        gzsl = {"gzsl": self.gzsl} if self.gzsl else {}
+        return self._plain_identity | control | tuning | gzsl
 
     @cached_property
     def _plain_identity(self) -> dict[str, Any]:
@@ -103,10 +105,11 @@ class RunPlan:
 
     @cached_property
     def fit_id(self) -> str:
-        """Id of the same run with rule ``last``, by hand, and without a text control.
+        """Id of the same run with rule ``last``, by hand, without a text control and GZSL.
 
         All orders of clips and candidates are made from it: draws of a control share them,
-        because a leak by position must not average out, and rules share fits and scores.
+        because a leak by position must not average out, rules share fits and scores, and a GZSL
+        run's ZSL scores are those of the run without.
         """
         return digest(self._plain_identity | {"rule": LAST})[:16]
 
@@ -139,6 +142,7 @@ class RunPlan:
         """Where the fits live. Rules asked for together share theirs, and so do shifts of the
         candidates' texts, if the method cannot have read these texts in it."""
         shared: list[Any] = [self.grids] if len(self.rules) > 1 else []
+        shared += [self.gzsl] if shared and self.gzsl else []  # each waits for its own sharers
         inductive = self.method.spec.get("setting") == "inductive"
         shifts = inductive and self.control is not None and self.control.kind == SHUFFLED_UNSEEN
         if self.control is not None and not shifts and shared:

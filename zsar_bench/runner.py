@@ -58,7 +58,7 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
             return
         source = plan.encoders[number]
         diary = Diary(source.round.name, on_event)
-        training, point, grid = _chosen(plan, number, diary)
+        training, point, grid = chosen(plan, number, diary)
         exam = _exam(plan, number, training)
         state = training.state(point, grid)
         started = time.monotonic()
@@ -98,23 +98,28 @@ def _exam(plan: RunPlan, number: int, training: Training) -> Exam:
     return Exam(plan, source, asked, one, classes, one.name, folder, training.owner)
 
 
-def _chosen(plan: RunPlan, number: int, diary: Diary) -> tuple[Training, int, int]:
-    """The training of a round, and the point of which grid its rule has chosen.
+def chosen(plan: RunPlan, number: int, diary: Diary) -> tuple[Training, int, int]:
+    """The training of a round, fitted, and the point of which grid its rule has chosen."""
+    folder = plan.round_folder(number)
+    if plan.rule == SEEN_VAL:
+        training, _, _ = make_trial(plan, plan.encoders[number], folder / "trial-0")
+    else:
+        training = full_training(plan, number)
+        with nullcontext() if training.folder == folder else locked(training.folder):
+            fit(training, lambda e: diary.hear({"stage": "fit", **e}))
+    return training, *chosen_point(plan, number)
+
+
+def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
+    """The point of which grid a round's rule has chosen, its trials being done.
 
     An oracle has chosen nothing yet: its point is the last.
     """
-    folder, trials = plan.round_folder(number), read_trials(plan, number)
-    if plan.rule == SEEN_VAL:
-        training, _, _ = make_trial(plan, plan.encoders[number], folder / "trial-0")
-        return training, int(trials[0]["best"]), STATES
-    training = full_training(plan, number)
-    with nullcontext() if training.folder == folder else locked(training.folder):
-        fit(training, lambda e: diary.hear({"stage": "fit", **e}))
     if plan.rule == LAST:
-        return training, 1, 1
+        return 1, 1
     if peeks(plan.rule):
-        return training, evaluations(plan.rule), evaluations(plan.rule)
-    return training, median_point([t["best"] for t in trials]), STATES
+        return evaluations(plan.rule), evaluations(plan.rule)
+    return median_point([int(t["best"]) for t in read_trials(plan, number)]), STATES
 
 
 def _rescored(
@@ -156,7 +161,7 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
         if plan.done or "proof" in plan.read_round(number):
             return
         diary = Diary(plan.encoders[number].round.name, on_event)
-        training, point, grid = _chosen(plan, number, diary)
+        training, point, grid = chosen(plan, number, diary)
         exam = _exam(plan, number, training)
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
         state = training.state(point, grid)
@@ -169,19 +174,22 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
 
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
     """Join the rounds with labels, compute the metrics and give the run its final name."""
+    from zsar_bench.gzsl_matrix import FILE, write_matrix
     from zsar_bench.outcome import assemble
-    from zsar_bench.record import read_record, seal_run, write_predictions
+    from zsar_bench.record import read_record, record_bytes, seal_run, write_predictions
 
     with locked(plan.part):
         if not plan.done:
             if not unchanged(plan.machine.code, plan.machine.code_state):
                 raise RunFailed("a plugin's files have changed since this command began")
             curve = _choose_on_test(plan, on_event) if peeks(plan.rule) else []
-            record, predictions = assemble(plan, curve)
+            record, predictions, matrix = assemble(plan, curve)
             out = make_folder(plan.part / "out")
             write_predictions(out / "predictions.safetensors", *predictions)
+            if matrix is not None:
+                write_matrix(out / FILE, matrix)
             write_bytes(out / "events.jsonl", _json_lines(_events(plan)))
-            write_bytes(out / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            write_bytes(out / "run.json", record_bytes(record))
             seal_run(out)
             if plan.folder.is_dir():  # it was there without the proof that is asked for now
                 plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
@@ -245,9 +253,12 @@ def _sharers(plan: RunPlan) -> list[RunPlan]:
 
 def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:
     """Everything that was heard, trials before the round that they are of."""
+    from zsar_bench.gzsl_runs import read_gzsl
+
     for number in range(len(plan.encoders)):
-        for about in (*read_trials(plan, number), plan.read_round(number)):
-            yield from about["events"]
+        about = [*read_trials(plan, number), plan.read_round(number)]
+        for one in (*about, *read_gzsl(plan, number)):
+            yield from one["events"]
 
 
 def _json_lines(rows: Any) -> bytes:

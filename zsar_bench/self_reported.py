@@ -143,7 +143,7 @@ def keep(results: Path, record: r.Record, predictions: tuple[Any, ...]) -> Path:
     if not (folder / "run.json").is_file():
         with fresh_folder(folder) as beside:
             r.write_predictions(beside / "predictions.safetensors", *predictions)
-            write_bytes(beside / "run.json", record.model_dump_json(indent=1).encode() + b"\n")
+            write_bytes(beside / "run.json", r.record_bytes(record))
             r.seal_run(beside)
     return folder
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from zsar_bench.gzsl_rotations import rotation_sources
+from zsar_bench.gzsl_runs import run_exam, run_rotation
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.runner import finish_run, prove, run_round
 from zsar_bench.text_features import ensure_texts
@@ -73,8 +75,19 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                     run,
                 )
             add(rounds[-1], title, tuple(needs), _call(run_round, plan, number), run)
+            after = (rounds[-1],)
+            turns = []
+            for turn, (_, source) in enumerate(rotation_sources(plan, number)):
+                own = f"encoder:{source.key}{':tokens' if tokens else ''}"
+                add(own, source.title, (), _call(source.ensure, plan.wants), run)
+                turns.append(f"rotation:{run}:{number}:{turn}")
+                trials = [n for n in needs if n.startswith("trial:")]
+                work = _call(run_rotation, plan, number, turn)
+                add(turns[-1], f"{title} rotation {turn + 1}", (texts, own, *trials), work, run)
+            if plan.gzsl:
+                rounds += [*turns, f"gzsl:{run}:{number}"]
+                add(rounds[-1], f"{title} gzsl", after, _call(run_exam, plan, number), run)
             if plan.prove:
-                after = (rounds[-1],)
                 rounds.append(f"proof:{run}:{number}")
                 add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"

@@ -29,6 +29,7 @@ class UnseenClips:
         subjects: N performers.
         candidates: K official class ids.
         mask: (N, K) whether a class is a candidate of a clip.
+        seen: clip id -> class of the clips of seen classes on the test side, for GZSL.
     """
 
     data: str
@@ -37,6 +38,7 @@ class UnseenClips:
     subjects: list[str]
     candidates: list[str]
     mask: NDArray[np.bool_] = field(repr=False)
+    seen: dict[str, str] = field(repr=False, default_factory=dict)
 
 
 def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
@@ -62,6 +64,7 @@ def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
         subjects=[clips["subject"][i] for i in index],
         candidates=candidates,
         mask=mask,
+        seen={clips["id"][i]: clips["class"][i] for one in rounds for i in one.test_seen},
     )
 
 

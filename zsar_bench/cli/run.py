@@ -100,6 +100,14 @@ def run(
             help="Draws of the text control; default 20 (200 for quick methods), or all shifts.",
         ),
     ] = None,
+    gzsl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Judge clips of seen classes too, all over all classes, balanced by a constant or "
+            "a gate.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int, typer.Option(min=1, help="CPU threads of a worker; part of a run's identity.")
@@ -161,6 +169,7 @@ def run(
         dials=tuple(dial or ()),
         text_control=text_control,
         draws=draws,
+        gzsl=gzsl,
         device=device,
         threads=threads,
         deterministic=deterministic,
@@ -335,8 +344,9 @@ def _show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     control = plans[0].control
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
+    about += f", GZSL by a {plans[0].gzsl}" if plans[0].gzsl else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    own = ("run:", "round:", "trial:", "proof:")
+    own = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
     shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
@@ -400,9 +410,10 @@ def _show_results(
 
 
 def _draw(plan: RunPlan) -> dict[str, Any]:
-    """What a text control adds to a run's row in JSON."""
+    """What a text control, or GZSL, adds to a run's row in JSON."""
     control = plan.control
-    return {"text_control": control.kind, "draw": control.draw} if control else {}
+    gzsl = {"gzsl": plan.gzsl} if plan.gzsl else {}
+    return ({"text_control": control.kind, "draw": control.draw} if control else {}) | gzsl
 
 
 def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:

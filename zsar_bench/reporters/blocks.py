@@ -1,16 +1,18 @@
 """Tables that stand beside the ranked ones, in the form every human-readable reporter draws.
 
-They are random class splits, text controls, curves of dose and response, and selection rules.
+They are random class splits, text controls, curves of dose and response, selection rules, and
+GZSL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from zsar_bench.names import plain
 from zsar_bench.ranking import peeked
+from zsar_bench.reporters.block import Block, make_block
+from zsar_bench.reporters.gzsl import gzsl_block
 from zsar_bench.reporters.standing import (
     PEEKED_INTERVAL,
     apart,
@@ -23,7 +25,6 @@ from zsar_bench.reporters.standing import (
 )
 from zsar_bench.reporters.wording import (
     about,
-    all_rows,
     beats_chance,
     ends,
     interval_name,
@@ -31,14 +32,11 @@ from zsar_bench.reporters.wording import (
     percent,
     points,
     ranked_name,
-    shared,
     unusual_setting,
 )
 
 Json = dict[str, Any]
 
-#: What a row is about. Said once below the table where all rows agree.
-ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "rule", "on", "confined")
 CONTROLS = {
     "shuffled-unseen": "Candidates' texts shifted cyclically at scoring, all K shifts: a method "
     "that treats candidates alike gets exactly 1/K.",
@@ -49,36 +47,13 @@ CONTROLS = {
 }
 
 
-@dataclass(frozen=True)
-class Block:
-    """A table with its headline and what to say below it; all of it printable."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
-    caption: list[str]
-    best: int | None = None  #: row to print bold
-
-
 def blocks(comparison: Json) -> list[Block]:
     """All of a comparison that is neither a section nor published."""
     splits = [_splits(section) for section in comparison.get("splits", ())]
     controls = [_control(section) for section in comparison.get("controls", ())]
     rules = [block for section in comparison.get("rules", ()) for block in _rules(section)]
-    return [*splits, *controls, *_curves(comparison.get("curves", ())), *rules]
-
-
-def _block(title: str, rows: list[dict[str, str]], caption: Iterable[str], keep: str = "") -> Block:
-    """A block of rows of equal headings; what all rows share moves into the caption, but for the
-    heading ``keep``."""
-    common = shared(rows, [h for h in ABOUT if h in rows[0] and h != keep])
-    headings = [h for h in rows[0] if h not in common]
-    return Block(
-        title=plain(title),
-        headings=headings,
-        rows=[[plain(r[h]) for h in headings] for r in rows],
-        caption=[plain(line) for line in (*all_rows(common), *caption)],
-    )
+    gzsl = [gzsl_block(section) for section in comparison.get("gzsl", ())]
+    return [*splits, *controls, *_curves(comparison.get("curves", ())), *rules, *gzsl]
 
 
 def _splits(section: Json) -> Block:
@@ -123,7 +98,7 @@ def _splits(section: Json) -> Block:
     kind = f"mean of {count} splits" if section["mean"] else f"{count} random class splits"
     title = " - ".join([*parts, kind])
     best = next((n for n, r in enumerate(section["rows"]) if r["best"]), None)
-    return replace(_block(title, rows, caption, _kept(section)), best=best)
+    return replace(make_block(title, rows, caption, _kept(section)), best=best)
 
 
 def _kept(section: Json) -> str:
@@ -164,7 +139,7 @@ def _control(section: Json) -> Block:
     ]
     parts = [marked(section["protocol"]), *unusual_setting(section), *apart(section)]
     title = " - ".join([*parts, f"text control {section['control']}; not ranked"])
-    return _block(title, rows, caption, _kept(section))
+    return make_block(title, rows, caption, _kept(section))
 
 
 def _curves(curves: Iterable[Json]) -> list[Block]:
@@ -187,7 +162,7 @@ def _curves(curves: Iterable[Json]) -> list[Block]:
         turned += f", mean of {splits} random class splits" if splits else ""
         caption = ["Micro top-1 in per cent for each value of the dial; intervals: --json."]
         title = " - ".join([f"{marked(protocol)}: by {turned}", *apart(members[0])])
-        found.append(_block(title, rows, caption, _kept(members[0])))
+        found.append(make_block(title, rows, caption, _kept(members[0])))
     return found
 
 
@@ -231,7 +206,7 @@ def _by_rule(where: str, group: Json) -> Block:
         ),
     ]
     title = f"{where} - {row_name(group)} by selection rule; not ranked"
-    return _block(title, rows, caption, "rule")
+    return make_block(title, rows, caption, "rule")
 
 
 def _difference(difference: Json | None) -> str:
@@ -260,4 +235,4 @@ def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
         "less the last of them; mean over seeds.",
         "So much a number grows by being the best of E looks at the test, with nothing learnt.",
     ]
-    return _block(f"{where} - the price of peeking; not ranked", rows, caption, "rule")
+    return make_block(f"{where} - the price of peeking; not ranked", rows, caption, "rule")

@@ -10,14 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from zsar_bench.reporters import wording
-from zsar_bench.reporters.blocks import Block, blocks
+from zsar_bench.reporters.block import Block
+from zsar_bench.reporters.blocks import blocks
 from zsar_bench.reporters.markdown import remarks
 
 #: Columns left out first where the terminal is narrow; none says what a row is about.
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
     *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
-    *("draws", "own texts", "splits", "sd", "range", "at", "vs last"),  # beside the ranked tables
+    *("draws", "own texts", "splits", "sd", "range", "at", "vs last"),
+    *("S", "U", "H", "AUSUC", "best H (oracle)"),  # beside the ranked tables
 )
 
 
