@@ -57,7 +57,7 @@ TINY: dict[str, dict[str, Any]] = {
     "devise": {"epochs": 5, "batch": 5},
     "jpose": {"hidden": 6, "part_space": 4, "joint_space": 4, "epochs": 5, "batch": 5},
     "revise": {"hidden": 6, "code": 5, "space": 4, "epochs": 5, "batch": 5},
-    "neuron": {"prototypes": 6, "width": 8, "epochs": 3, "batch": 5},
+    "neuron": {"prototypes": 6, "hidden": 8, "epochs": 3, "batch": 5},
     "star": {"prompts": 6, "width": 8, "hidden": 6, "epochs": 3, "batch": 5},
     "star-all-texts": {"prompts": 6, "width": 8, "hidden": 6, "epochs": 3, "batch": 5},
     "tdsm": {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3},
