@@ -9,7 +9,9 @@ from torch import Tensor
 
 from zsar_bench.views import SeenTrain, SkeletonInputs, TextBank, TextFeatures
 
-FIELDS = ("name", "head", "arms", "torso", "legs", "start", "middle", "end")
+PARTS = ("head", "arms", "torso", "legs")
+PHASES = ("start", "middle", "end")
+FIELDS = ("name", "description", "motion", *PARTS, *PHASES)
 PART_OF_JOINT = (0, 1, 1, 2, 3, 3)  #: head, two arms, torso, two legs
 JOINT = torch.arange(6).repeat_interleave(3)
 PART = torch.tensor(PART_OF_JOINT).repeat_interleave(3)

@@ -63,7 +63,7 @@ TINY: dict[str, dict[str, Any]] = {
     "fs-vae": VAE,
     "jpose": {"hidden": 6, "part_space": 4, "joint_space": 4, "epochs": 5, "batch": 5},
     "msf": VAE,
-    "neuron": {"prototypes": 6, "width": 8, "epochs": 3, "batch": 5},
+    "neuron": {"prototypes": 6, "hidden": 8, "epochs": 3, "batch": 5},
     "revise": {"hidden": 6, "code": 5, "space": 4, "epochs": 5, "batch": 5},
     "sa-dvae": {"latent": 4, "instance": 2, "batch": 5, "samples": 20, "ramps": "fixed"},
     "star": {"prompts": 6, "width": 8, "hidden": 6, "epochs": 3, "batch": 5},

@@ -121,11 +121,14 @@ SPECS = (
         name="neuron",
         target="zsar_alignment.neuron:Neuron",
         params="zsar_alignment.neuron:Params",
-        summary="Micro-prototypes that grow by joints and phases, and by sentences about them.",
+        summary="Micro-prototypes that joints and phases rewrite, held against sentences.",
         paper="Y. Chen, J. Guo, S. Guo, D. Tao, Neuron: Learning Context-Aware Evolving "
         "Representations for Zero-Shot Skeleton Action Recognition, CVPR 2025",
         wants=("tokens",),
-        text_fields=("head", "arms", "torso", "legs", "start", "middle", "end"),
+        text_fields=(
+            *("description", "motion", "head", "arms", "torso", "legs"),
+            *("start", "middle", "end"),
+        ),
         hp="authors",
         leaks=("union",),
         batch="batch",
