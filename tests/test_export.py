@@ -264,7 +264,7 @@ def test_an_export_is_held_to_its_word(base: Any, tmp_path: Path, toy_process: P
 
 
 def test_a_place_that_is_taken_is_never_replaced(tmp_path: Path) -> None:
-    check_target(tmp_path / "new", "synse", False)
+    check_target(tmp_path / "new", "npy", False)
     (tmp_path / "empty").mkdir()
     check_target(tmp_path / "empty", "npz", False)
     (tmp_path / "home").mkdir()
@@ -277,7 +277,7 @@ def test_a_place_that_is_taken_is_never_replaced(tmp_path: Path) -> None:
     for name in ("home", "theirs", "list", "file"):
         for force in (False, True):
             with pytest.raises(UserError, match="is no exported feature folder"):
-                check_target(tmp_path / name, "synse", force)
+                check_target(tmp_path / name, "npy", force)
     with pytest.raises(UserError, match=r"Unknown layout 'csv'.\nKnown: synse, npz"):
         check_target(tmp_path / "new", "csv", False)
 

@@ -1,6 +1,6 @@
 """The features of a trained encoder as files that other people's code can read.
 
-    synse   train.npy, train_label.npy, ztest.npy, ... as ``feature_folder`` describes them
+    npy     train.npy, train_label.npy, ztest.npy, ... as ``feature_folder`` describes them
     npz     features.npz with the same arrays, and ids, performers and class names
 
 One round goes into the folder itself, several into a subfolder each. Beside them lie
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LAYOUTS = ("synse", "npz")
+LAYOUTS = ("npy", "npz")
 README_FILES = {
-    "synse": (
+    "npy": (
         "train.npy, train_label.npy  seen classes, training clips",
         "ztest.npy, z_label.npy      unseen classes, test clips",
         "gtest.npy, g_label.npy      all classes, test clips",
@@ -240,7 +240,7 @@ def _readme(about: dict[str, Any]) -> str:
         counts = ", ".join(f"{name} {part['count']}" for name, part in one["clips"].items())
         lines.append(f"{one['round']}: trained on {one['train_clips']} clips{told}; {counts};")
         lines.append(f"  hash {one['hash']}")
-    if about["layout"] == "synse":
+    if about["layout"] == "npy":
         lines += ["", "To test methods on these features:"]
         lines.append(f"  zsar-bench run METHOD --protocol {protocol['id']} --features THIS_FOLDER")
     return "\n".join(lines) + "\n"

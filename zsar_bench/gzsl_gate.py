@@ -1,4 +1,4 @@
-"""The gate of a GZSL run (Gupta et al. 2021, SynSE, section 3.4): a clip is first sent to a side.
+"""The gate of a GZSL run (Gupta et al., ICIP 2021, section 3.4): a clip is first sent to a side.
 
 Two experts look at a clip: the method, over the unseen classes only, and the skeleton encoder's
 own classifier, over the seen ones. A logistic regression reads how sure each is, the k largest
@@ -9,9 +9,9 @@ threshold the classifier of seen classes answers, else the method.
 
 Scores s of methods differ in scale by orders of magnitude, so they are first divided by their
 spread on training clips of the same fit: the root mean square of what each clip's scores differ
-from their mean. T_s and the threshold are searched in SynSE's ranges, T_u in ``TEMPERATURES``.
+from their mean. T_s and the threshold are searched in the paper's ranges, T_u in ``TEMPERATURES``.
 
-Where we differ from SynSE: gate, temperatures and threshold come from rotations whose clips
+Where we differ from the paper: gate, temperatures and threshold come from rotations whose clips
 neither model was trained on, both sides weigh the same in the regression however many clips they
 have, and k is the smallest number of classes that an expert has in a rotation or in truth.
 """

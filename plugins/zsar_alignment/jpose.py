@@ -82,7 +82,7 @@ class Params(zp.Params):
     # optimisation
     lr: float = science(1e-4, "learning rate of Adam", between(1e-4, 1e-2), gt=0)
     joint_decay: float = science(1e-3, "weight decay of the joint maps", ge=0)
-    epochs: int = science(2000, "passes over the seen clips", between(30, 300), ge=1)
+    epochs: int = science(2000, "passes over the seen clips", between(30, 2000), ge=1)
     batch: int = science(1024, "clips a step", ge=1)
 
 

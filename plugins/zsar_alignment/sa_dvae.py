@@ -135,7 +135,7 @@ class Params(zp.Params):
         True, "the discriminator's own loss carries b_s, as in the code; False: weight 1"
     )
     lr: float = zp.science(
-        3.389e-5, "learning rate of both Adams", search=zp.between(1e-4, 1e-2), gt=0
+        3.389e-5, "learning rate of both Adams", search=zp.between(1e-5, 1e-2), gt=0
     )
     batch: int = zp.science(32, "clips a step", ge=1)
 

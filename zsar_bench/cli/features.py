@@ -30,8 +30,8 @@ def export(
     protocol: Annotated[str, typer.Option("--protocol", metavar="ID", help="Whose split.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     layout: Annotated[
-        str, typer.Option(help="synse (a folder of .npy files) or npz (one file).")
-    ] = "synse",
+        str, typer.Option(help="npy (a folder of .npy files) or npz (one file).")
+    ] = "npy",
     skeleton_encoder: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the encoder.")] = 0,
     set_: Annotated[
