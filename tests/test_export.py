@@ -278,7 +278,7 @@ def test_a_place_that_is_taken_is_never_replaced(tmp_path: Path) -> None:
         for force in (False, True):
             with pytest.raises(UserError, match="is no exported feature folder"):
                 check_target(tmp_path / name, "npy", force)
-    with pytest.raises(UserError, match=r"Unknown layout 'csv'.\nKnown: synse, npz"):
+    with pytest.raises(UserError, match=r"Unknown layout 'csv'.\nKnown: npy, npz"):
         check_target(tmp_path / "new", "csv", False)
 
 
