@@ -72,6 +72,7 @@ def test_the_place_of_an_installation_does_not_matter(own: Cli, cli: Cli) -> Non
     assert planned(own)[0] == planned(cli)[0]
 
 
+@pytest.mark.slow
 def test_encoders_and_what_modules_import_count_too(own: Cli) -> None:
     runs = [planned(own)[0]]
     edit(own, "encoders.py", "clamp_min(1e-3)", "clamp_min(2e-3)")

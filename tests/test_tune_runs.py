@@ -188,7 +188,9 @@ def test_no_unseen_clip_is_opened_or_sent(base: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_killed_and_continued(base: Any, how: signal.Signals, tmp_path: Path) -> None:
     slow = ("--set", "sleep=0.05", "--results", tmp_path, "--budget", 4, "--jobs", 1)
     process = base.cli.start(*base.words, *slow)

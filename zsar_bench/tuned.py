@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.paths import read_json
-from zsar_bench.record_parts import TuningPart
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.search_space import space_of
 from zsar_bench.selection import PSEUDO_UNSEEN
@@ -21,6 +20,7 @@ from zsar_bench.tuning import OUTCOME, Search, check_search, searches_of
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
     from zsar_bench.plan import Request
+    from zsar_bench.record_parts import TuningPart
 
 Json = dict[str, Any]
 Event = Callable[[dict[str, Any]], None]
@@ -152,6 +152,8 @@ def _settings(base: Settings, part: TuningPart, values: Json) -> Settings:
 
 def _finished(plan: RunPlan, request: Request) -> tuple[TuningPart, Json]:
     """The outcome of the finished search that a run takes its values from."""
+    from zsar_bench.record_parts import TuningPart
+
     search = search_from([plan], request)
     folder = searches_of(plan)
     there = {file: _read(file) for file in sorted(folder.glob(f"[!.]*/{OUTCOME}"))}
