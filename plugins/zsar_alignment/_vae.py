@@ -1,7 +1,7 @@
 """Gaussian VAEs of skeleton features and of class texts that share a latent space.
 
 The parts of a family: CADA-VAE, SynSE, MSF, SA-DVAE and FS-VAE. What is here has no opinion
-about weights and schedules; those, and the losses, are in each method's own file.
+about schedules and the values of weights; those are in each method's own file.
 
 Everything is as small as the authors made it: an encoder is one linear layer for the mean and
 one for the log-variance, a decoder one linear layer (with a ReLU behind it). Weights start
@@ -137,6 +137,19 @@ class Terms(NamedTuple):
     cross: Tensor
     kl_x: Tensor
     kl_s: Tensor
+
+
+class Weights(NamedTuple):
+    """Weights of the cross terms and of the KL of q(z|x) and of q(z|s)."""
+
+    cross: float
+    kl_x: float
+    kl_s: float
+
+
+def total(terms: Terms, w: Weights) -> Tensor:
+    """L of a batch."""
+    return terms.own + w.cross * terms.cross + w.kl_x * terms.kl_x + w.kl_s * terms.kl_s
 
 
 class CrossVAE(nn.Module):

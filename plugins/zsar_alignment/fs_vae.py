@@ -44,57 +44,38 @@ Where we differ from the official code (wenhanwu95/FS-VAE, commit c8dc862d), and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from zsar_alignment import _training, _vae
+from zsar_alignment import _latent_method
 from zsar_alignment._frequency import FrequencyScaling
-from zsar_alignment._latent_classifier import train_classifier
-from zsar_alignment._vae import CrossVAE, Encoder, Noise, TextScale, joined_rows, kl, sample
+from zsar_alignment._vae import CrossVAE, Encoder, TextScale, Weights, kl, sample
 from zsar_bench import params as zp
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from zsar_bench.contracts import FitContext, State
-    from zsar_bench.views import SeenTrain, SkeletonInputs, TextBank
+    from zsar_bench.contracts import FitContext
+    from zsar_bench.views import SeenTrain
 
 # --- Parameters ------------------------------------------------------------------------------
 
 
-class Params(zp.Params):
+class Params(_latent_method.Params):
     """Network, schedule, preprocessing and classifier of FS-VAE."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "laptop": {
-            "decoder_relu": False,
-            "normalize": "standardize",
-            "normalize_text": "standardize",
+            **_latent_method.LAPTOP,
             "cycle_steps": 80,
             "temperature": 300.0,
             "alpha": 0.02,
-            "lr": 1e-3,
-            "samples": 100,
-            "classifier_lr": 1e-2,
-            "classifier_relu": False,
         },
     }
-
-    # network
-    latent: int = zp.science(
-        100,
-        "channels of the shared latent (200 for NTU-120)",
-        search=zp.among(32, 64, 100, 200),
-        ge=2,
-    )
-    decoder_relu: bool = zp.science(True, "ReLU behind the decoders, as in the code")
-    noise: Noise = zp.science(
-        "scalar", "one noise for a latent vector (code) or one for each dimension (paper)"
-    )
 
     # frequencies
     bands: int = zp.science(30, "bands B of the DCT", ge=1)
@@ -105,25 +86,14 @@ class Params(zp.Params):
     frequencies: bool = zp.science(True, "scale frequencies at all; False: the plain encoder")
 
     # preprocessing
-    normalize: Literal["none", "standardize"] = zp.science(
-        "none", "features as they come, or by mean and spread of the seen training clips"
-    )
     normalize_text: TextScale = zp.science(
         "unit", "texts as they come, of unit length, or that by mean and spread of the seen classes"
     )
 
     # schedule
-    cycles: int = zp.science(10, "times that the ramps run", ge=1)
     cycle_steps: int = zp.science(1700, "minibatches of a cycle", ge=1)
-    kl_start: float = zp.science(1000 / 1700, "share of a cycle before KL_x counts", ge=0, le=1)
     cross_start: float = zp.science(
         1400 / 1700, "share of a cycle before the calibrated terms count", ge=0, le=1
-    )
-    kl_rate: float = zp.science(
-        0.1 * 1700 / 3000,
-        "growth of the KL weights over a whole cycle",
-        search=zp.between(0.005, 0.5),
-        ge=0,
     )
     quiet_cycles: int = zp.science(2, "first cycles in which KL_s does not count", ge=0)
     alpha: float = zp.science(
@@ -134,16 +104,6 @@ class Params(zp.Params):
     )
     gated: bool = zp.science(
         True, "calibrated terms count after cross_start only; False: from the first step"
-    )
-    lr: float = zp.science(1e-4, "learning rate of Adam", search=zp.between(1e-4, 1e-2), gt=0)
-    batch: int = zp.science(64, "clips a step", ge=1)
-
-    # classifier
-    samples: int = zp.science(500, "latents drawn from each candidate's text", ge=1)
-    classifier_steps: int = zp.science(300, "Adam steps of the classifier", ge=1)
-    classifier_lr: float = zp.science(1e-3, "learning rate of the classifier", gt=0)
-    classifier_relu: bool = zp.science(
-        True, "ReLU behind the classifier, as in the code: what is below zero ties"
     )
 
 
@@ -190,16 +150,9 @@ def terms_of(net: CrossVAE, x: Tensor, s: Tensor, p: Params, g: Generator) -> Te
     )
 
 
-class Weights(NamedTuple):
-    """Weights of the calibrated terms and of the KL of q(z|x) and of q(z|s)."""
-
-    cross: float
-    kl_x: float
-    kl_s: float
-
-
 def weights(step: int, p: Params) -> Weights:
-    """The ramps above at a step of the whole training, from 0."""
+    """The ramps above at a step of the whole training, from 0; ``cross`` is of both calibrated
+    terms."""
     t = step % p.cycle_steps / p.cycle_steps
     kl_s = p.kl_rate * max(t - p.cross_start, 0)
     return Weights(
@@ -218,13 +171,11 @@ def total(terms: Terms, w: Weights) -> Tensor:
 # --- The method ------------------------------------------------------------------------------
 
 
-class FSVAE:
+class FSVAE(_latent_method.LatentMethod):
     """FS-VAE as a method of the harness (``zsar_bench.contracts.Method``)."""
 
-    def __init__(self, params: Params) -> None:
-        self.params = params
-
-    def _build(self, channels: int, text_channels: list[int]) -> CrossVAE:
+    def build(self, channels: int, text_channels: list[int]) -> CrossVAE:
+        """Both encoders behind a scaling of frequencies."""
         p = self.params
 
         def encoder(inputs: int, latent: int) -> nn.Module:
@@ -237,61 +188,12 @@ class FSVAE:
 
     def fit(self, train: SeenTrain, run: FitContext) -> None:
         """Train on the seen clips and the seen classes' texts."""
-        p, raw, labels = self.params, train.inputs.pooled.float(), train.labels
-        texts = joined_rows(run.texts, p.normalize_text)  # (S, D) each
-        net = self.network = self._build(raw.shape[1], [s.shape[1] for s in texts])
-        _vae.prepare(
-            net,
-            run,
-            raw,
-            texts,
-            features=p.normalize == "standardize",
-            text=p.normalize_text == "standardize",
-        )
-        x = net.scale_x(raw)
-        texts_of = net.scale_s[0](texts[0])  # (S, D)
-        optimiser = torch.optim.Adam(net.parameters(), lr=p.lr, fused=True)
+        p, labels = self.params, train.labels
+        x, (texts,) = self.start(train, run)
+        net = self.network
 
-        def update(step: int, rows: Tensor) -> dict[str, Tensor]:
-            terms = terms_of(net, x[rows], texts_of[labels[rows]], p, run.generator)
-            loss = total(terms, weights(step, p))
-            _training.descend(optimiser, loss)
-            return {"loss": loss, **terms._asdict()}
+        def loss_of(step: int, rows: Tensor) -> tuple[Tensor, Terms]:
+            terms = terms_of(net, x[rows], texts[labels[rows]], p, run.generator)
+            return total(terms, weights(step, p)), terms
 
-        _training.train(
-            run,
-            net,
-            [optimiser],
-            update,
-            clips=len(x),
-            batch=p.batch,
-            steps=p.cycles * p.cycle_steps,
-        )
-
-    def bind(self, candidates: TextBank) -> None:
-        """Train the classifier of latents on the candidates' texts."""
-        p, net = self.params, self.network
-        self.classifier = train_classifier(
-            candidates,
-            lambda bank: net.text_posteriors(joined_rows(bank, p.normalize_text)),
-            net.seed,
-            samples=p.samples,
-            steps=p.classifier_steps,
-            lr=p.classifier_lr,
-            noise=p.noise,
-            relu=p.classifier_relu,
-        )
-
-    @torch.no_grad()
-    def score(self, inputs: SkeletonInputs) -> Tensor:
-        """(N, K) outputs of the classifier at the clips' latents."""
-        return self.classifier(self.network.latents(inputs.pooled))
-
-    def state_dict(self) -> State:
-        """Weights, scalings and the classifier's seed."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Rebuild the network; sizes follow from the parameters and the tensors' shapes."""
-        self.network = self._build(*_vae.widths(state)).to(state["seed"].device).eval()
-        self.network.load_state_dict(dict(state))
+        self.learn(run, len(x), p.cycles * p.cycle_steps, loss_of)

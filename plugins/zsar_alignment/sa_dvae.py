@@ -53,42 +53,31 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch.nn.functional import mse_loss
 
-from zsar_alignment import _training, _vae
+from zsar_alignment import _latent_method, _training
 from zsar_alignment._disentangled import (
     DisentangledVAE,
     Posteriors,
     discriminator_loss,
     encode,
 )
-from zsar_alignment._latent_classifier import train_classifier
-from zsar_alignment._vae import Noise, TextScale, joined_rows, kl, sample
+from zsar_alignment._vae import Noise, TextScale, Weights, kl, sample
 from zsar_bench import params as zp
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from zsar_bench.contracts import FitContext, State
-    from zsar_bench.views import SeenTrain, SkeletonInputs, TextBank
+    from zsar_bench.contracts import FitContext
+    from zsar_bench.views import SeenTrain
 
 # --- Parameters ------------------------------------------------------------------------------
 
 
-class Params(zp.Params):
+class Params(_latent_method.Params):
     """Network, schedule, preprocessing and classifier of SA-DVAE."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "laptop": {
-            "decoder_relu": False,
-            "normalize": "standardize",
-            "normalize_text": "standardize",
-            "passes": 12,
-            "batch": 64,
-            "lr": 1e-3,
-            "samples": 100,
-            "classifier_lr": 1e-2,
-            "classifier_relu": False,
-        },
+        "laptop": {**_latent_method.LAPTOP, "passes": 12, "batch": 64},
     }
 
     # network
@@ -98,21 +87,13 @@ class Params(zp.Params):
     instance: int = zp.science(
         8, "channels of the clip's own latent v", search=zp.among(4, 8, 16, 32), ge=1
     )
-    decoder_relu: bool = zp.science(True, "ReLU behind the decoders, as in the code")
-    noise: Noise = zp.science(
-        "scalar", "one noise for a latent vector (code) or one for each dimension (paper)"
-    )
 
     # preprocessing
-    normalize: Literal["none", "standardize"] = zp.science(
-        "none", "features as they come, or by mean and spread of the seen training clips"
-    )
     normalize_text: TextScale = zp.science(
         "unit", "texts as they come, of unit length, or that by mean and spread of the seen classes"
     )
 
     # schedule
-    cycles: int = zp.science(10, "times that the ramps run", ge=1)
     passes: int = zp.science(1, "passes over the clips that make a cycle", ge=1)
     ramps: Literal["late", "fixed"] = zp.science(
         "late", "KL weights as in the runs on SynSE's classes, or from a third of a cycle to a beta"
@@ -139,28 +120,15 @@ class Params(zp.Params):
     )
     batch: int = zp.science(32, "clips a step", ge=1)
 
-    # classifier
-    samples: int = zp.science(500, "latents drawn from each candidate's text", ge=1)
-    classifier_steps: int = zp.science(300, "Adam steps of the classifier", ge=1)
-    classifier_lr: float = zp.science(1e-3, "learning rate of the classifier", gt=0)
-    classifier_relu: bool = zp.science(
-        True, "ReLU behind the classifier, as in the code: what is below zero ties"
-    )
-
 
 # --- Loss ------------------------------------------------------------------------------------
 
 
-class Weights(NamedTuple):
-    """Weights of the cross terms, of the KL of both heads, of that of q(z|s) and of D."""
-
-    cross: float
-    kl_x: float
-    kl_s: float
-
-
 def weights(step: int, cycle: int, p: Params) -> Weights:
-    """The ramps above at a step, from 0, of a training whose cycles have ``cycle`` steps."""
+    """The ramps above at a step, from 0, of a training whose cycles have ``cycle`` steps.
+
+    ``kl_x`` is of both heads, ``kl_s`` of q(z|s) and of what D says.
+    """
     t = step % cycle / cycle
     cross = float(t > p.cross_start)
     if p.ramps == "fixed":
@@ -209,31 +177,19 @@ def total(terms: Terms, w: Weights) -> Tensor:
 # --- The method ------------------------------------------------------------------------------
 
 
-class SADVAE:
+class SADVAE(_latent_method.LatentMethod):
     """SA-DVAE as a method of the harness (``zsar_bench.contracts.Method``)."""
 
-    def __init__(self, params: Params) -> None:
-        self.params = params
-
-    def _build(self, channels: int, text_channels: list[int]) -> DisentangledVAE:
+    def build(self, channels: int, text_channels: list[int]) -> DisentangledVAE:
+        """A visual encoder of two heads, a text encoder, and the discriminator."""
         p = self.params
         return DisentangledVAE(channels, *text_channels, p.latent, p.instance, p.decoder_relu)
 
     def fit(self, train: SeenTrain, run: FitContext) -> None:
         """Train on the seen clips and the seen classes' texts."""
-        p, raw, labels = self.params, train.inputs.pooled.float(), train.labels
-        texts = joined_rows(run.texts, p.normalize_text)  # (S, D) each
-        net = self.network = self._build(raw.shape[1], [s.shape[1] for s in texts])
-        _vae.prepare(
-            net,
-            run,
-            raw,
-            texts,
-            features=p.normalize == "standardize",
-            text=p.normalize_text == "standardize",
-        )
-        x = net.scale_x(raw)
-        texts_of = net.scale_s[0](texts[0])  # (S, D)
+        p, labels = self.params, train.labels
+        x, (texts,) = self.start(train, run)
+        net = self.network
         judge = torch.optim.Adam(net.discriminator.parameters(), lr=p.lr, fused=True)
         judged = {id(weight) for weight in net.discriminator.parameters()}
         others = [weight for weight in net.parameters() if id(weight) not in judged]
@@ -241,7 +197,7 @@ class SADVAE:
         cycle = p.passes * max(len(x) // p.batch, 1)
 
         def update(step: int, rows: Tensor) -> dict[str, Tensor]:
-            w, s = weights(step, cycle, p), texts_of[labels[rows]]
+            w, s = weights(step, cycle, p), texts[labels[rows]]
             q = encode(net, x[rows], s)
             if (step % cycle + 1) % p.dis_step == 0:
                 # Both heads are drawn anew, v once for each kind of z.
@@ -265,31 +221,3 @@ class SADVAE:
             batch=p.batch,
             steps=p.cycles * cycle,
         )
-
-    def bind(self, candidates: TextBank) -> None:
-        """Train the classifier of latents on the candidates' texts."""
-        p, net = self.params, self.network
-        self.classifier = train_classifier(
-            candidates,
-            lambda bank: net.text_posteriors(joined_rows(bank, p.normalize_text)),
-            net.seed,
-            samples=p.samples,
-            steps=p.classifier_steps,
-            lr=p.classifier_lr,
-            noise=p.noise,
-            relu=p.classifier_relu,
-        )
-
-    @torch.no_grad()
-    def score(self, inputs: SkeletonInputs) -> Tensor:
-        """(N, K) outputs of the classifier at the clips' latents."""
-        return self.classifier(self.network.latents(inputs.pooled))
-
-    def state_dict(self) -> State:
-        """Weights, scalings and the classifier's seed."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Rebuild the network; sizes follow from the parameters and the tensors' shapes."""
-        self.network = self._build(*_vae.widths(state)).to(state["seed"].device).eval()
-        self.network.load_state_dict(dict(state))

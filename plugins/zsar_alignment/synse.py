@@ -42,96 +42,34 @@ Where we differ from the official code (skelemoa/synse-zsl), and why:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-
-from zsar_alignment import _training, _vae
-from zsar_alignment._latent_classifier import train_classifier
-from zsar_alignment._vae import CrossVAE, Noise, Terms, TextScale, field_rows
+from zsar_alignment import _latent_method
+from zsar_alignment._vae import Terms, Weights, field_rows, total
 from zsar_bench import params as zp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zsar_bench.contracts import FitContext, State
-    from zsar_bench.views import SeenTrain, SkeletonInputs, TextBank
+    from zsar_bench.contracts import FitContext
+    from zsar_bench.views import SeenTrain, TextBank
 
 # --- Parameters ------------------------------------------------------------------------------
 
 
-class Params(zp.Params):
+class Params(_latent_method.Params):
     """Network, schedule, preprocessing and classifier of SynSE."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "laptop": {
-            "decoder_relu": False,
-            "normalize": "standardize",
-            "normalize_text": "standardize",
-            "cycle_steps": 80,
-            "lr": 1e-3,
-            "samples": 100,
-            "classifier_lr": 1e-2,
-            "classifier_relu": False,
-        },
+        "laptop": {**_latent_method.LAPTOP, "cycle_steps": 80},
     }
 
-    # network
-    latent: int = zp.science(
-        100,
-        "channels of the latent, all parts together (200 for NTU-120)",
-        search=zp.among(32, 64, 100, 200),
-        ge=2,
-    )
-    decoder_relu: bool = zp.science(True, "ReLU behind the decoders, as in the code")
-    noise: Noise = zp.science(
-        "scalar", "one noise for a latent vector (code) or one for each dimension (paper)"
-    )
-
-    # preprocessing
-    normalize: Literal["none", "standardize"] = zp.science(
-        "none", "features as they come, or by mean and spread of the seen training clips"
-    )
-    normalize_text: TextScale = zp.science(
-        "none", "texts as they come, of unit length, or that by mean and spread of the seen classes"
-    )
-
-    # schedule
-    cycles: int = zp.science(10, "times that the ramps run", ge=1)
     cycle_steps: int = zp.science(1700, "minibatches of a cycle", ge=1)
-    kl_start: float = zp.science(1000 / 1700, "share of a cycle before KL_x counts", ge=0, le=1)
-    cross_start: float = zp.science(
-        1400 / 1700, "share of a cycle before the cross terms count", ge=0, le=1
-    )
-    kl_rate: float = zp.science(
-        0.1 * 1700 / 3000,
-        "growth of the KL weights over a whole cycle",
-        search=zp.between(0.005, 0.5),
-        ge=0,
-    )
     quiet_cycles: int = zp.science(2, "first cycles in which KL_s does not count", ge=0)
-    lr: float = zp.science(1e-4, "learning rate of Adam", search=zp.between(1e-4, 1e-2), gt=0)
-    batch: int = zp.science(64, "clips a step", ge=1)
-
-    # classifier
-    samples: int = zp.science(500, "latents drawn from each candidate's text", ge=1)
-    classifier_steps: int = zp.science(300, "Adam steps of the classifier", ge=1)
-    classifier_lr: float = zp.science(1e-3, "learning rate of the classifier", gt=0)
-    classifier_relu: bool = zp.science(
-        True, "ReLU behind the classifier, as in the code: what is below zero ties"
-    )
 
 
 # --- Loss ------------------------------------------------------------------------------------
-
-
-class Weights(NamedTuple):
-    """Weights of the cross terms and of the KL of q(z|x) and of q(z|s)."""
-
-    cross: float
-    kl_x: float
-    kl_s: float
 
 
 def weights(step: int, p: Params) -> Weights:
@@ -145,81 +83,24 @@ def weights(step: int, p: Params) -> Weights:
     )
 
 
-def total(terms: Terms, w: Weights) -> Tensor:
-    """L of a batch."""
-    return terms.own + w.cross * terms.cross + w.kl_x * terms.kl_x + w.kl_s * terms.kl_s
-
-
 # --- The method ------------------------------------------------------------------------------
 
 
-class SynSE:
+class SynSE(_latent_method.LatentMethod):
     """SynSE as a method of the harness (``zsar_bench.contracts.Method``)."""
 
-    def __init__(self, params: Params) -> None:
-        self.params = params
-
-    def _build(self, channels: int, text_channels: list[int]) -> CrossVAE:
-        return CrossVAE(channels, text_channels, self.params.latent, self.params.decoder_relu)
+    def rows(self, bank: TextBank) -> list[Tensor]:
+        """Every part of speech as a text of its own."""
+        return field_rows(bank, self.params.normalize_text)
 
     def fit(self, train: SeenTrain, run: FitContext) -> None:
         """Train on the seen clips and the seen classes' texts."""
-        p, raw, labels = self.params, train.inputs.pooled.float(), train.labels
-        texts = field_rows(run.texts, p.normalize_text)  # (S, D) each
-        net = self.network = self._build(raw.shape[1], [s.shape[1] for s in texts])
-        _vae.prepare(
-            net,
-            run,
-            raw,
-            texts,
-            features=p.normalize == "standardize",
-            text=p.normalize_text == "standardize",
-        )
-        x = net.scale_x(raw)
-        scaled = [scale(s) for scale, s in zip(net.scale_s, texts, strict=True)]
-        optimiser = torch.optim.Adam(net.parameters(), lr=p.lr, fused=True)
+        p, labels = self.params, train.labels
+        x, texts = self.start(train, run)
 
-        def update(step: int, rows: Tensor) -> dict[str, Tensor]:
-            own_texts = [s[labels[rows]] for s in scaled]  # (B, D) each
-            terms = net.terms(x[rows], own_texts, p.noise, run.generator)
-            loss = total(terms, weights(step, p))
-            _training.descend(optimiser, loss)
-            return {"loss": loss, **terms._asdict()}
+        def loss_of(step: int, rows: Tensor) -> tuple[Tensor, Terms]:
+            own_texts = [s[labels[rows]] for s in texts]  # (B, D) each
+            terms = self.network.terms(x[rows], own_texts, p.noise, run.generator)
+            return total(terms, weights(step, p)), terms
 
-        _training.train(
-            run,
-            net,
-            [optimiser],
-            update,
-            clips=len(x),
-            batch=p.batch,
-            steps=p.cycles * p.cycle_steps,
-        )
-
-    def bind(self, candidates: TextBank) -> None:
-        """Train the classifier of latents on the candidates' texts."""
-        p, net = self.params, self.network
-        self.classifier = train_classifier(
-            candidates,
-            lambda bank: net.text_posteriors(field_rows(bank, p.normalize_text)),
-            net.seed,
-            samples=p.samples,
-            steps=p.classifier_steps,
-            lr=p.classifier_lr,
-            noise=p.noise,
-            relu=p.classifier_relu,
-        )
-
-    @torch.no_grad()
-    def score(self, inputs: SkeletonInputs) -> Tensor:
-        """(N, K) outputs of the classifier at the clips' latents."""
-        return self.classifier(self.network.latents(inputs.pooled))
-
-    def state_dict(self) -> State:
-        """Weights, scalings and the classifier's seed."""
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: State) -> None:
-        """Rebuild the network; sizes follow from the parameters and the tensors' shapes."""
-        self.network = self._build(*_vae.widths(state)).to(state["seed"].device).eval()
-        self.network.load_state_dict(dict(state))
+        self.learn(run, len(x), p.cycles * p.cycle_steps, loss_of)
