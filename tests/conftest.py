@@ -229,6 +229,14 @@ def cli(toy_home: Path, toy_site: Path, tmp_path: Path) -> Iterator[Cli]:
     command.close()
 
 
+@pytest.fixture(autouse=True)
+def toy_code_is_forgotten() -> Iterator[None]:
+    """A test may import zsar_toy; those that follow in this process find it as they would have."""
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zsar_toy"]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def toy_process(
     toy_home: Path, toy_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,14 +38,6 @@ def contents(folder: Path) -> dict[str, str]:
         for p in folder.rglob("*")
         if p.is_file()
     }
-
-
-@pytest.fixture
-def toy_code(toy_process: Path) -> Iterator[None]:
-    """This process may import zsar_toy; tests that follow find it as they would have."""
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "zsar_toy"]:
-        del sys.modules[name]
 
 
 # --- Generated data sets -----------------------------------------------------------------------
@@ -77,7 +69,7 @@ def generate(entry: Entry) -> Generate:
     return make
 
 
-def test_a_generated_set_is_whole(generate: Generate, entry: Entry, toy_code: None) -> None:
+def test_a_generated_set_is_whole(generate: Generate, entry: Entry, toy_process: Path) -> None:
     from zsar_toy.stand_in import StandIn, StandInParams
 
     events: list[dict[str, Any]] = []
@@ -599,7 +591,7 @@ def test_a_full_disk_is_said(entry: Entry, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_as_many_files_as_ntu_120(
-    home: Path, toy_code: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, toy_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """114,480 small files in two archives: under 1.5 GiB in every process."""
     from zsar_toy.make import clip
