@@ -478,6 +478,29 @@ def test_without_a_server_workers_start_fresh_and_it_is_said(
     assert "the fork server" in forkserver.problem
 
 
+def test_what_optimisers_import_is_loaded_once_and_later(
+    forked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of this test, and no other, finds its ten seconds over when it starts."""
+    started = subprocess.Popen
+    hurry = "from zsar_bench import forkserver as server; server.LATER = -1; server.main()"
+
+    def hurried(command: list[str], **rest: Any) -> Any:
+        if "zsar_bench.forkserver" in command:
+            command = [sys.executable, "-P", "-c", hurry, command[-1]]
+        return started(command, **rest)
+
+    monkeypatch.setattr(forkserver, "_servers", {})
+    monkeypatch.setattr(forkserver.subprocess, "Popen", hurried)
+    told = []
+    for number in range(2):
+        with start(tmp_path / f"work-{number}") as worker:
+            told.append(ask(worker, "look")["optimisers"])
+    forkserver.stop_servers()
+    assert told == [False, True]
+    assert forkserver.problem == ""
+
+
 def test_workers_do_not_share_random_numbers(forked: None, tmp_path: Path) -> None:
     plugin = tmp_path / "drawing.py"
     plugin.write_text(

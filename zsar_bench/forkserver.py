@@ -13,8 +13,10 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import gc
 import importlib
 import json
+import math
 import os
 import select
 import shutil
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -33,9 +36,13 @@ from zsar_bench import processes
 from zsar_bench.stopping import stopping
 
 PRELOADED = (
-    *("torch", "torch._dynamo", "numpy", "pydantic", "safetensors.numpy", "safetensors.torch"),
+    *("torch", "numpy", "pydantic", "safetensors.numpy", "safetensors.torch"),
     *("zsar_bench.context", "zsar_bench.jobs", "zsar_bench.tensors", "zsar_bench.warden"),
 )
+#: What torch's optimisers import when the first one is made: over a second, for which only
+#: commands that take longer pay here. Workers before that import it themselves, if they need it.
+PRELOADED_LATER = ("torch._dynamo",)
+LATER = 10.0  #: seconds after the first imports
 REQUEST = 1 << 16  #: bytes of the longest request
 REAP = 0.2  #: seconds between two looks for wardens that ended
 
@@ -177,18 +184,11 @@ def stop_servers() -> None:
 
 def serve(line: socket.socket) -> None:
     """Fork a warden a request until the parent is gone."""
-    import gc
-
     processes.adopt_orphans()  # of wardens that were killed
-    with _leaving_if_alone(line):
-        for name in PRELOADED:
-            importlib.import_module(name)
-    threads = len(os.listdir("/proc/self/task"))
-    if threads != 1:
-        _say(line, {"error": f"importing torch starts {threads} threads here"})
+    if not _preload(line, PRELOADED):
         return
-    gc.freeze()  # the garbage collector of a child leaves these pages shared
     _say(line, {"ready": True})
+    later = time.monotonic() + LATER
     wardens: set[int] = set()
     poll = select.poll()
     poll.register(line, select.POLLIN)
@@ -207,6 +207,23 @@ def serve(line: socket.socket) -> None:
         _say(line, {"pid": pid}, [pidfd])
         for descriptor in (pidfd, *descriptors):
             os.close(descriptor)
+        if time.monotonic() > later:
+            later = math.inf
+            if not _preload(line, PRELOADED_LATER):
+                return
+
+
+def _preload(line: socket.socket, modules: Sequence[str]) -> bool:
+    """Import them for all workers to come; false, and said, if that started threads."""
+    with _leaving_if_alone(line):
+        for name in modules:
+            importlib.import_module(name)
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        _say(line, {"error": f"importing {modules[0]} starts {threads} threads here"})
+        return False
+    gc.freeze()  # the garbage collector of a child leaves these pages shared
+    return True
 
 
 @contextlib.contextmanager

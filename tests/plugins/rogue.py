@@ -36,6 +36,7 @@ def look() -> dict[str, Any]:
         "session": os.getsid(0),
         "warden": os.getppid(),
         "torch": "torch" in sys.modules,
+        "optimisers": "torch._dynamo" in sys.modules,
         "path": sys.path,
         "core": __import__("resource").getrlimit(__import__("resource").RLIMIT_CORE),
     }
