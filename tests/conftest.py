@@ -44,6 +44,9 @@ from typing import Any
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+#: Several test processes with several threads each wait for one another: fits took twenty times
+#: as long. Set before anything imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"
 TESTS = Path(__file__).parent
 SHARED_DATA = TESTS.parents[1] / "shared" / "data"  #: real skeletons, where there are any
 TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
