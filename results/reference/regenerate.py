@@ -28,52 +28,80 @@ PROTOCOLS = (
     "stand-in/synse-55-5",
     "stand-in/synse-48-12",
 )
+MAIN = tuple(p for p in PROTOCOLS if p != "kinect20-transfer")
+TWO = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9")  #: on which dearer questions are asked
 TEXTS = ("a", "b")
 SEEDS = 5
+FEW_SEEDS = 3  #: of what takes long
+
+FIRST = ("tdsm", "eszsl", "prototypes", "chance")
+LIGHT = (
+    *("text-only", "conse", "devise", "sae", "revise", "cada-vae", "msf", "fs-vae", "sa-dvae"),
+    "smie-features",
+)
+#: They read verbs and nouns, which are the class list's, whatever the text set.
+WORDS = ("jpose", "synse")
+HEAVY = ("smie", "purls", "star", "neuron")
+TRANSDUCTIVE = ("pgfa", "pgfa-inductive", "star-all-texts")  # and pgfa's counterpart
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are made together: all of these methods on all of these protocols."""
+    """Runs that are made together: all of these methods on all of these protocols.
+
+    ``leaks`` has the leak that each of these methods declares, as ``name=value``; ``gzsl`` is the
+    kind, or empty.
+    """
 
     methods: tuple[str, ...]
     protocols: tuple[str, ...]
     texts: tuple[str, ...] = TEXTS
     seeds: int = SEEDS
+    selection: str = "last"
+    gzsl: str = ""
+    leaks: tuple[str, ...] = ()
 
+
+FREE = tuple(m for m in (*FIRST, *LIGHT, *HEAVY) if m not in ("chance", "text-only"))
+SMALL = tuple(p for p in MAIN if p.startswith("purls-") and p != TWO[0])
+STAND_INS = tuple(p for p in MAIN if p.startswith("stand-in/"))
 
 GROUPS = (
-    Group(("tdsm", "eszsl", "prototypes", "chance"), PROTOCOLS),
-    Group(
-        (
-            *(
-                "text-only",
-                "conse",
-                "devise",
-                "sae",
-                "revise",
-                "cada-vae",
-                "msf",
-                "fs-vae",
-                "sa-dvae",
-            ),
-            *("smie", "smie-features", "purls", "star", "neuron"),
-        ),
-        ("purls-utd-mhad-22-5",),
-    ),
-    # They read verbs and nouns, which are the class list's, whatever the text set.
-    Group(("jpose", "synse"), ("purls-utd-mhad-22-5",), texts=("a",)),
+    Group(FIRST, PROTOCOLS),
+    Group((*LIGHT, *HEAVY), TWO[:1]),
+    Group(WORDS, TWO[:1], texts=("a",)),
+    Group(LIGHT, ("kinect20",)),
+    Group(WORDS, ("kinect20",), texts=("a",)),
+    Group(("purls", "neuron"), TWO[:1], leaks=("purls.leak=true", "neuron.union=true")),
+    Group(FREE, TWO[:1], ("a",), FEW_SEEDS, selection="oracle@50"),
+    Group(LIGHT, STAND_INS),
+    Group(WORDS, STAND_INS, texts=("a",)),
+    Group(HEAVY, ("kinect20",)),
+    Group(LIGHT, SMALL),
+    Group(WORDS, SMALL, texts=("a",)),
+    Group(HEAVY, (*STAND_INS, *SMALL), seeds=FEW_SEEDS),
+    Group(FREE, TWO[:1], ("a",), FEW_SEEDS, gzsl="constant"),
+    Group(FREE, TWO[1:], ("a",), FEW_SEEDS, selection="oracle@50"),
+    Group(FREE, TWO[1:], ("a",), FEW_SEEDS, gzsl="constant"),
+    Group(TRANSDUCTIVE, TWO[:1], ("a",), FEW_SEEDS),
+    Group(TRANSDUCTIVE, ("kinect20",), ("a",), FEW_SEEDS),
 )
 
 
-def wanted() -> Iterator[tuple[str, str, str, int]]:
-    """Protocol, method, text set and seed of every run that there should be."""
+def wanted() -> Iterator[tuple[str, str, str, str, str, bool, int]]:
+    """Every run that there should be.
+
+    Yields:
+        Protocol, method, text set, rule of selection, kind of GZSL or nothing, whether it uses a
+        leak, and the seed.
+    """
     for group in GROUPS:
         for protocol in group.protocols:
             for texts in group.texts:
                 for method in group.methods:
+                    said = (group.selection, group.gzsl, bool(group.leaks))
                     for seed in range(group.seeds):
-                        yield protocol, method, texts, seed
+                        yield protocol, method, texts, *said, seed
 
 
 def zsar_bench(*words: str) -> str:
@@ -85,12 +113,14 @@ def zsar_bench(*words: str) -> str:
 def make_runs(protocols: Sequence[str]) -> None:
     """All runs on these protocols, in the order in which shared work is reused."""
     for group in GROUPS:
+        options = ["--selection", group.selection, "--seeds", f"0-{group.seeds - 1}"]
+        options += ["--gzsl", group.gzsl] if group.gzsl else []
+        options += [word for leak in group.leaks for word in ("--set", leak)]
         for protocol in (p for p in group.protocols if p in protocols):
             for texts in group.texts:
-                seeds = f"0-{group.seeds - 1}"
-                words = ["--protocol", protocol, "--texts", texts, "--seeds", seeds]
+                words = ["--protocol", protocol, "--texts", texts, *options]
                 zsar_bench("run", *group.methods, *words, "--results", str(HERE), "--json")
-                print(f"{protocol}, texts {texts}: done", flush=True)
+                print(f"{', '.join(group.methods)} on {' '.join(words)}: done", flush=True)
 
 
 def drop_events() -> None:
