@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from reference_scripts import REFERENCE, load_script
 
 from zsar_bench.compare import find_records
 from zsar_bench.record import read_predictions, read_record
 
-ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "results" / "reference"
 RUNS = find_records(REFERENCE)
 SETTINGS = {"pgfa": "transductive", "star-all-texts": "class-transductive"}
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("regenerate", REFERENCE / "regenerate.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["regenerate"] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("regenerate")
 
 
-def test_there_is_a_run_for_every_method_protocol_text_set_and_seed() -> None:
+def test_there_is_a_run_for_every_method_protocol_text_set_and_seed(script: ModuleType) -> None:
     found = defaultdict(int)
     for folder in RUNS:
         r = read_record(folder)
         kind = r.gzsl.kind if r.gzsl else ""
         row = (r.protocol.id, r.method.name, r.texts.source, r.selection, kind, bool(r.method.leak))
         found[*row, r.encoder_seed, r.method_seed] += 1
-    wanted = {(*run, run[-1]) for run in script().wanted()}  # each encoder with its method's seed
+    wanted = {(*run, run[-1]) for run in script.wanted()}  # each encoder with its method's seed
     assert set(found) == wanted
     assert set(found.values()) == {1}
 
@@ -77,6 +72,5 @@ def test_no_encoder_saw_a_performer_it_is_tested_on() -> None:
             assert not trained[0] & tested
 
 
-def test_the_page_is_what_the_runs_say() -> None:
-    regenerate = script()
-    assert (REFERENCE / "README.md").read_text("utf-8") == regenerate.page()
+def test_the_page_is_what_the_runs_say(script: ModuleType) -> None:
+    assert (REFERENCE / "README.md").read_text("utf-8") == script.page()

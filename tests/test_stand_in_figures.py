@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from reference_scripts import REFERENCE, load_script
 from scipy import stats
 
-ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "results" / "reference"
 FIGURES: dict[str, Any] = json.loads((REFERENCE / "stand-in.json").read_text("utf-8"))
 #: Accuracy that an encoder must reach, and that the nearest neighbour may not.
 LEARNABLE = {"ntu-60": (0.90, 0.60), "ntu-120": (0.85, 0.60)}
@@ -22,13 +18,7 @@ LEARNABLE = {"ntu-60": (0.90, 0.60), "ntu-120": (0.85, 0.60)}
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stand_in_script", REFERENCE / "stand_in.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["stand_in_script"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("stand_in")
 
 
 def test_the_page_is_what_the_figures_say(script: ModuleType) -> None:

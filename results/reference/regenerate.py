@@ -10,11 +10,15 @@ stopped and started; delete ``runs/`` to make everything anew.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import answers
+import pages
 
 HERE = Path(__file__).resolve().parent
 PROTOCOLS = (
@@ -132,14 +136,17 @@ def drop_events() -> None:
         seal_run(events.parent)
 
 
-def tables() -> str:
-    """The body of README.md, as ``compare`` prints it."""
-    return zsar_bench("compare", "--results", str(HERE), "--format", "markdown")
+def compared(*words: str) -> str:
+    """What ``compare`` prints of these runs."""
+    return zsar_bench("compare", "--results", str(HERE), *words)
 
 
 def page() -> str:
-    """README.md: what is written by hand in HEAD.md, then the tables."""
-    return f"{(HERE / 'HEAD.md').read_text('utf-8')}\n{tables()}"
+    """README.md: HEAD.md with its questions answered, then the tables as ``compare`` draws them."""
+    records = (json.loads(file.read_bytes()) for file in sorted(HERE.glob("runs/*/*/*/run.json")))
+    answered = answers.tables(compared("--selection", "all", "--json"), records)
+    head = pages.filled((HERE / "HEAD.md").read_text("utf-8"), answered)
+    return f"{head}\n{compared('--format', 'markdown')}"
 
 
 def main() -> None:

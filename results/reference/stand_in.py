@@ -25,10 +25,12 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+from pages import filled, percent, table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -221,23 +223,10 @@ PARTS = {
 }
 
 
-def percent(value: float) -> str:
-    """A fraction in per cent."""
-    return f"{100 * value:.1f}"
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def page(figures: Json) -> str:
     """STAND-IN.md: what is written by hand in STAND-IN-HEAD.md, its tables filled in."""
-    text = (HERE / "STAND-IN-HEAD.md").read_text("utf-8")
-    for name, draw in TABLES.items():
-        text = text.replace(f"<!-- {name} -->", draw(figures[name]))
-    return text
+    tables = {name: draw(figures[name]) for name, draw in TABLES.items()}
+    return filled((HERE / "STAND-IN-HEAD.md").read_text("utf-8"), tables)
 
 
 def _supervised(figures: Json) -> str:
