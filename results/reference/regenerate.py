@@ -67,27 +67,34 @@ class Group:
 
 
 FREE = tuple(m for m in (*FIRST, *LIGHT, *HEAVY) if m not in ("chance", "text-only"))
-SMALL = tuple(p for p in MAIN if p.startswith("purls-") and p != TWO[0])
+SMALL = tuple(p for p in MAIN if p.startswith("purls-"))
 STAND_INS = tuple(p for p in MAIN if p.startswith("stand-in/"))
+
+
+def everything(protocol: str, heavy_seeds: int) -> Iterator[Group]:
+    """All inductive methods, without their leaks."""
+    yield Group(LIGHT, (protocol,))
+    yield Group(WORDS, (protocol,), texts=("a",))
+    yield Group(HEAVY, (protocol,), seeds=heavy_seeds)
+
 
 GROUPS = (
     Group(FIRST, PROTOCOLS),
-    Group((*LIGHT, *HEAVY), TWO[:1]),
-    Group(WORDS, TWO[:1], texts=("a",)),
-    Group(LIGHT, ("kinect20",)),
-    Group(WORDS, ("kinect20",), texts=("a",)),
+    *everything(TWO[0], SEEDS),
+    *everything("kinect20", FEW_SEEDS),
+    *(group for protocol in STAND_INS for group in everything(protocol, FEW_SEEDS)),
     Group(("purls", "neuron"), TWO[:1], leaks=("purls.leak=true", "neuron.union=true")),
     Group(FREE, TWO[:1], ("a",), FEW_SEEDS, selection="oracle@50"),
-    Group(LIGHT, STAND_INS),
-    Group(WORDS, STAND_INS, texts=("a",)),
-    Group(HEAVY, ("kinect20",)),
-    Group(LIGHT, SMALL),
-    Group(WORDS, SMALL, texts=("a",)),
-    Group(HEAVY, (*STAND_INS, *SMALL), seeds=FEW_SEEDS),
-    Group(FREE, TWO[:1], ("a",), FEW_SEEDS, gzsl="constant"),
+    *(
+        group
+        for protocol in SMALL
+        if protocol != TWO[0]
+        for group in everything(protocol, FEW_SEEDS)
+    ),
     Group(FREE, TWO[1:], ("a",), FEW_SEEDS, selection="oracle@50"),
-    Group(FREE, TWO[1:], ("a",), FEW_SEEDS, gzsl="constant"),
     Group(TRANSDUCTIVE, TWO[:1], ("a",), FEW_SEEDS),
+    Group(FREE, TWO[:1], ("a",), FEW_SEEDS, gzsl="constant"),
+    Group(FREE, TWO[1:], ("a",), FEW_SEEDS, gzsl="constant"),
     Group(TRANSDUCTIVE, ("kinect20",), ("a",), FEW_SEEDS),
 )
 
