@@ -295,6 +295,24 @@ def test_an_editable_root_that_holds_the_results_is_carved(tmp_path: Path) -> No
     assert {answers[str(root / name)] for name in closed} == {"refused"}
 
 
+@ONLY_LINUX
+def test_of_an_editable_installation_its_metadata_can_be_read(tmp_path: Path) -> None:
+    """Else each library that asks for entry points is told as a refused access."""
+    root = tmp_path / "project"
+    make(root, "wallpkg/__init__.py", "wallpkg/method.py", text="VALUE = 'code'")
+    names = ["PKG-INFO", "entry_points.txt", "top_level.txt", "answers.npz"]
+    make(root, *(f"wallpkg.egg-info/{name}" for name in names))
+    made = rules(
+        tmp_path,
+        sys_path=[str(root), *sys.path],
+        prefixes=[sys.prefix, sys.base_prefix],
+        code=[str(root / "wallpkg" / "method.py")],
+    )
+    files = [str(root / "wallpkg.egg-info" / name) for name in names]
+    answers = inside(tmp_path, made, [str(root)], [], files)
+    assert [answers[file] == "refused" for file in files] == [False, False, False, True]
+
+
 @pytest.mark.skipif(os.path.exists("/dev/nvidia-uvm"), reason="CUDA's device files are there")
 def test_missing_device_files_of_cuda_are_made_by_the_program_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,7 +34,7 @@ MODEL_FOLDERS = (
     *("TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME", "TORCH_HOME"),
 )
 MODEL_CACHES = ("huggingface", "torch", "clip")
-ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
+ABOUT = ("METADATA", "PKG-INFO", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
 
 
 def worker_rules(
@@ -217,7 +217,7 @@ def _of_plugins(entries: Sequence[str], harness: str) -> set[str]:
 def _about(hidden: Iterable[str]) -> Iterator[str]:
     """What ``importlib.metadata`` reads of a plugin's distribution."""
     for folder in hidden:
-        if folder.endswith(".dist-info"):
+        if folder.endswith((".dist-info", ".egg-info")):
             files = (os.path.join(folder, name) for name in ABOUT)
             yield from (file for file in files if os.path.isfile(file))
 
@@ -230,10 +230,12 @@ def _is_site(entry: str) -> bool:
 
 
 def _importable(entry: str) -> list[str]:
-    """Modules and packages in a folder that is on the path; not the data that lies beside them."""
+    """Modules and packages in a folder that is on the path, and what ``importlib.metadata`` reads
+    of an editable installation; not the data that lies beside them."""
     if os.path.isfile(entry):  # a zip archive
         return [entry]
     with_init = glob.glob(os.path.join(glob.escape(entry), "*", "__init__.py"))
     modules = glob.glob(os.path.join(glob.escape(entry), "*.py"))
     modules += glob.glob(os.path.join(glob.escape(entry), "*.so"))
-    return sorted({*modules, *map(os.path.dirname, with_init)})
+    about = _about(glob.glob(os.path.join(glob.escape(entry), "*.egg-info")))
+    return sorted({*modules, *map(os.path.dirname, with_init), *about})
