@@ -111,6 +111,8 @@ class Cli:
             "cwd": cwd or self.cwd,
             "env": environment(home or self.home, self.site, env),
             "text": True,
+            # A shell's background job ignores interrupts, and so would a child of its child.
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         }
 
     def __call__(
@@ -154,8 +156,6 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # A shell's background job ignores interrupts, and so would this child of its child.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._started.append(process)
         return process

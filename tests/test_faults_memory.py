@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 from conftest import Cli
 from faults_tools import heard, one_round, steps, whole
+
+from zsar_bench.record import read_predictions
 
 CRAMPED = Path(__file__).parent / "plugins" / "cramped.py"
 
@@ -29,8 +32,16 @@ def test_chunks_are_halved_until_they_fit_and_scores_stay(cli: Cli, copy_home: P
     cli(*command, *limits, "--results", "cramped", home=copy_home, env=env)
     (one,), (other,) = (whole(copy_home, cli.cwd / name) for name in ("roomy", "cramped"))
     assert one.name == other.name
-    name = "predictions.safetensors"
-    assert (one / name).read_bytes() == (other / name).read_bytes()
+    (ids, *rest, scores), (others, *again, moved) = (
+        read_predictions(folder / "predictions.safetensors") for folder in (one, other)
+    )
+    assert ids == others
+    assert [part.tolist() for part in map(np.asarray, rest)] == [
+        part.tolist() for part in map(np.asarray, again)
+    ]
+    # Matrix products of fewer rows go through other kernels on some machines: last bits differ.
+    np.testing.assert_allclose(moved, scores, rtol=1e-5, atol=1e-6)
+    assert (moved.argmax(axis=1) == scores.argmax(axis=1)).all()
     # More rows than these raise, so the chunks were as small; and both were computed anew.
     assert steps(heard(events), "encode")
     assert steps(heard(events), "score")

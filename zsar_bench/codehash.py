@@ -10,10 +10,11 @@ What counts as imported, and what cannot be seen, is said in ``docs/identity.md`
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 #: Whoever says one of these may read comments and docstrings as data.
@@ -26,6 +27,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+@functools.cache
 def source_digest(source: str | bytes) -> str:
     """SHA-256 of a module's syntax tree without its docstrings."""
     tree = ast.parse(source)
@@ -74,18 +76,28 @@ def code_closure(module: str, file: Path) -> dict[str, Path]:
             continue
         ran.add(name)
         is_package = path.name == "__init__.py"
-        tree = ast.parse(path.read_bytes())
-        used = used or _acts(tree.body)
+        source = path.read_bytes()
+        used = used or _acts(source)
         if used:
             closure[name] = path
-        within = ast.walk(tree) if used else _at_import(tree.body)
-        imported = dict.fromkeys(_imports(within, name, is_package, root), used)
+        imported = dict.fromkeys(_imports(_importing(source, used), name, is_package, root), used)
         above = name.split(".")[:-1]
         before = {".".join(above[:n]): False for n in range(1, len(above) + 1)}
         for other, named in (before | imported).items():
             if other.split(".")[0] == package and (found := _find(other, root)) is not None:
                 todo.append((other, found, named))
     return closure
+
+
+# The many targets of a package share most of its files: what a file's bytes tell is found once.
+
+
+@functools.cache
+def _importing(source: bytes, anywhere: bool) -> tuple[ast.AST, ...]:
+    """Statements and calls that may import: all of a module's, or those that its import reaches."""
+    tree = ast.parse(source)
+    within = ast.walk(tree) if anywhere else _at_import(tree.body)
+    return tuple(n for n in within if isinstance(n, ast.Import | ast.ImportFrom | ast.Call))
 
 
 def _find(module: str, root: Path) -> Path | None:
@@ -98,7 +110,7 @@ def _find(module: str, root: Path) -> Path | None:
     return None
 
 
-def _imports(nodes: Iterator[ast.AST], module: str, is_package: bool, root: Path) -> Iterator[str]:
+def _imports(nodes: Iterable[ast.AST], module: str, is_package: bool, root: Path) -> Iterator[str]:
     """Absolute names of everything these nodes import, submodules by guess included."""
     parent = module if is_package else module.rpartition(".")[0]
     for node in nodes:
@@ -182,10 +194,11 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _at_import(part)
 
 
-def _acts(body: Sequence[ast.stmt]) -> bool:
+@functools.cache
+def _acts(source: bytes) -> bool:
     """Whether importing a module does more than to import, to define and to name things."""
     harmless = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    for statement in _at_import(body):
+    for statement in _at_import(ast.parse(source).body):
         if isinstance(statement, harmless | ast.If | ast.Try | ast.Pass):
             continue
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -199,16 +212,17 @@ def _acts(body: Sequence[ast.stmt]) -> bool:
     return False
 
 
-def _words(tree: ast.AST) -> set[str]:
+@functools.cache
+def _words(source: bytes) -> frozenset[str]:
     """Every name, attribute and text in a piece of code."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
                 found.add(word)
             case ast.Constant(value=str(word)):
                 found.add(word)
-    return found
+    return frozenset(found)
 
 
 def code_digest(closure: dict[str, Path]) -> str:
@@ -217,7 +231,7 @@ def code_digest(closure: dict[str, Path]) -> str:
     Code that reads docstrings or source counts letter by letter: to it, a comment is data.
     """
     sources = {name: closure[name].read_bytes() for name in sorted(closure)}
-    words = {word for source in sources.values() for word in _words(ast.parse(source))}
+    words = {word for source in sources.values() for word in _words(source)}
     literal = any(map(_READS_ITSELF.fullmatch, words))
     total = hashlib.sha256()
     for name, source in sources.items():
