@@ -155,6 +155,12 @@ def test_a_headline_is_the_text_set_that_did_better_in_rehearsal(answers: Module
     ]
 
 
+def test_what_was_not_run_is_said(answers: ModuleType) -> None:
+    said = found(sections=[], rehearsals=[])
+    for name in ("peeking", "leaks", "headlines", "stand-in-and-real"):
+        assert answers.TABLES[name](said) == "*Not run yet.*", name
+
+
 def test_every_table_has_its_place_in_the_page(answers: ModuleType) -> None:
     head = (load_script("regenerate").HERE / "HEAD.md").read_text("utf-8")
     for name in answers.TABLES:

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 SETS = ("a", "b")  #: the text sets
 SANITY = ("chance", "text-only")  #: they look at no clip, and are in no ranking of methods
+NOT_RUN = "*Not run yet.*"
 FEWEST = 8  #: methods that two protocols must share for a correlation of ranks
 SHORT = {
     "purls-utd-mhad-22-5": "U 22/5",
@@ -120,6 +121,8 @@ def peeking(found: Json) -> str:
         for group in section["groups"]
         for price in group["prices"]
     ]
+    if not priced:
+        return NOT_RUN
     protocols = [p for p in SHORT if p in {protocol for protocol, _, _ in priced}]
     looks = [p["evaluations"] for p in priced[0][2]["points"]]
     prices: dict[str, dict[str, list[Json]]] = defaultdict(dict)
@@ -164,7 +167,7 @@ def leaks(found: Json) -> str:
                 ]
             )
     headings = ("method and texts", "protocol", "without", "with", "difference", "printed")
-    return table(headings, sorted(lines))
+    return table(headings, sorted(lines)) if lines else NOT_RUN
 
 
 # --- Headlines -----------------------------------------------------------------------------------
@@ -209,7 +212,7 @@ def headlines(found: Json) -> str:
             lines.append((-mean[chosen], [*row, percent(test[chosen]), percent(test[other])]))
     headings = ("method", "protocol", "rehearsed a", "rehearsed b", "headline: texts")
     drawn = [line for _, line in sorted(lines)]
-    return table((*headings, "its test accuracy", "the other set's"), drawn)
+    return table((*headings, "its test accuracy", "the other set's"), drawn) if lines else NOT_RUN
 
 
 # --- Printed -------------------------------------------------------------------------------------
@@ -281,6 +284,8 @@ def stand_in_and_real(found: Json) -> str:
     said = {p: m for p, m in said.items() if len(m) >= FEWEST}
     made = [p for p in said if p.startswith("stand-in/")]
     real = [p for p in said if p not in made]
+    if not made or not real:
+        return NOT_RUN
     shared = set.intersection(*({*m} for m in said.values()))
     lines = []
     one = mean_ranks([said[p] for p in made], shared)
