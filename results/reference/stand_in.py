@@ -30,7 +30,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import regenerate
 from pages import filled, percent, table
 
 HERE = Path(__file__).resolve().parent
@@ -134,16 +133,6 @@ def controls() -> list[Json]:
     return found
 
 
-def shifts() -> list[Json]:
-    """Every inductive method under all shifts of the unseen texts."""
-    words = ("--protocol", WIDER, "--text-control", "shuffled-unseen")
-    names = ("method", "draws", "macro", "plain", "verdict")
-    sections = run(*(m for m in regenerate.FREE if m not in METHODS), *words)["controls"]
-    sections += run(*regenerate.WORDS, *words)["controls"]
-    rows = {row["method"]: {n: row[n] for n in names} for s in sections for row in s["rows"]}
-    return [rows[m] for m in sorted(rows) if m not in METHODS]
-
-
 # --- 5. Confusions -------------------------------------------------------------------------------
 
 
@@ -229,7 +218,6 @@ PARTS = {
     "splits": lambda: splits(METHODS, "a"),
     "oracle": lambda: splits(QUICK, "oracle", "--text-encoder", "grammar"),
     "controls": controls,
-    "shifts": shifts,
     "confusions": confusions,
     "dials": dials,
 }
@@ -286,11 +274,6 @@ def _controls(figures: list[Json]) -> str:
     return table(headings, rows)
 
 
-def _shifts(figures: list[Json]) -> str:
-    rows = [[f["method"], percent(f["plain"]), percent(f["macro"]), f["verdict"]] for f in figures]
-    return table(("method", "own texts", "mean over all shifts", ""), rows)
-
-
 def _confusions(figures: Json) -> str:
     rows = [
         [method, f"{f['rho']:.2f}", f"{f['p']:.1g}", str(f["pairs"])]
@@ -317,7 +300,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "splits": _splits,
     "oracle": _splits,
     "controls": _controls,
-    "shifts": _shifts,
     "confusions": _confusions,
     "dials": _dials,
 }
