@@ -59,7 +59,7 @@ def micro(found: Json) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def separation(found: Json) -> str:
-    """A line a protocol and text set: how many rows are shown to be worse than the best one."""
+    """A line a protocol: how many rows are shown to be worse than the best one."""
     lines = []
     for section in sorted(honest(found), key=lambda s: [*SHORT].index(s["protocol"])):
         rows = [r for r in section["rows"] if r["method"] not in SANITY and r["rule"] == "last"]
@@ -176,21 +176,15 @@ def leaks(found: Json) -> str:
 def rehearsed(record: Json) -> float:
     """Macro accuracy on classes that played unseen ones, at the state that was chosen: the mean
     over rounds and rotations of a run by ``pseudo-unseen``."""
-    states = record["states"]
+    chosen = record["states"]["fractions"]
     return float(
-        np.mean(
-            [
-                dict(map(tuple, one["accuracies"]))[nearest(one["accuracies"], chosen)]
-                for one in states["validation"]
-                for chosen in [states["fractions"][one["round"]]]
-            ]
-        )
+        np.mean([at(chosen[v["round"]], v["accuracies"]) for v in record["states"]["validation"]])
     )
 
 
-def nearest(accuracies: Iterable[Iterable[float]], fraction: float) -> float:
-    """The fraction of the schedule, of those evaluated, that is nearest to this one."""
-    return min((f for f, _ in accuracies), key=lambda f: abs(f - fraction))
+def at(fraction: float, accuracies: Iterable[tuple[float, float]]) -> float:
+    """The accuracy of the state, of those evaluated, that is nearest to this fraction."""
+    return min(accuracies, key=lambda pair: abs(pair[0] - fraction))[1]
 
 
 def headlines(found: Json) -> str:
@@ -238,13 +232,12 @@ def printed(found: Json) -> str:
 # --- Ranks ---------------------------------------------------------------------------------------
 
 
-def correlation(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[float, int] | None:
-    """Spearman's rho over the methods that both have, and how many they are; None if too few."""
+def correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
+    """Spearman's rho over the methods that both have; None if they are too few."""
     shared = sorted(one.keys() & other.keys())
     if len(shared) < FEWEST:
         return None
-    rho = spearmanr([one[m] for m in shared], [other[m] for m in shared]).statistic
-    return float(rho), len(shared)
+    return float(spearmanr([one[m] for m in shared], [other[m] for m in shared]).statistic)
 
 
 def over_sets(methods: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -256,24 +249,21 @@ def over_sets(methods: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     }
 
 
+def with_set(methods: Mapping[str, Mapping[str, float]], texts: str) -> dict[str, float]:
+    """Method -> accuracy with one text set, for methods that ran with it."""
+    return {m: by[texts] for m, by in methods.items() if texts in by and m not in SANITY}
+
+
 def ranks(found: Json) -> str:
     """Correlations of methods' ranks between protocols; on the diagonal between text sets."""
     said = {p: m for p, m in micro(found).items() if len(over_sets(m)) >= FEWEST}
     names = [*said]
     lines = []
-    for row in names:
-        cells = []
-        for column in names[: names.index(row) + 1]:
-            if row == column:
-                sets = [
-                    {m: by[s] for m, by in said[row].items() if s in by and m not in SANITY}
-                    for s in SETS
-                ]
-                known = correlation(*sets)
-                cells.append("" if known is None else f"*{known[0]:.2f}*")
-            else:
-                known = correlation(over_sets(said[row]), over_sets(said[column]))
-                cells.append("" if known is None else f"{known[0]:.2f}")
+    for number, row in enumerate(names):
+        others = [correlation(over_sets(said[row]), over_sets(said[p])) for p in names[:number]]
+        cells = ["" if rho is None else f"{rho:.2f}" for rho in others]
+        own = correlation(*(with_set(said[row], s) for s in SETS))
+        cells.append("" if own is None else f"*{own:.2f}*")
         lines.append([SHORT[row], *cells, *[""] * (len(names) - len(cells))])
     return table(("rho", *(SHORT[p] for p in names)), lines)
 
@@ -287,18 +277,18 @@ def stand_in_and_real(found: Json) -> str:
     if not made or not real:
         return NOT_RUN
     shared = set.intersection(*({*m} for m in said.values()))
+    if len(shared) < FEWEST:
+        return NOT_RUN
     lines = []
     one = mean_ranks([said[p] for p in made], shared)
     groups = {"all real ones, by mean rank": real, **{SHORT[p]: [p] for p in real}}
     for name, chosen in groups.items():
         other = mean_ranks([said[p] for p in chosen], shared)
-        result = spearmanr([one[m] for m in sorted(shared)], [other[m] for m in sorted(shared)])
         low, high = interval(one, other)
-        lines.append(
-            [name, f"{result.statistic:.2f}", f"{low:.2f} to {high:.2f}", str(len(shared))]
-        )
-    pairs = (correlation(said[one], said[other]) for one, other in combinations(real, 2))
-    among = [rho for rho, _ in filter(None, pairs)]
+        rho = f"{correlation(one, other):.2f}"
+        lines.append([name, rho, f"{low:.2f} to {high:.2f}", str(len(shared))])
+    pairs = (correlation(said[first], said[second]) for first, second in combinations(real, 2))
+    among = [rho for rho in pairs if rho is not None]
     mean = f"*{np.mean(among):.2f}*" if among else "*-*"
     lines.append(["*real ones among themselves, mean of pairs*", mean, "", ""])
     return table(("stand-ins (mean rank) against", "rho", "95 % over methods", "methods"), lines)

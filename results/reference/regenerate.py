@@ -32,7 +32,7 @@ PROTOCOLS = (
     "stand-in/synse-55-5",
     "stand-in/synse-48-12",
 )
-TEXTS = ("a", "b")
+TEXTS = answers.SETS
 SEEDS = 5
 FEW_SEEDS = 3  #: of what takes long
 
@@ -61,10 +61,6 @@ class Group:
     selection: str = "last"
     gzsl: str = ""
     leaks: tuple[str, ...] = ()
-
-
-#: Inductive methods that look at a clip.
-FREE = tuple(m for m in (*FIRST, *LIGHT, *HEAVY) if m not in ("chance", "text-only"))
 
 
 def everything(protocol: str, heavy_texts: tuple[str, ...], heavy_seeds: int) -> tuple[Group, ...]:

@@ -214,9 +214,9 @@ def _of_plugins(entries: Sequence[str], harness: str) -> set[str]:
     return {path for path in found if path != harness and os.path.exists(path)}
 
 
-def _about(hidden: Iterable[str]) -> Iterator[str]:
-    """What ``importlib.metadata`` reads of a plugin's distribution."""
-    for folder in hidden:
+def _about(folders: Iterable[str]) -> Iterator[str]:
+    """What ``importlib.metadata`` reads of the distributions among these folders."""
+    for folder in folders:
         if folder.endswith((".dist-info", ".egg-info")):
             files = (os.path.join(folder, name) for name in ABOUT)
             yield from (file for file in files if os.path.isfile(file))
