@@ -38,7 +38,7 @@ def found(**more: Any) -> Json:
     order = [8, 7, 6, 5, 4, 3, 1, 2]
     made = [row(m, t, 0.1 * order[n]) for n, m in enumerate(METHODS) for t in "ab"]
     sections = [section(MADE, made, synthetic=True), section(REAL, real)]
-    return {"sections": sections, "rules": [], "published": [], **more}
+    return {"sections": sections, "rules": [], "gzsl": [], "published": [], **more}
 
 
 def cells(table: str) -> list[list[str]]:
@@ -86,12 +86,25 @@ def test_ranks_are_correlated_between_protocols_and_text_sets(answers: ModuleTyp
 
 
 def test_the_stand_ins_are_held_against_the_real_ones(answers: ModuleType) -> None:
-    first, second, among = cells(answers.stand_in_and_real(found()))
+    first, second, among, count = cells(answers.stand_in_and_real(found()))
     assert first[0].startswith("all real")
     assert first[1:] == second[1:]
-    low, high = (float(v) for v in first[2].split(" to "))
-    assert -1 <= low <= float(first[1]) <= high < 0
-    assert among[1] == "*-*"  # one real protocol has no other
+    assert first[1] == first[2]  # both text sets rank alike here
+    order = [8, 7, 6, 5, 4, 3, 1, 2]
+    rho = 1 - 6 * sum((n - o) ** 2 for n, o in enumerate(order, 1)) / (8 * 63)
+    assert first[1].startswith(f"{rho:.2f} (")
+    low, high = (float(v) for v in first[1].split("(")[1].strip(")").split(" to "))
+    assert -1 <= low <= rho <= high < 0
+    assert among[1:] == ["*-*", "*-*"]  # one real protocol has no other
+    assert count[1:] == ["*8*", "*8*"]
+
+
+def test_methods_with_one_text_set_count_where_that_is_compared(answers: ModuleType) -> None:
+    said = found()
+    for one in said["sections"]:
+        one["rows"].append(row("one-set", "a", 0.01))
+    *_, count = cells(answers.stand_in_and_real(said))
+    assert count[1:] == ["*8*", "*9*"]
 
 
 def test_leaks_stand_beside_honest_rows_and_printed_numbers(answers: ModuleType) -> None:
@@ -122,7 +135,43 @@ def test_the_price_of_looks_is_told_by_method_and_protocol(answers: ModuleType) 
     ]
     groups = [{"method": "method-1", "prices": prices}, {"method": "method-2", "prices": []}]
     said = found(rules=[{"protocol": REAL, "groups": groups}])
-    assert cells(answers.peeking(said)) == [["method-1", "+10.0", "+30.0"]]
+    assert cells(answers.peeking(said)) == [
+        ["method-1", "+10.0", "+30.0"],
+        ["*median*", "*+10.0*", "*+30.0*"],
+    ]
+
+
+def test_transductive_rows_stand_beside_what_they_are_without(answers: ModuleType) -> None:
+    said = found()
+    said["sections"][1]["rows"].append(row("pgfa-inductive", "a", 0.25))
+    said["sections"].append(section(REAL, [row("pgfa", "a", 0.5)], setting="transductive"))
+    assert cells(answers.transduction(said)) == [
+        ["pgfa a", "transductive", "U 22/5", "pgfa-inductive: 25.0", "50.0", "+25.0"]
+    ]
+
+
+def test_what_gzsl_leaves_is_told_by_protocol(answers: ModuleType) -> None:
+    """H of these rows falls as their ZSL accuracy rises, and AUSUC rises with it."""
+    names = ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
+    rows = [
+        {
+            "method": method,
+            "zsl": n / 10,
+            "macro": {
+                name: {"mean": value}
+                for name, value in zip(
+                    names, (0.9, n / 20, 0.8 - n / 20, n / 50, 0.85), strict=True
+                )
+            },
+        }
+        for n, method in enumerate(METHODS)
+    ]
+    said = found(gzsl=[{"protocol": REAL, "kind": "constant", "rows": rows}])
+    (line,) = cells(answers.generalised(said))
+    assert line == [
+        *("U 22/5", "constant", "8", "90.0", "17.5", "62.5", "85.0"),
+        *("method-0 80.0", "-1.00", "1.00"),
+    ]
 
 
 def rehearsal(method: str, texts: str, accuracies: list[list[float]]) -> Json:
@@ -157,7 +206,14 @@ def test_a_headline_is_the_text_set_that_did_better_in_rehearsal(answers: Module
 
 def test_what_was_not_run_is_said(answers: ModuleType) -> None:
     said = found(sections=[], rehearsals=[])
-    for name in ("peeking", "leaks", "headlines", "stand-in-and-real"):
+    for name in (
+        "peeking",
+        "leaks",
+        "transduction",
+        "generalised",
+        "headlines",
+        "stand-in-and-real",
+    ):
         assert answers.TABLES[name](said) == "*Not run yet.*", name
 
 
@@ -168,6 +224,8 @@ def test_every_table_has_its_place_in_the_page(answers: ModuleType) -> None:
 
 
 def test_tables_are_drawn_from_what_compare_prints(answers: ModuleType) -> None:
-    prices = [{"points": [{"evaluations": e, "price": 0.0} for e in (1, 50)]}]
-    said = found(rules=[{"protocol": REAL, "groups": [{"method": "m", "prices": prices}]}])
-    assert answers.tables(json.dumps(said), []).keys() == answers.TABLES.keys()
+    prices = [{"points": [{"evaluations": e, "price": 0.0} for e in (1, 5, 50)]}]
+    every = found(rules=[{"protocol": REAL, "groups": [{"method": "m", "prices": prices}]}])
+    drawn = answers.tables(json.dumps(found()), json.dumps(every), [])
+    assert drawn.keys() == answers.TABLES.keys()
+    assert "| m " in drawn["peeking"]

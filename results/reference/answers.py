@@ -1,58 +1,25 @@
 """What the reference runs answer, as tables for README.md; ``regenerate.py`` puts them there.
 
-Everything is computed from ``zsar-bench compare --selection all --json`` over the runs of this
-folder and, for pseudo-unseen classes, from their records. Accuracies are micro unless said
-otherwise, means over encoder seeds.
+Everything is computed from what ``zsar-bench compare --json`` says of the runs of this folder: with
+``--selection last`` for all tables but the price of peeking, which needs all rules. Accuracies in
+rehearsals come from the records. Accuracies are micro unless said otherwise, means over encoder
+seeds.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from pages import percent, points, table
-from scipy.stats import rankdata, spearmanr
+from accuracies import SANITY, SETS, SHORT, Json, correlation, honest, micro
+from pages import NOT_RUN, percent, points, table
+from ranking import ranks, stand_in_and_real
 
-Json = dict[str, Any]
-
-SETS = ("a", "b")  #: the text sets
-SANITY = ("chance", "text-only")  #: they look at no clip, and are in no ranking of methods
-NOT_RUN = "*Not run yet.*"
-FEWEST = 8  #: methods that two protocols must share for a correlation of ranks
-SHORT = {
-    "purls-utd-mhad-22-5": "U 22/5",
-    "purls-utd-mhad-18-9": "U 18/9",
-    "purls-utd-mhad-14-13": "U 14/13",
-    "purls-nw-ucla-8-2": "N 8/2",
-    "purls-nw-ucla-5-5": "N 5/5",
-    "kinect20": "kinect20",
-    "stand-in/synse-55-5": "S 55/5",
-    "stand-in/synse-48-12": "S 48/12",
-}  #: protocols of the tables below, as they are called there
-
-
-def honest(found: Json) -> list[Json]:
-    """The sections of inductive methods that nothing was leaked to."""
-    return [
-        s
-        for s in found["sections"]
-        if s["protocol"] in SHORT and not s["unranked"] and s["setting"] == "inductive"
-    ]
-
-
-def micro(found: Json) -> dict[str, dict[str, dict[str, float]]]:
-    """Protocol -> method -> text set -> accuracy of the last state."""
-    said: dict[str, dict[str, dict[str, float]]] = {}
-    for section in honest(found):
-        methods = said.setdefault(section["protocol"], defaultdict(dict))
-        for row in section["rows"]:
-            if row["rule"] == "last":
-                methods[row["method"]][row["texts"]] = row["micro"]
-    return {protocol: said[protocol] for protocol in SHORT if protocol in said}
+LOOKS = (5, 50)  #: numbers of looks at the test whose price is shown
+#: Method -> what it is without a look at tested clips or at the candidates' texts.
+WITHOUT = {"pgfa": "pgfa-inductive", "star-all-texts": "star"}
 
 
 # --- What separates from what --------------------------------------------------------------------
@@ -62,7 +29,7 @@ def separation(found: Json) -> str:
     """A line a protocol: how many rows are shown to be worse than the best one."""
     lines = []
     for section in sorted(honest(found), key=lambda s: [*SHORT].index(s["protocol"])):
-        rows = [r for r in section["rows"] if r["method"] not in SANITY and r["rule"] == "last"]
+        rows = [r for r in section["rows"] if r["method"] not in SANITY]
         best = rows[0]
         worse = [r for r in rows[1:] if not r["not_shown_to_differ"]]
         detectable = section["detectable"]
@@ -124,21 +91,18 @@ def peeking(found: Json) -> str:
     if not priced:
         return NOT_RUN
     protocols = [p for p in SHORT if p in {protocol for protocol, _, _ in priced}]
-    looks = [p["evaluations"] for p in priced[0][2]["points"]]
-    prices: dict[str, dict[str, list[Json]]] = defaultdict(dict)
+    columns = [(protocol, looks) for protocol in protocols for looks in LOOKS]
+    prices: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
     for protocol, group, price in priced:
-        prices[group["method"]][protocol] = price["points"]
-    lines = []
-    for method, by_protocol in sorted(prices.items()):
-        cells = [
-            points(point["price"]) if p in by_protocol else ""
-            for p in protocols
-            for point in by_protocol.get(p, [{}] * len(looks))[1:]
-        ]
-        lines.append([method, *cells])
-    headings = [f"{SHORT[p]}, E = {looks[1]}" if n == 1 else f"{looks[n]}"
-                for p in protocols for n in range(1, len(looks))]  # fmt: skip
-    return table(("points bought", *headings), lines)
+        for point in price["points"]:
+            prices[group["method"]][protocol, point["evaluations"]] = point["price"]
+    lines = [
+        [method, *(points(bought[c]) if c in bought else "" for c in columns)]
+        for method, bought in sorted(prices.items())
+    ]
+    median = [np.median([b[c] for b in prices.values() if c in b]) for c in columns]
+    lines.append(["*median*", *(f"*{points(float(m))}*" for m in median)])
+    return table(("points bought", *(f"{SHORT[p]}, E = {n}" for p, n in columns)), lines)
 
 
 # --- Leaks ---------------------------------------------------------------------------------------
@@ -168,6 +132,65 @@ def leaks(found: Json) -> str:
             )
     headings = ("method and texts", "protocol", "without", "with", "difference", "printed")
     return table(headings, sorted(lines)) if lines else NOT_RUN
+
+
+# --- Transduction --------------------------------------------------------------------------------
+
+
+def transduction(found: Json) -> str:
+    """A line a method that sees unlabelled tested clips or the candidates' texts as it learns:
+    its accuracy beside that of the method that sees neither."""
+    said = micro(found)
+    lines = []
+    for section in found["sections"]:
+        for row in section["rows"] if section["setting"] != "inductive" else ():
+            without = said[section["protocol"]][WITHOUT[row["method"]]][row["texts"]]
+            lines.append(
+                [
+                    f"{row['method']} {row['texts']}",
+                    section["setting"],
+                    SHORT[section["protocol"]],
+                    f"{WITHOUT[row['method']]}: {percent(without)}",
+                    percent(row["micro"]),
+                    points(row["micro"] - without),
+                ]
+            )
+    headings = ("method and texts", "setting", "protocol", "without", "with", "difference")
+    return table(headings, sorted(lines)) if lines else NOT_RUN
+
+
+# --- GZSL ----------------------------------------------------------------------------------------
+
+
+def generalised(found: Json) -> str:
+    """A line a protocol: what methods keep when seen classes are candidates too. All macro."""
+    lines = []
+    for section in found["gzsl"]:
+        rows = {row["method"]: row for row in section["rows"]}
+        numbers = {
+            name: {method: row["macro"][name]["mean"] for method, row in rows.items()}
+            for name in ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
+        }
+        zsl = {method: row["zsl"] for method, row in rows.items()}
+        best = max(numbers["harmonic"], key=lambda m: numbers["harmonic"][m])
+        median = {name: float(np.median([*values.values()])) for name, values in numbers.items()}
+        rhos = [correlation(zsl, numbers[name]) for name in ("harmonic", "ausuc")]
+        lines.append(
+            [
+                SHORT[section["protocol"]],
+                section["kind"],
+                str(len(rows)),
+                *(percent(median[name]) for name in ("seen", "unseen", "harmonic")),
+                percent(median["oracle_harmonic"]),
+                f"{best} {percent(numbers['harmonic'][best])}",
+                *("-" if rho is None else f"{rho:.2f}" for rho in rhos),
+            ]
+        )
+    headings = (
+        *("protocol", "balance", "methods", "median S", "median U", "median H"),
+        *("H, constant chosen on test", "highest H", "rho of ZSL with H", "with AUSUC"),
+    )
+    return table(headings, lines) if lines else NOT_RUN
 
 
 # --- Headlines -----------------------------------------------------------------------------------
@@ -229,94 +252,6 @@ def printed(found: Json) -> str:
     return table(("protocol", "paper", "printed", "ours, texts a", "ours, texts b"), lines)
 
 
-# --- Ranks ---------------------------------------------------------------------------------------
-
-
-def correlation(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
-    """Spearman's rho over the methods that both have; None if they are too few."""
-    shared = sorted(one.keys() & other.keys())
-    if len(shared) < FEWEST:
-        return None
-    return float(spearmanr([one[m] for m in shared], [other[m] for m in shared]).statistic)
-
-
-def over_sets(methods: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Method -> mean over text sets, for methods that ran with both."""
-    return {
-        m: float(np.mean([by[s] for s in SETS]))
-        for m, by in methods.items()
-        if {*SETS} <= by.keys() and m not in SANITY
-    }
-
-
-def with_set(methods: Mapping[str, Mapping[str, float]], texts: str) -> dict[str, float]:
-    """Method -> accuracy with one text set, for methods that ran with it."""
-    return {m: by[texts] for m, by in methods.items() if texts in by and m not in SANITY}
-
-
-def ranks(found: Json) -> str:
-    """Correlations of methods' ranks between protocols; on the diagonal between text sets."""
-    said = {p: m for p, m in micro(found).items() if len(over_sets(m)) >= FEWEST}
-    names = [*said]
-    lines = []
-    for number, row in enumerate(names):
-        others = [correlation(over_sets(said[row]), over_sets(said[p])) for p in names[:number]]
-        cells = ["" if rho is None else f"{rho:.2f}" for rho in others]
-        own = correlation(*(with_set(said[row], s) for s in SETS))
-        cells.append("" if own is None else f"*{own:.2f}*")
-        lines.append([SHORT[row], *cells, *[""] * (len(names) - len(cells))])
-    return table(("rho", *(SHORT[p] for p in names)), lines)
-
-
-def stand_in_and_real(found: Json) -> str:
-    """One number for each: stand-ins against real protocols, by methods' mean ranks."""
-    said = {p: over_sets(m) for p, m in micro(found).items()}
-    said = {p: m for p, m in said.items() if len(m) >= FEWEST}
-    made = [p for p in said if p.startswith("stand-in/")]
-    real = [p for p in said if p not in made]
-    if not made or not real:
-        return NOT_RUN
-    shared = set.intersection(*({*m} for m in said.values()))
-    if len(shared) < FEWEST:
-        return NOT_RUN
-    lines = []
-    one = mean_ranks([said[p] for p in made], shared)
-    groups = {"all real ones, by mean rank": real, **{SHORT[p]: [p] for p in real}}
-    for name, chosen in groups.items():
-        other = mean_ranks([said[p] for p in chosen], shared)
-        low, high = interval(one, other)
-        rho = f"{correlation(one, other):.2f}"
-        lines.append([name, rho, f"{low:.2f} to {high:.2f}", str(len(shared))])
-    pairs = (correlation(said[first], said[second]) for first, second in combinations(real, 2))
-    among = [rho for rho in pairs if rho is not None]
-    mean = f"*{np.mean(among):.2f}*" if among else "*-*"
-    lines.append(["*real ones among themselves, mean of pairs*", mean, "", ""])
-    return table(("stand-ins (mean rank) against", "rho", "95 % over methods", "methods"), lines)
-
-
-def mean_ranks(scores: Iterable[Mapping[str, float]], methods: set[str]) -> dict[str, float]:
-    """Method -> mean over protocols of its rank, the best being 1; ties share."""
-    names = sorted(methods)
-    each = [rankdata([-one[m] for m in names]) for one in scores]
-    return dict(zip(names, np.mean(each, axis=0).tolist(), strict=True))
-
-
-def interval(
-    one: Mapping[str, float], other: Mapping[str, float], draws: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap over methods of Spearman's rho; seeded."""
-    names = sorted(one)
-    pairs = np.array([[one[m], other[m]] for m in names])
-    g = np.random.default_rng(0)
-    found = []
-    for _ in range(draws):
-        drawn = pairs[g.integers(len(pairs), size=len(pairs))]
-        if len({*drawn[:, 0]}) > 1 and len({*drawn[:, 1]}) > 1:
-            found.append(spearmanr(drawn[:, 0], drawn[:, 1]).statistic)
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
-
-
 # --- The tables ----------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[Json], str]] = {
@@ -324,6 +259,8 @@ TABLES: dict[str, Callable[[Json], str]] = {
     "texts": texts,
     "peeking": peeking,
     "leaks": leaks,
+    "transduction": transduction,
+    "generalised": generalised,
     "headlines": headlines,
     "printed": printed,
     "ranks": ranks,
@@ -331,13 +268,13 @@ TABLES: dict[str, Callable[[Json], str]] = {
 }
 
 
-def tables(comparison: str, records: Iterable[Json]) -> dict[str, str]:
+def tables(last: str, every_rule: str, records: Iterable[Json]) -> dict[str, str]:
     """Name -> table.
 
     Args:
-        comparison: what ``compare --selection all --json`` printed.
+        last, every_rule: what ``compare --json`` printed with ``--selection last`` and ``all``.
         records: all runs' ``run.json``.
     """
-    found: Json = json.loads(comparison)
+    found: Json = {**json.loads(last), "rules": json.loads(every_rule)["rules"]}
     found["rehearsals"] = [r for r in records if r["selection"] == "pseudo-unseen"]
     return {name: draw(found) for name, draw in TABLES.items()}

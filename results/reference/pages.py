@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+NOT_RUN = "*Not run yet.*"  #: in the place of a table that has no line
+
 
 def percent(value: float) -> str:
     """A fraction in per cent."""

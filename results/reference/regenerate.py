@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import accuracies
 import answers
 import pages
 
@@ -32,7 +33,7 @@ PROTOCOLS = (
     "stand-in/synse-55-5",
     "stand-in/synse-48-12",
 )
-TEXTS = answers.SETS
+TEXTS = accuracies.SETS
 SEEDS = 5
 FEW_SEEDS = 3  #: of what takes long
 
@@ -131,7 +132,8 @@ def compared(*words: str) -> str:
 def page() -> str:
     """README.md: HEAD.md with its questions answered, then the tables as ``compare`` draws them."""
     records = (json.loads(file.read_bytes()) for file in sorted(HERE.glob("runs/*/*/*/run.json")))
-    answered = answers.tables(compared("--selection", "all", "--json"), records)
+    said = (compared("--selection", rule, "--json") for rule in ("last", "all"))
+    answered = answers.tables(*said, records)
     head = pages.filled((HERE / "HEAD.md").read_text("utf-8"), answered)
     return f"{head}\n{compared('--format', 'markdown')}"
 

@@ -1,0 +1,92 @@
+"""Whether methods' ranks carry over from one protocol, or text set, to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+
+import numpy as np
+from accuracies import FEWEST, SETS, SHORT, Json, correlation, micro, over_sets, with_set
+from pages import NOT_RUN, table
+from scipy.stats import rankdata, spearmanr
+
+
+def ranks(found: Json) -> str:
+    """Correlations of methods' ranks between protocols; on the diagonal between text sets."""
+    said = {p: m for p, m in micro(found).items() if len(over_sets(m)) >= FEWEST}
+    names = [*said]
+    lines = []
+    for number, row in enumerate(names):
+        others = [correlation(over_sets(said[row]), over_sets(said[p])) for p in names[:number]]
+        cells = ["" if rho is None else f"{rho:.2f}" for rho in others]
+        own = correlation(*(with_set(said[row], s) for s in SETS))
+        cells.append("" if own is None else f"*{own:.2f}*")
+        lines.append([SHORT[row], *cells, *[""] * (len(names) - len(cells))])
+    return table(("rho", *(SHORT[p] for p in names)), lines)
+
+
+def stand_in_and_real(found: Json) -> str:
+    """Stand-ins against real protocols, by methods' mean ranks: one column for methods with both
+    text sets, one for all that ran with the first."""
+    said = micro(found)
+    by_columns = {
+        "both text sets": {p: over_sets(m) for p, m in said.items()},
+        f"texts {SETS[0]}": {p: with_set(m, SETS[0]) for p, m in said.items()},
+    }
+    columns = {name: carried_over(scores) for name, scores in by_columns.items()}
+    columns = {name: cells for name, cells in columns.items() if cells}
+    if not columns:
+        return NOT_RUN
+    names = dict.fromkeys(name for cells in columns.values() for name in cells)
+    lines = [[name, *(cells.get(name, "") for cells in columns.values())] for name in names]
+    return table(("stand-ins (mean rank) against", *columns), lines)
+
+
+def carried_over(scores: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """What the stand-ins are held against -> rho with a 95 % interval over methods."""
+    said = {p: m for p, m in scores.items() if len(m) >= FEWEST}
+    made = [p for p in said if p.startswith("stand-in/")]
+    real = [p for p in said if p not in made]
+    shared = set.intersection(*({*m} for m in said.values())) if said else set()
+    if not made or not real or len(shared) < FEWEST:
+        return {}
+    one = mean_ranks([said[p] for p in made], shared)
+    cells = {}
+    for name, chosen in {
+        "all real ones (mean rank)": real,
+        **{SHORT[p]: [p] for p in real},
+    }.items():
+        other = mean_ranks([said[p] for p in chosen], shared)
+        low, high = interval(one, other)
+        cells[name] = f"{correlation(one, other):.2f} ({low:.2f} to {high:.2f})"
+    pairs = [
+        correlation(*({m: said[p][m] for m in shared} for p in pair))
+        for pair in combinations(real, 2)
+    ]
+    among = [rho for rho in pairs if rho is not None]
+    cells["*real ones with each other, mean*"] = f"*{np.mean(among):.2f}*" if among else "*-*"
+    cells["*methods*"] = f"*{len(shared)}*"
+    return cells
+
+
+def mean_ranks(scores: Iterable[Mapping[str, float]], methods: set[str]) -> dict[str, float]:
+    """Method -> mean over protocols of its rank, the best being 1; ties share."""
+    names = sorted(methods)
+    each = [rankdata([-one[m] for m in names]) for one in scores]
+    return dict(zip(names, np.mean(each, axis=0).tolist(), strict=True))
+
+
+def interval(
+    one: Mapping[str, float], other: Mapping[str, float], draws: int = 2000
+) -> tuple[float, float]:
+    """Percentile bootstrap over methods of Spearman's rho; seeded."""
+    names = sorted(one)
+    pairs = np.array([[one[m], other[m]] for m in names])
+    g = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        drawn = pairs[g.integers(len(pairs), size=len(pairs))]
+        if len({*drawn[:, 0]}) > 1 and len({*drawn[:, 1]}) > 1:
+            found.append(spearmanr(drawn[:, 0], drawn[:, 1]).statistic)
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
