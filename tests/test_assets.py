@@ -12,6 +12,7 @@ import pytest
 from conftest import Cli
 
 from zsar_bench import discovery
+from zsar_bench.catalogue_parts import merged
 from zsar_bench.codehash import file_digest
 
 PLUGIN = """
@@ -63,11 +64,15 @@ def write(folder: Path, assets: str) -> Path:
     return file
 
 
+def catalogue_of(source: dict[str, str]) -> dict[str, Any]:
+    return merged([source], {source["name"]: discovery.part_of(source)}, {})
+
+
 def find(file: Path) -> dict[str, Any]:
     """The catalogue of one plugin file, as a fresh process finds it."""
     sys.modules.pop("zsar_plugin_reader", None)
     try:
-        return discovery.discover([{"kind": "file", "name": "reader", "value": str(file)}])
+        return catalogue_of({"kind": "file", "name": "reader", "value": str(file)})
     finally:
         sys.modules.pop("zsar_plugin_reader", None)
 
@@ -171,7 +176,7 @@ def test_a_plugins_package_is_where_its_assets_may_lie(
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     source = {"kind": "entry-point", "name": "boxed", "value": "boxed.deep.reader"}
     try:
-        found = discovery.discover([source])
+        found = catalogue_of(source)
     finally:
         for name in [n for n in sys.modules if n.partition(".")[0] == "boxed"]:
             del sys.modules[name]

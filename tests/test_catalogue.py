@@ -117,7 +117,7 @@ def child(tmp_path, monkeypatch) -> list[list[str]]:
     """Our plugins are out of sight and torch is a dummy: discovery takes a blink.
 
     Returns:
-        The command lines of the discovery children started so far.
+        What the discovery children that were started so far were asked about, by name.
     """
     dummy = "__version__ = '0'\nclass cuda:\n    is_available = staticmethod(lambda: False)\n"
     write(tmp_path / "dummies", {"torch.py": dummy})
@@ -135,7 +135,7 @@ def child(tmp_path, monkeypatch) -> list[list[str]]:
     started: list[list[str]] = []
 
     def run(command, **rest):
-        started.append(command)
+        started.append([source["name"] for source in json.loads(rest["input"])["sources"]])
         return subprocess.run(command, **rest)
 
     monkeypatch.setattr(catalogue, "subprocess", SimpleNamespace(run=run))
@@ -335,16 +335,63 @@ BOXED = good("of-boxed").replace("{__name__}:M", "boxed.deep:M")
 def test_the_second_time_no_child_is_started(child, tmp_path, monkeypatch):
     files = write(tmp_path / "plugins", {"fine.py": good("of-fine")})
     first = load(files)
-    assert len(child) == 1
+    assert child == [["fine"]]
     assert load(files).data == first.data
     assert len(child) == 1
     load(files, refresh=True)
-    assert len(child) == 2
-    load()
-    assert len(child) == 3, "other plugins, other catalogue"
+    assert child == [["fine"]] * 2
+    assert load().names("methods") == []
+    assert len(child) == 2, "nothing that is not known"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "none of them")
-    load()
-    assert len(child) == 4, "what torch says of the machine may have changed"
+    load(files)
+    assert child[2:] == [[]], "what torch says of the machine may have changed"
+
+
+def test_only_what_is_new_is_asked(child, tmp_path):
+    """A plugin that is added, changed or broken is asked alone; the rest is as it was."""
+    one, two, broken = write(
+        tmp_path / "plugins",
+        {"one.py": good("of-one"), "two.py": good("of-two"), "broken.py": "raise OSError"},
+    )
+    assert load([one]).names("methods") == ["of-one"]
+    assert load([one, two]).names("methods") == ["of-one", "of-two"]
+    two.write_text(good("of-two-b"))
+    assert load([one, two]).names("methods") == ["of-one", "of-two-b"]
+    assert load([two]).names("methods") == ["of-two-b"]
+    assert child == [["one"], ["two"], ["two"]]
+    for _ in range(2):
+        assert load([one, broken]).names("methods") == ["of-one"]
+    assert child[3:] == [["broken"], ["broken"]]
+
+
+def test_kept_answers_say_what_a_fresh_look_says(child, tmp_path):
+    """Names that two plugins claim, and plugins of one name, are found whoever was asked when."""
+    files = write(tmp_path / "p", FINE)
+    files += write(tmp_path / "p" / "other", {"fine.py": good("of-another-fine")})
+    for file in files:
+        load([file])
+    kept = load(files).data
+    assert kept == load(files, refresh=True).data
+    assert kept["conflicts"]["methods"] == {"claimed": ["first_claim", "second_claim"]}
+    assert [row["status"] for row in kept["plugins"]] == [*["ok"] * 4, "broken"]
+
+
+def test_a_plugin_that_imports_another_is_asked_again_when_that_changes(
+    child, tmp_path, monkeypatch
+):
+    site = tmp_path / "site"
+    install(site, __init__=BOXED, deep=good("x"), far="FAR = 1\n")
+    monkeypatch.syspath_prepend(str(site))
+    borrows = f"from boxed.far import FAR\n{good('of-borrower').replace('1.0', 'FAR')}"
+    files = write(tmp_path / "p", {"borrower.py": borrows})
+
+    def default():
+        return load(files).find("methods", "of-borrower").schema["properties"]["strength"]
+
+    assert default()["default"] == 1
+    (site / "boxed" / "far.py").write_text("FAR = 2\n")
+    assert default()["default"] == 2
+    assert "borrower" in child[1]
 
 
 def test_a_changed_plugin_file_is_asked_again(child, tmp_path):
@@ -393,12 +440,15 @@ def test_another_installation_of_the_same_version_is_asked_again(child, tmp_path
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"/nowhere": ""}}'])
-def test_a_damaged_cache_is_made_anew(child, tmp_path, damage):
-    whole = load().data
-    (cache,) = (tmp_path / "home/catalogue").glob("*")
-    cache.write_bytes(damage)
-    assert load().data == whole
-    assert len(child) == 2
+def test_a_damaged_answer_is_asked_for_again(child, tmp_path, damage):
+    files = write(tmp_path / "plugins", {"fine.py": good("of-fine")})
+    whole = load(files).data
+    caches = sorted((tmp_path / "home/catalogue").glob("*"))
+    assert len(caches) == 2  # of the plugin, and of the machine
+    for number, cache in enumerate(caches, 2):
+        cache.write_bytes(damage)
+        assert load(files).data == whole
+        assert len(child) == number
 
 
 # --- Walls around the discovery child ----------------------------------------------------------
@@ -426,13 +476,13 @@ def test_a_plugin_cannot_carry_the_store_into_the_catalogue(child, tmp_path):
     secret.parent.mkdir(parents=True)
     secret.write_text("wave kick jump")
     (file,) = write(tmp_path / "p", {"thief.py": THIEF.replace("SECRET", repr(str(secret)))})
-    source = [{"kind": "file", "name": "thief", "value": str(file)}]
+    source = {"kind": "file", "name": "thief", "value": str(file)}
     # Without walls it would work:
-    command = "import json, sys; from zsar_bench.discovery import discover\n"
-    command += "print(json.dumps(discover(json.loads(sys.argv[1]))))"
+    command = "import json, sys; from zsar_bench.discovery import part_of\n"
+    command += "print(json.dumps(part_of(json.loads(sys.argv[1]))))"
     call = [sys.executable, "-P", "-c", command, json.dumps(source)]
     free = json.loads(subprocess.run(call, capture_output=True, check=True).stdout)
-    assert free["methods"]["thief"]["profiles"]["paper"]["note"] == "wave kick jump"
+    assert free["entries"]["methods"]["thief"]["profiles"]["paper"]["note"] == "wave kick jump"
     found = load([file])
     (row,) = rows(found, "thief")
     assert row["status"] == "broken"

@@ -1,7 +1,8 @@
 """The catalogue: everything registered, as data. The parent's only knowledge of plugins.
 
-Cached under the digests of the entry points and of every source file behind them, so that
-most commands never start the discovery child. A cache that is damaged is asked for again.
+What each plugin brings is kept, with the digest of every source file behind it, so that most
+commands never start the discovery child, and a plugin that is added or changed is asked alone. An
+answer that is damaged is asked for again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from zsar_bench import __version__, toml
-from zsar_bench.codehash import files_state
+from zsar_bench.catalogue_parts import first_of_each_name, merged
+from zsar_bench.codehash import file_digest, files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.own.store import own_state
@@ -184,15 +186,21 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
         if path.suffix != ".py" or not path.is_file():
             raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
     sources = _sources(files)
-    cache = home() / "catalogue" / f"{_key(sources)}.sealed"
-    data = None if refresh else _cached(cache)
-    if data is None:
-        data = _ask(sources)
-        # A broken plugin is asked again: the files that would mend it are not all known.
-        if all(row["status"] == "ok" for row in data["plugins"]):
-            make_folder(cache.parent)
-            write_sealed(cache, json.dumps(data).encode())  # unsorted: parameters keep their order
-    return Catalogue(data, files)
+    first = first_of_each_name(sources)
+    kept = _Kept(refresh)
+    known = {name: kept.part(source) for name, source in first.items()}
+    parts = {name: part for name, part in known.items() if part is not None}
+    machine = kept.machine()
+    missing = [source for name, source in first.items() if name not in parts]
+    if missing or machine is None:
+        answer = _ask(missing, _packages(sources), machine is None)
+        for source, part in zip(missing, answer["parts"], strict=True):
+            parts[source["name"]] = part
+            kept.keep_part(source, part)
+        if machine is None:
+            machine = answer["machine"]
+            kept.keep_machine(machine)
+    return Catalogue(merged(sources, parts, machine), files)
 
 
 def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
@@ -210,11 +218,13 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
     return rows + [{"kind": "file", "name": p.stem, "value": str(p)} for p in files]
 
 
-def _key(sources: list[dict[str, str]]) -> str:
-    where = [sys.executable, __version__, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
-    where.append(str(Path("/dev/nvidia0").exists()))
-    content = [sources, where, [_place(row) for row in sources], own_state()]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+def _packages(sources: Sequence[dict[str, str]]) -> list[str]:
+    """Top-level packages of the installed plugins."""
+    return sorted({_top(s["value"]) for s in sources if s["kind"] == "entry-point"})
+
+
+def _top(target: str) -> str:
+    return target.partition(".")[0].partition(":")[0]
 
 
 def _place(source: dict[str, str]) -> str:
@@ -223,39 +233,92 @@ def _place(source: dict[str, str]) -> str:
     found = None
     if source["kind"] == "entry-point":
         with contextlib.suppress(ImportError, ValueError):
-            found = importlib.util.find_spec(source["value"].partition(".")[0].partition(":")[0])
+            found = importlib.util.find_spec(_top(source["value"]))
     return str(found.origin or list(found.submodule_search_locations or ())) if found else ""
 
 
-def _cached(path: Path) -> dict[str, Any] | None:
-    """The stored answer, if every file behind it still reads the same."""
-    try:
-        payload = read_sealed(path)
-        if payload is None:
+class _Kept:
+    """Earlier answers of the discovery child, in the store.
+
+    Args:
+        refresh: whether they are to be passed over.
+    """
+
+    def __init__(self, refresh: bool) -> None:
+        self.refresh = refresh
+        self.digests: dict[str, str] = {}  # plugins share files: each is read once
+
+    def part(self, source: dict[str, str]) -> dict[str, Any] | None:
+        """What a plugin brings, if every file behind it still reads the same."""
+        part = self._read(self._of_part(source))
+        if part is None or any(self._digest(f) != found for f, found in part["files"].items()):
             return None
-        data: dict[str, Any] = json.loads(payload)
-        for name, digest in data["files"].items():
-            with Path(name).open("rb") as file:  # an asset may be large
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    return None
-    except (Damaged, OSError):
-        return None
-    return data
+        return part
+
+    def keep_part(self, source: dict[str, str], part: dict[str, Any]) -> None:
+        """Keep it unless it is broken: the files that would mend it are not all known."""
+        if part["row"]["status"] == "ok":
+            self._write(self._of_part(source), part)
+
+    def machine(self) -> dict[str, Any] | None:
+        """What torch said of this machine."""
+        return self._read(self._of_machine())
+
+    def keep_machine(self, machine: dict[str, Any]) -> None:
+        """Keep it unless torch could not say."""
+        if "error" not in machine:
+            self._write(self._of_machine(), machine)
+
+    def _of_part(self, source: dict[str, str]) -> Path:
+        own = own_state() if source["name"] == CORE else []
+        return self._file([source, _place(source), own])
+
+    def _of_machine(self) -> Path:
+        torch = ""
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            torch = importlib.metadata.version("torch")
+        card = Path("/dev/nvidia0").exists()
+        return self._file([torch, os.environ.get("CUDA_VISIBLE_DEVICES", ""), card])
+
+    def _file(self, asked: list[Any]) -> Path:
+        text = json.dumps([sys.executable, __version__, asked])
+        return home() / "catalogue" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.sealed"
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if self.refresh:
+            return None
+        try:
+            payload = read_sealed(path)
+            return None if payload is None else dict(json.loads(payload))
+        except (Damaged, OSError):
+            return None
+
+    def _write(self, path: Path, answer: dict[str, Any]) -> None:
+        make_folder(path.parent)
+        write_sealed(path, json.dumps(answer).encode())  # unsorted: parameters keep their order
+
+    def _digest(self, name: str) -> str:
+        if name not in self.digests:
+            try:
+                self.digests[name] = file_digest(Path(name))  # an asset may be large
+            except OSError:
+                self.digests[name] = ""
+        return self.digests[name]
 
 
-def _ask(sources: list[dict[str, str]]) -> dict[str, Any]:
-    from zsar_bench.confinement import (
-        ConfinementError,
-        discovery_rules,
-    )  # only if nothing is cached
+def _ask(sources: list[dict[str, str]], packages: list[str], machine: bool) -> dict[str, Any]:
+    """What the discovery child says of these plugins and, if it is asked, of the machine."""
+    # Only if something is not known yet.
+    from zsar_bench.confinement import ConfinementError, discovery_rules
 
+    request = {"sources": sources, "packages": packages, "machine": machine}
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as temporary:
         rules = discovery_rules(temporary=temporary, protected=[str(p) for p in _protected()])
         own = dict.fromkeys(("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"), temporary)
         child = subprocess.run(
             # -P: the folder the user happens to stand in is no place to import from.
             [sys.executable, "-P", "-m", "zsar_bench.discovery"],
-            input=json.dumps({"sources": sources, "rules": asdict(rules)}).encode(),
+            input=json.dumps(request | {"rules": asdict(rules)}).encode(),
             capture_output=True,
             check=False,
             env=os.environ | own | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

@@ -1,6 +1,6 @@
-"""The discovery child: imports every plugin once and answers with the catalogue as JSON.
+"""The discovery child: imports plugins and answers, as JSON, with what each of them brings.
 
-    python -m zsar_bench.discovery < request.json > catalogue.json
+    python -m zsar_bench.discovery < request.json > answer.json
 
 Runs in a process of its own, so that a plugin which raises, prints, exits or takes seconds to
 import costs the parent nothing. It is confined: it reads anything but prepared data and results,
@@ -11,7 +11,6 @@ plugin manager of its own: a broken one becomes a row with its error.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -24,6 +23,7 @@ from typing import Any
 import pluggy
 
 from zsar_bench import API
+from zsar_bench.catalogue_parts import empty_row
 from zsar_bench.codehash import (
     asset_digests,
     code_closure,
@@ -151,107 +151,65 @@ def _loaded(packages: set[str]) -> dict[str, str]:
     """Path -> SHA-256 of every Python file of these packages that is imported by now.
 
     A package's ``__init__`` and helpers of another plugin are in no digest of a target, but it
-    does not load without them.
+    does not load without them. What plugins asked before it have imported counts as well: nobody
+    can tell whether it would have.
     """
     modules = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in packages]
     paths = {Path(str(getattr(m, "__file__", None) or "")) for m in modules}
     return {str(p): file_digest(p) for p in sorted(paths) if p.suffix == ".py" and p.is_file()}
 
 
-def _row(source: dict[str, str]) -> dict[str, Any]:
-    return {
-        "name": source["name"],
-        "kind": source["kind"],
-        "source": source["value"],
-        "distribution": source.get("distribution", ""),
-        "status": "ok",
-        "errors": [],
-        "hooks": [],
-    }
-
-
-def _tell_apart(entries: dict[str, dict[str, Any]]) -> None:
-    """Classes of one file have one digest, and caches are found by it: where several of them are
-    registered, the class counts, too. (Methods are told apart by their names.)"""
-    targets: dict[str, set[str]] = {}
-    for entry in entries.values():
-        targets.setdefault(entry["digest"], set()).add(entry["target"].partition(":")[2])
-    for entry in entries.values():
-        if len(targets[entry["digest"]]) > 1:
-            text = json.dumps([entry["digest"], entry["target"].partition(":")[2]])
-            entry["digest"] = hashlib.sha256(text.encode()).hexdigest()
-
-
-def discover(sources: list[dict[str, str]]) -> dict[str, Any]:
-    """The catalogue of these plugin sources.
+def part_of(source: dict[str, str], packages: Sequence[str] = ()) -> dict[str, Any]:
+    """What one plugin brings to the catalogue.
 
     Args:
-        sources: ``{"kind": "entry-point"|"file", "name", "value", "distribution"}`` each.
+        source: ``{"kind": "entry-point"|"file", "name", "value", "distribution"}``.
+        packages: top-level packages of all plugins: this one may import from any of them.
+
+    Returns:
+        ``row``, its line in the list of plugins; ``entries``, section -> name -> entry; the
+        ``protocol_folders`` and ``published_folders`` it registers; and ``files``, path ->
+        SHA-256: while these stay as they are, so does the answer.
     """
+    row = empty_row(source)
     files: dict[str, str] = {}
-    catalogue: dict[str, Any] = {kind: {} for kind in KINDS}
-    catalogue |= {"plugins": [], "protocol_folders": [], "published_folders": [], "conflicts": {}}
-    seen: dict[str, str] = {}
-    packages: set[str] = set()
-    for source in sources:
-        row = _row(source)
-        catalogue["plugins"].append(row)
-        if source["name"] in seen:
-            row["status"] = "broken"
-            other = seen[source["name"]]
-            row["errors"].append(f"the name '{source['name']}' is already taken by {other}")
-            continue
-        seen[source["name"]] = source["value"]
-        try:
-            if source["kind"] == "file":
-                files[source["value"]] = file_digest(Path(source["value"]))
-            module = load_plugin(source)
-            path = Path(str(module.__file__))
-            files |= {str(p): file_digest(p) for p in code_closure(module.__name__, path).values()}
-            root = package_root(module.__name__, path)
-            packages.add(module.__name__.partition(".")[0])
-            registry, row["hooks"] = _collect(module)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may raise anything, SystemExit included
-            row["status"] = "broken"
-            row["errors"].append(_one_line(error))
-            continue
-        catalogue["protocol_folders"] += [str(p) for p in registry.protocol_folders]
-        catalogue["published_folders"] += [str(p) for p in registry.published_folders]
-        for kind, name, reason in registry.broken:
-            row["status"] = "partly broken"
-            row["errors"].append(f"{KINDS[kind]} {name}: {reason}")
-        for kind, specs in registry.specs.items():
-            for name, spec in specs.items():
-                try:
-                    entry = _describe(kind, spec, files, root)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:
-                    row["status"] = "partly broken"
-                    row["errors"].append(f"{KINDS[kind]} {name}: {_one_line(error)}")
-                    continue
-                packages.add(spec.target.partition(".")[0].partition(":")[0])
-                entry["plugin"] = source["name"]
-                _place(catalogue, kind, name, entry)
-    for kind in ("skeleton_encoders", "text_encoders"):
-        _tell_apart(catalogue[kind])
-    packages.discard("zsar_bench")  # the harness is no plugin's code
-    catalogue["files"] = files | _loaded(packages)
-    catalogue["machine"] = _machine()
-    return catalogue
-
-
-def _place(catalogue: dict[str, Any], kind: str, name: str, entry: dict[str, Any]) -> None:
-    """Add an entry; a name two plugins claim belongs to neither."""
-    conflicts = catalogue["conflicts"].setdefault(kind, {})
-    if name in conflicts:
-        conflicts[name].append(entry["plugin"])
-    elif name in catalogue[kind]:
-        conflicts[name] = [catalogue[kind].pop(name)["plugin"], entry["plugin"]]
-    else:
-        catalogue[kind][name] = entry
+    entries: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    part: dict[str, Any] = {"row": row, "entries": entries, "files": files}
+    part |= {"protocol_folders": [], "published_folders": []}
+    try:
+        if source["kind"] == "file":
+            files[source["value"]] = file_digest(Path(source["value"]))
+        module = load_plugin(source)
+        path = Path(str(module.__file__))
+        files |= {str(p): file_digest(p) for p in code_closure(module.__name__, path).values()}
+        root = package_root(module.__name__, path)
+        registry, row["hooks"] = _collect(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit included
+        row["status"] = "broken"
+        row["errors"].append(_one_line(error))
+        return part
+    used = {*packages, module.__name__.partition(".")[0]}
+    part["protocol_folders"] = [str(p) for p in registry.protocol_folders]
+    part["published_folders"] = [str(p) for p in registry.published_folders]
+    for kind, name, reason in registry.broken:
+        row["status"] = "partly broken"
+        row["errors"].append(f"{KINDS[kind]} {name}: {reason}")
+    for kind, specs in registry.specs.items():
+        for name, spec in specs.items():
+            try:
+                entry = _describe(kind, spec, files, root)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                row["status"] = "partly broken"
+                row["errors"].append(f"{KINDS[kind]} {name}: {_one_line(error)}")
+                continue
+            used.add(spec.target.partition(".")[0].partition(":")[0])
+            entries[kind][name] = entry
+    files |= _loaded(used - {"zsar_bench"})  # the harness is no plugin's code
+    return part
 
 
 def _machine() -> dict[str, Any]:
@@ -269,16 +227,18 @@ def _machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read a request from standard input, write the catalogue to standard output."""
+    """Read a request from standard input, write the answer to standard output."""
     die_with_parent()  # a plugin that never ends must not outlive a command that was killed
     answer = os.dup(1)
     os.dup2(2, 1)  # whatever plugins print must not mix with the answer
     request = json.load(sys.stdin)
+    said: dict[str, Any]
     try:
         rules = request["rules"]
         paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
         confine(Rules(**paths, network=rules["network"]))
-        said = discover(request["sources"])
+        parts = [part_of(source, request["packages"]) for source in request["sources"]]
+        said = {"parts": parts, "machine": _machine() if request["machine"] else None}
     except ConfinementError as error:
         said = {"unconfined": [error.what, error.hint]}
     with os.fdopen(answer, "w") as out:
