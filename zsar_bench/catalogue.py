@@ -7,10 +7,7 @@ answer that is damaged is asked for again.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess
@@ -21,17 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zsar_bench import __version__, toml
+from zsar_bench import toml
+from zsar_bench.catalogue_kept import CORE, Kept, top_package
 from zsar_bench.catalogue_parts import first_of_each_name, merged
-from zsar_bench.codehash import file_digest, files_state
+from zsar_bench.codehash import files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
-from zsar_bench.own.store import own_state
-from zsar_bench.paths import home, make_folder
+from zsar_bench.paths import home
 from zsar_bench.registry import KINDS
-from zsar_bench.seals import Damaged, read_sealed, write_sealed
-
-CORE = "core"  #: entry point of what the harness brings itself
 
 
 @dataclass(frozen=True)
@@ -187,7 +181,7 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
             raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
     sources = _sources(files)
     first = first_of_each_name(sources)
-    kept = _Kept(refresh)
+    kept = Kept(refresh)
     known = {name: kept.part(source) for name, source in first.items()}
     parts = {name: part for name, part in known.items() if part is not None}
     machine = kept.machine()
@@ -220,90 +214,7 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
 
 def _packages(sources: Sequence[dict[str, str]]) -> list[str]:
     """Top-level packages of the installed plugins."""
-    return sorted({_top(s["value"]) for s in sources if s["kind"] == "entry-point"})
-
-
-def _top(target: str) -> str:
-    return target.partition(".")[0].partition(":")[0]
-
-
-def _place(source: dict[str, str]) -> str:
-    """The file that would be imported for an entry point; another installation of the same
-    version is other code."""
-    found = None
-    if source["kind"] == "entry-point":
-        with contextlib.suppress(ImportError, ValueError):
-            found = importlib.util.find_spec(_top(source["value"]))
-    return str(found.origin or list(found.submodule_search_locations or ())) if found else ""
-
-
-class _Kept:
-    """Earlier answers of the discovery child, in the store.
-
-    Args:
-        refresh: whether they are to be passed over.
-    """
-
-    def __init__(self, refresh: bool) -> None:
-        self.refresh = refresh
-        self.digests: dict[str, str] = {}  # plugins share files: each is read once
-
-    def part(self, source: dict[str, str]) -> dict[str, Any] | None:
-        """What a plugin brings, if every file behind it still reads the same."""
-        part = self._read(self._of_part(source))
-        if part is None or any(self._digest(f) != found for f, found in part["files"].items()):
-            return None
-        return part
-
-    def keep_part(self, source: dict[str, str], part: dict[str, Any]) -> None:
-        """Keep it unless it is broken: the files that would mend it are not all known."""
-        if part["row"]["status"] == "ok":
-            self._write(self._of_part(source), part)
-
-    def machine(self) -> dict[str, Any] | None:
-        """What torch said of this machine."""
-        return self._read(self._of_machine())
-
-    def keep_machine(self, machine: dict[str, Any]) -> None:
-        """Keep it unless torch could not say."""
-        if "error" not in machine:
-            self._write(self._of_machine(), machine)
-
-    def _of_part(self, source: dict[str, str]) -> Path:
-        own = own_state() if source["name"] == CORE else []
-        return self._file([source, _place(source), own])
-
-    def _of_machine(self) -> Path:
-        torch = ""
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            torch = importlib.metadata.version("torch")
-        card = Path("/dev/nvidia0").exists()
-        return self._file([torch, os.environ.get("CUDA_VISIBLE_DEVICES", ""), card])
-
-    def _file(self, asked: list[Any]) -> Path:
-        text = json.dumps([sys.executable, __version__, asked])
-        return home() / "catalogue" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.sealed"
-
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        if self.refresh:
-            return None
-        try:
-            payload = read_sealed(path)
-            return None if payload is None else dict(json.loads(payload))
-        except (Damaged, OSError):
-            return None
-
-    def _write(self, path: Path, answer: dict[str, Any]) -> None:
-        make_folder(path.parent)
-        write_sealed(path, json.dumps(answer).encode())  # unsorted: parameters keep their order
-
-    def _digest(self, name: str) -> str:
-        if name not in self.digests:
-            try:
-                self.digests[name] = file_digest(Path(name))  # an asset may be large
-            except OSError:
-                self.digests[name] = ""
-        return self.digests[name]
+    return sorted({top_package(s["value"]) for s in sources if s["kind"] == "entry-point"})
 
 
 def _ask(sources: list[dict[str, str]], packages: list[str], machine: bool) -> dict[str, Any]:

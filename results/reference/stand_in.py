@@ -30,6 +30,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import regenerate
 from pages import filled, percent, table
 
 HERE = Path(__file__).resolve().parent
@@ -133,6 +134,16 @@ def controls() -> list[Json]:
     return found
 
 
+def shifts() -> list[Json]:
+    """The other methods of the reference tables under all shifts of the unseen texts."""
+    words = ("--protocol", WIDER, "--text-control", "shuffled-unseen")
+    names = ("method", "draws", "chance", "macro", "plain", "verdict", "reason")
+    methods = (*regenerate.LIGHT, *regenerate.WORDS, *regenerate.HEAVY)
+    sections = run(*methods, *words)["controls"]
+    rows = {row["method"]: {n: row[n] for n in names} for s in sections for row in s["rows"]}
+    return [rows[m] for m in sorted(methods)]
+
+
 # --- 5. Confusions -------------------------------------------------------------------------------
 
 
@@ -218,6 +229,7 @@ PARTS = {
     "splits": lambda: splits(METHODS, "a"),
     "oracle": lambda: splits(QUICK, "oracle", "--text-encoder", "grammar"),
     "controls": controls,
+    "shifts": shifts,
     "confusions": confusions,
     "dials": dials,
 }
@@ -274,6 +286,11 @@ def _controls(figures: list[Json]) -> str:
     return table(headings, rows)
 
 
+def _shifts(figures: list[Json]) -> str:
+    rows = [[f["method"], percent(f["plain"]), percent(f["macro"]), f["verdict"]] for f in figures]
+    return table(("method", "own texts", "mean over all shifts", ""), rows)
+
+
 def _confusions(figures: Json) -> str:
     rows = [
         [method, f"{f['rho']:.2f}", f"{f['p']:.1g}", str(f["pairs"])]
@@ -300,6 +317,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "splits": _splits,
     "oracle": _splits,
     "controls": _controls,
+    "shifts": _shifts,
     "confusions": _confusions,
     "dials": _dials,
 }

@@ -16,7 +16,8 @@ from typing import Any
 import zsar_bench.own
 from zsar_bench import seals
 from zsar_bench.archives import RawFiles
-from zsar_bench.catalogue import CORE, Catalogue, Entry
+from zsar_bench.catalogue import Catalogue, Entry
+from zsar_bench.catalogue_kept import CORE
 from zsar_bench.codehash import code_closure, code_digest
 from zsar_bench.datasets import ActionClass, Dataset, open_dataset, prepared
 from zsar_bench.errors import DataError, UserError, nearest
