@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zsar_bench import statistics
-from zsar_bench.compare import (
+from zsar_bench.compare_rows import (
     interval_json,
     name_variants,
     over_seeds,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zsar_bench.compare import name_variants, over_seeds, row_head
+from zsar_bench.compare_rows import name_variants, over_seeds, row_head
 from zsar_bench.gzsl_record import GzslPart
 from zsar_bench.ranking import row_key, section_key
 from zsar_bench.record import Record

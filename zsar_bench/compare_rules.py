@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zsar_bench import statistics
-from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head
+from zsar_bench.compare_rows import interval_json, name_variants, over_seeds, row_head
 from zsar_bench.ranking import best_of, method_key, place, unranked
 from zsar_bench.record import Record
 from zsar_bench.selection import LAST
@@ -35,8 +35,8 @@ def rule_sections(records: Sequence[Record]) -> list[Json]:
 
     Returns:
         ``{"protocol", "setting", "origin", "oracle", "groups"}``; a group is a method's head
-        (see ``compare.row_head``) with ``rules``, one row a rule (see ``_row``), and ``prices``
-        (see ``_price``), one for each oracle rule.
+        (see ``compare_rows.row_head``) with ``rules``, one row a rule (see ``_row``), and
+        ``prices`` (see ``_price``), one for each oracle rule.
     """
     sections: dict[str, dict[str, list[Record]]] = {}
     for r in records:

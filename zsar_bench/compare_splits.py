@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from zsar_bench import statistics
-from zsar_bench.compare import interval_json, name_variants, over_seeds, row_head
+from zsar_bench.compare_rows import interval_json, name_variants, over_seeds, row_head
 from zsar_bench.curves import base_of
 from zsar_bench.protocol import RANDOM, STAND_IN, ProtocolGroup
 from zsar_bench.ranking import peeked, row_key, unranked

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from zsar_bench.catalogue import load
-from zsar_bench.compare import class_means, find_records, load_records, over_seeds
+from zsar_bench.compare import find_records, load_records
+from zsar_bench.compare_rows import class_means, over_seeds
 from zsar_bench.lookup import find_protocol
 from zsar_bench.protocol import folder_name
 from zsar_bench.ranking import row_key
