@@ -73,10 +73,12 @@ def everything(protocol: str, heavy_texts: tuple[str, ...], heavy_seeds: int) ->
     )
 
 
+REST = ("stand-in/synse-55-5", "stand-in/synse-48-12")
 GROUPS = (
     Group(FIRST, PROTOCOLS),
     *everything("purls-utd-mhad-22-5", TEXTS, SEEDS),
     *everything("kinect20", ("a",), FEW_SEEDS),
+    *(g for p in REST for g in everything(p, ("a",), FEW_SEEDS)),
 )
 
 
