@@ -124,7 +124,8 @@ def test_a_method_cannot_know_which_clips_are_scored_again(
     """``dodger`` computes them and looks at the other clips together; a fourth is asked again."""
     from zsar_bench import catalogue
     from zsar_bench.cli.run import execute
-    from zsar_bench.plan import Request, plan_runs
+    from zsar_bench.plan import plan_runs
+    from zsar_bench.request import Request
 
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(scene.cli.home))
     monkeypatch.setattr("zsar_bench.runner.RESCORED", 4)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import known_plugins
 import pytest
 from conftest import TIMEOUT, TOY_ENCODERS, Cli, environment
 
@@ -329,9 +330,8 @@ def test_files_and_names_cannot_forge_the_terminal(type_):
 
 @pytest.fixture
 def known_catalogue(toy_process, monkeypatch):
-    """The discovery child's answer is at hand; only storing it can go wrong."""
-    data = catalogue.load().data
-    monkeypatch.setattr(catalogue, "_ask", lambda sources: data)
+    """The discovery child's answers are at hand; only storing them can go wrong."""
+    monkeypatch.setattr(catalogue, "_ask", known_plugins.answers())
 
 
 @pytest.mark.parametrize("words", [("list",), ("data", "import", "toy-motion", "."), RUN])

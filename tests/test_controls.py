@@ -42,9 +42,10 @@ from zsar_bench.controls import (
 from zsar_bench.errors import UserError
 from zsar_bench.fitting import write_texts
 from zsar_bench.identity import digest
-from zsar_bench.plan import Request, plan_runs
+from zsar_bench.plan import plan_runs
 from zsar_bench.record import Record, read_predictions, read_record
 from zsar_bench.reporters import markdown, table
+from zsar_bench.request import Request
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.statistics import Interval
 from zsar_bench.tasks import tasks

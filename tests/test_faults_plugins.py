@@ -17,8 +17,9 @@ from conftest import Cli
 from faults_tools import gone, one_round, strays, whole
 
 from zsar_bench import catalogue
-from zsar_bench.plan import Request, plan_runs
+from zsar_bench.plan import plan_runs
 from zsar_bench.record import read_record
+from zsar_bench.request import Request
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -198,14 +198,23 @@ def test_a_headline_is_the_text_set_that_did_better_in_rehearsal(answers: Module
         rehearsal("method-3", "a", [[[0.5, 0.9]]]),  # one text set is no choice
     ]
     assert answers.rehearsed(runs[0]) == pytest.approx(0.4)
-    assert cells(answers.headlines(found(rehearsals=runs))) == [
+    assert cells(answers.headlines(found(records=runs))) == [
         ["method-2", "U 22/5", "60.0", "70.0", "b", "32.0", "30.0"],
         ["method-1", "U 22/5", "40.0", "35.0", "a", "20.0", "22.0"],
     ]
 
 
+def test_an_encoder_that_methods_share_costs_once(answers: ModuleType) -> None:
+    def record(fit: float, score: float, **encoders: float) -> Json:
+        rounds = [{"key": key, "seconds": seconds} for key, seconds in encoders.items()]
+        return {"seconds": {"fit": fit, "score": score}, "encoder": {"rounds": rounds}}
+
+    runs = [record(3600, 1800, one=7200, two=3600), record(1800, 0, one=7200)]
+    assert cells(answers.cost(found(records=runs))) == [["2", "2.0", "2", "3.0"]]
+
+
 def test_what_was_not_run_is_said(answers: ModuleType) -> None:
-    said = found(sections=[], rehearsals=[])
+    said = found(sections=[], records=[])
     for name in (
         "peeking",
         "leaks",

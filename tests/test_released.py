@@ -25,11 +25,11 @@ from zsar_bench.datasets import ActionClass
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.feature_folder import read_array
 from zsar_bench.lookup import find_protocol
-from zsar_bench.plan import Request, seed_pairs
 from zsar_bench.protocol import Protocol
 from zsar_bench.record import Record, read_predictions, read_record
 from zsar_bench.released import open_released
 from zsar_bench.reporters import wording
+from zsar_bench.request import Request, seed_pairs
 from zsar_bench.rounds import CROSS_FIT
 
 #: As toy-4-2 says: labels of seen and unseen classes.

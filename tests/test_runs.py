@@ -32,8 +32,9 @@ from zsar_bench.datasets import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.identity import digest
 from zsar_bench.paths import locked
-from zsar_bench.plan import Request, plan_runs
+from zsar_bench.plan import plan_runs
 from zsar_bench.record import read_predictions, read_record
+from zsar_bench.request import Request
 from zsar_bench.run_plan import RunPlan
 from zsar_bench.settings import Assignment
 from zsar_bench.shuffling import content_order

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import known_plugins
 import pytest
 from conftest import TOY_ENCODERS, Cli
 from test_released import arrays, protocol, write
@@ -27,9 +28,10 @@ from zsar_bench.environment import Machine
 from zsar_bench.errors import UserError
 from zsar_bench.features import EncoderPlan
 from zsar_bench.importer import ensure_generated
-from zsar_bench.plan import Request, plan_runs
+from zsar_bench.plan import plan_runs
 from zsar_bench.record import read_predictions, read_record
 from zsar_bench.released import open_released
+from zsar_bench.request import Request
 from zsar_bench.runner import RunPlan
 from zsar_bench.seals import Damaged
 from zsar_bench.text_features import read_text_features
@@ -336,7 +338,8 @@ def test_a_wounded_catalogue_is_asked_for_again(
 ) -> None:
     whole = catalogue.load().data
     asked: list[int] = []
-    monkeypatch.setattr(catalogue, "_ask", lambda sources: asked.append(1) or whole)
+    known = known_plugins.answers()
+    monkeypatch.setattr(catalogue, "_ask", lambda *what: asked.append(1) or known(*what))
     assert catalogue.load().data == whole
     assert not asked
     for path in list((home / "catalogue").iterdir()):

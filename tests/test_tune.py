@@ -336,7 +336,7 @@ def test_different_budgets_make_no_table() -> None:
 
 
 def test_the_command_that_is_missing_can_be_typed() -> None:
-    from zsar_bench.plan import Request
+    from zsar_bench.request import Request
 
     request = Request(
         methods=("m",),

@@ -18,7 +18,7 @@ from zsar_bench.settings import Settings, resolve
 from zsar_bench.sources import FeatureSource
 
 if TYPE_CHECKING:
-    from zsar_bench.plan import Request
+    from zsar_bench.request import Request
 
 Choice = tuple[str, str, str]  #: what, value, reason
 Source = TypeVar("Source", bound=FeatureSource, covariant=True)

@@ -19,8 +19,8 @@ from zsar_bench.tuning import OUTCOME, Search, check_search, searches_of
 
 if TYPE_CHECKING:
     from zsar_bench.catalogue import Catalogue, Entry
-    from zsar_bench.plan import Request
     from zsar_bench.record_parts import TuningPart
+    from zsar_bench.request import Request
 
 Json = dict[str, Any]
 Event = Callable[[dict[str, Any]], None]

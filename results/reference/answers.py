@@ -215,7 +215,9 @@ def headlines(found: Json) -> str:
     the set that did better there. Most successful in rehearsal first."""
     said = micro(found)
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in found["rehearsals"]:
+    for record in found["records"]:
+        if record["selection"] != "pseudo-unseen":
+            continue
         where = (record["protocol"]["id"], record["method"]["name"])
         scores[where][record["texts"]["source"]].append(rehearsed(record))
     lines = []
@@ -252,6 +254,22 @@ def printed(found: Json) -> str:
     return table(("protocol", "paper", "printed", "ours, texts a", "ours, texts b"), lines)
 
 
+# --- Cost ----------------------------------------------------------------------------------------
+
+
+def cost(found: Json) -> str:
+    """One line: runs, encoders, and the wall time of the workers that made them."""
+    runs = [record["seconds"] for record in found["records"]]
+    encoders = {e["key"]: e for r in found["records"] for e in r["encoder"]["rounds"]}
+    hours = (
+        sum(s["fit"] + s["score"] for s in runs) / 3600,
+        sum(e["seconds"] for e in encoders.values()) / 3600,
+    )
+    headings = ("runs", "hours of fitting and scoring", "encoders", "hours of training them")
+    line = [str(len(runs)), f"{hours[0]:.1f}", str(len(encoders)), f"{hours[1]:.1f}"]
+    return table(headings, [line])
+
+
 # --- The tables ----------------------------------------------------------------------------------
 
 TABLES: dict[str, Callable[[Json], str]] = {
@@ -265,6 +283,7 @@ TABLES: dict[str, Callable[[Json], str]] = {
     "printed": printed,
     "ranks": ranks,
     "stand-in-and-real": stand_in_and_real,
+    "cost": cost,
 }
 
 
@@ -276,5 +295,5 @@ def tables(last: str, every_rule: str, records: Iterable[Json]) -> dict[str, str
         records: all runs' ``run.json``.
     """
     found: Json = {**json.loads(last), "rules": json.loads(every_rule)["rules"]}
-    found["rehearsals"] = [r for r in records if r["selection"] == "pseudo-unseen"]
+    found["records"] = list(records)
     return {name: draw(found) for name, draw in TABLES.items()}

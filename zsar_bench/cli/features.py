@@ -56,7 +56,8 @@ def export(
     from zsar_bench.data_choice import choose_data
     from zsar_bench.feature_export import check_target
     from zsar_bench.feature_export import export as write
-    from zsar_bench.plan import Request, plan_encoders
+    from zsar_bench.plan import plan_encoders
+    from zsar_bench.request import Request
     from zsar_bench.settings import Assignment
 
     out = out.expanduser().absolute()

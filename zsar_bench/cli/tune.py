@@ -96,7 +96,7 @@ def tune(
     from zsar_bench.cli.stand_in import announce, command_to_make, making
     from zsar_bench.data_choice import choose_data, members
     from zsar_bench.limits import parse_size
-    from zsar_bench.plan import Request, parse_seeds
+    from zsar_bench.request import Request, parse_seeds
     from zsar_bench.settings import Assignment
     from zsar_bench.tuned import check_spaces, plan_searches
 
