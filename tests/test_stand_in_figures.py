@@ -54,9 +54,17 @@ def test_intervals_over_splits_by_hand(part: str) -> None:
         )
 
 
-def test_nothing_but_the_text_helps() -> None:
-    for one in FIGURES["controls"]:
+def test_nothing_but_the_text_helps(script: ModuleType) -> None:
+    methods = [f["method"] for f in FIGURES["shifts"]]
+    reference = load_script("regenerate")
+    assert methods == sorted((*reference.LIGHT, *reference.WORDS, *reference.HEAVY))
+    for one in FIGURES["controls"] + FIGURES["shifts"]:
         assert one["verdict"] == "passes", one
+    for one in FIGURES["shifts"]:
+        assert one["draws"] == 12
+        assert one["macro"] == pytest.approx(1 / 12, abs=1e-9)
+        if one["method"] != "text-only":
+            assert one["plain"] > 1 / 12, one
 
 
 def test_like_texts_are_mistaken_for_each_other() -> None:
