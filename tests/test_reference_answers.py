@@ -85,6 +85,16 @@ def test_ranks_are_correlated_between_protocols_and_text_sets(answers: ModuleTyp
     assert lines[1] == ["S 55/5", f"{rho:.2f}", "*1.00*"]
 
 
+def test_places_are_ranks_with_the_first_text_set(answers: ModuleType) -> None:
+    """``found`` has its methods in rising order on the real protocol; texts b must not count."""
+    said = found()
+    said["sections"][1]["rows"].append(row("method-8", "a", 0.9))  # not on the stand-in
+    order = [8, 7, 6, 5, 4, 3, 1, 2]
+    assert cells(answers.places(said)) == [
+        [m, f"{8 - n}", f"{9 - order[n]}", f"{8 - n}.0"] for n, m in reversed([*enumerate(METHODS)])
+    ]
+
+
 def test_the_stand_ins_are_held_against_the_real_ones(answers: ModuleType) -> None:
     first, second, among, count = cells(answers.stand_in_and_real(found()))
     assert first[0].startswith("all real")

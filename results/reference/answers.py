@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from accuracies import SANITY, SETS, SHORT, Json, correlation, honest, micro
 from pages import NOT_RUN, percent, points, table
-from ranking import ranks, stand_in_and_real
+from ranking import places, ranks, stand_in_and_real
 
 LOOKS = (5, 50)  #: numbers of looks at the test whose price is shown
 #: Method -> what it is without a look at tested clips or at the candidates' texts.
@@ -274,6 +274,7 @@ def cost(found: Json) -> str:
 
 TABLES: dict[str, Callable[[Json], str]] = {
     "separation": separation,
+    "places": places,
     "texts": texts,
     "peeking": peeking,
     "leaks": leaks,

@@ -25,6 +25,24 @@ def ranks(found: Json) -> str:
     return table(("rho", *(SHORT[p] for p in names)), lines)
 
 
+def places(found: Json) -> str:
+    """A line a method: its rank on each protocol with the first text set, for methods that ran on
+    all of them; the lowest mean over the real ones first."""
+    said = {p: with_set(m, SETS[0]) for p, m in micro(found).items()}
+    said = {p: scores for p, scores in said.items() if len(scores) >= FEWEST}
+    shared = set.intersection(*({*scores} for scores in said.values())) if said else set()
+    if not shared:
+        return NOT_RUN
+    ranked = {p: mean_ranks([scores], shared) for p, scores in said.items()}
+    real = [p for p in said if not p.startswith("stand-in/")]
+    mean = {m: float(np.mean([ranked[p][m] for p in real])) for m in shared}
+    lines = [
+        [m, *(f"{ranked[p][m]:g}" for p in said), f"{mean[m]:.1f}"]
+        for m in sorted(shared, key=lambda m: (mean[m], m))
+    ]
+    return table(("rank", *(SHORT[p] for p in said), "mean over real ones"), lines)
+
+
 def stand_in_and_real(found: Json) -> str:
     """Stand-ins against real protocols, by methods' mean ranks: one column for methods with both
     text sets, one for all that ran with the first."""

@@ -73,7 +73,7 @@ def everything(protocol: str, heavy_texts: tuple[str, ...], heavy_seeds: int) ->
     )
 
 
-REST = ("stand-in/synse-55-5", "stand-in/synse-48-12", "purls-utd-mhad-18-9")
+REST = (*PROTOCOLS[-2:], *PROTOCOLS[1:5])  #: the stand-ins, and the other small ones
 GROUPS = (
     Group(FIRST, PROTOCOLS),
     *everything("purls-utd-mhad-22-5", TEXTS, SEEDS),
