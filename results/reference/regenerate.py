@@ -45,6 +45,9 @@ LIGHT = (
 #: They read verbs and nouns, which are the class list's, whatever the text set.
 WORDS = ("jpose", "synse")
 HEAVY = ("smie", "purls", "star", "neuron")
+#: Those trained in steps, whose states a rule can choose among; none takes long.
+STEPWISE = ("tdsm", "devise", *LIGHT[LIGHT.index("revise") :], *WORDS)
+TWO = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9")  #: where GZSL and peeking are looked at
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ GROUPS = (
     *everything("purls-utd-mhad-22-5", TEXTS, SEEDS),
     *everything("kinect20", ("a",), FEW_SEEDS),
     *(g for p in REST for g in everything(p, ("a",), FEW_SEEDS)),
+    Group(("purls",), TWO[:1], leaks=("leak=true",)),
+    Group(("neuron",), TWO[:1], leaks=("union=true",)),
+    Group(STEPWISE, TWO, ("a",), FEW_SEEDS, selection="oracle@50"),
 )
 
 
