@@ -165,7 +165,7 @@ def transduction(found: Json) -> str:
 def generalised(found: Json) -> str:
     """A line a protocol: what methods keep when seen classes are candidates too. All macro."""
     lines = []
-    for section in found["gzsl"]:
+    for section in sorted(found["gzsl"], key=lambda s: [*SHORT].index(s["protocol"])):
         rows = {row["method"]: row for row in section["rows"]}
         numbers = {
             name: {method: row["macro"][name]["mean"] for method, row in rows.items()}

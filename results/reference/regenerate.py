@@ -47,6 +47,8 @@ WORDS = ("jpose", "synse")
 HEAVY = ("smie", "purls", "star", "neuron")
 #: Those trained in steps, whose states a rule can choose among; none takes long.
 STEPWISE = ("tdsm", "devise", *LIGHT[LIGHT.index("revise") :], *WORDS)
+#: A few seconds a fit: for rehearsals, which fit a method four times.
+QUICK = ("eszsl", "prototypes", "conse", "devise", "sae", "revise", "smie-features")
 TWO = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9")  #: where GZSL and peeking are looked at
 
 
@@ -85,6 +87,10 @@ GROUPS = (
     Group(("purls",), TWO[:1], leaks=("leak=true",)),
     Group(("neuron",), TWO[:1], leaks=("union=true",)),
     Group(STEPWISE, TWO, ("a",), FEW_SEEDS, selection="oracle@50"),
+    Group(("pgfa", "pgfa-inductive", "star-all-texts"), TWO[:1], ("a",), FEW_SEEDS),
+    Group((*FIRST[:3], *LIGHT[1:], *WORDS), TWO[:1], ("a",), 1, gzsl="constant"),
+    Group(QUICK, TWO[1:], ("a",), 1, gzsl="constant"),
+    Group(QUICK, TWO[:1], TEXTS, 1, selection="pseudo-unseen"),
 )
 
 
