@@ -135,7 +135,7 @@ def child(tmp_path, monkeypatch) -> list[list[str]]:
     started: list[list[str]] = []
 
     def run(command, **rest):
-        started.append([source["name"] for source in json.loads(rest["input"])["sources"]])
+        started.append([source["name"] for source, _ in json.loads(rest["input"])["sources"]])
         return subprocess.run(command, **rest)
 
     monkeypatch.setattr(catalogue, "subprocess", SimpleNamespace(run=run))
@@ -357,11 +357,36 @@ def test_only_what_is_new_is_asked(child, tmp_path):
     assert load([one, two]).names("methods") == ["of-one", "of-two"]
     two.write_text(good("of-two-b"))
     assert load([one, two]).names("methods") == ["of-one", "of-two-b"]
-    assert load([two]).names("methods") == ["of-two-b"]
+    assert load([one, two]).names("methods") == ["of-one", "of-two-b"]
     assert child == [["one"], ["two"], ["two"]]
     for _ in range(2):
         assert load([one, broken]).names("methods") == ["of-one"]
     assert child[3:] == [["broken"], ["broken"]]
+
+
+def test_a_plugin_file_may_import_from_those_named_before_it(child, tmp_path):
+    """Whoever of them was asked when; alone, or in another order, it is broken."""
+    base, more = write(
+        tmp_path / "plugins",
+        {
+            "base.py": f"{good('of-base')}\nRATE = 1.0\n",
+            "more.py": "from zsar_plugin_base import RATE\n"
+            + good("of-more").replace("1.0", "RATE"),
+        },
+    )
+
+    def rate():
+        return load([base, more]).find("methods", "of-more").schema["properties"]["strength"]
+
+    load([base])
+    assert rate()["default"] == 1.0
+    assert child == [["base"], ["more"]]
+    base.write_text(base.read_text().replace("RATE = 1.0", "RATE = 2.0"))
+    assert rate()["default"] == 2.0
+    assert child[2:] == [["base", "more"]]
+    for files in ([more], [more, base]):
+        assert rows(load(files), "more")[0]["status"] == "broken"
+    assert rate()["default"] == 2.0
 
 
 def test_kept_answers_say_what_a_fresh_look_says(child, tmp_path):

@@ -20,7 +20,7 @@ from typing import Any
 
 from zsar_bench import toml
 from zsar_bench.catalogue_kept import CORE, Kept, top_package
-from zsar_bench.catalogue_parts import first_of_each_name, merged
+from zsar_bench.catalogue_parts import files_before, first_of_each_name, merged
 from zsar_bench.codehash import files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
@@ -182,15 +182,17 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
     sources = _sources(files)
     first = first_of_each_name(sources)
     kept = Kept(refresh)
-    known = {name: kept.part(source) for name, source in first.items()}
+    before = {name: files_before(source, sources) for name, source in first.items()}
+    known = {name: kept.part(source, before[name]) for name, source in first.items()}
     parts = {name: part for name, part in known.items() if part is not None}
     machine = kept.machine()
-    missing = [source for name, source in first.items() if name not in parts]
+    missing = {name: source for name, source in first.items() if name not in parts}
     if missing or machine is None:
-        answer = _ask(missing, _packages(sources), machine is None)
-        for source, part in zip(missing, answer["parts"], strict=True):
-            parts[source["name"]] = part
-            kept.keep_part(source, part)
+        asked = [(source, before[name]) for name, source in missing.items()]
+        answer = _ask(asked, _packages(sources), machine is None)
+        for name, part in zip(missing, answer["parts"], strict=True):
+            parts[name] = part
+            kept.keep_part(missing[name], before[name], part)
         if machine is None:
             machine = answer["machine"]
             kept.keep_machine(machine)
@@ -217,8 +219,11 @@ def _packages(sources: Sequence[dict[str, str]]) -> list[str]:
     return sorted({top_package(s["value"]) for s in sources if s["kind"] == "entry-point"})
 
 
-def _ask(sources: list[dict[str, str]], packages: list[str], machine: bool) -> dict[str, Any]:
-    """What the discovery child says of these plugins and, if it is asked, of the machine."""
+def _ask(
+    sources: list[tuple[dict[str, str], list[str]]], packages: list[str], machine: bool
+) -> dict[str, Any]:
+    """What the discovery child says of these plugins, each with the plugin files before it, and, if
+    it is asked, of the machine."""
     # Only if something is not known yet.
     from zsar_bench.confinement import ConfinementError, discovery_rules
 

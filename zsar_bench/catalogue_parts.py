@@ -38,6 +38,12 @@ def first_of_each_name(sources: Iterable[Source]) -> dict[str, Source]:
     return first
 
 
+def files_before(source: Source, sources: Iterable[Source]) -> list[str]:
+    """Plugin files that come before a plugin file, which may import from them."""
+    named = [s["value"] for s in sources if s["kind"] == "file"]
+    return named[: named.index(source["value"])] if source["kind"] == "file" else []
+
+
 def merged(sources: Iterable[Source], parts: Mapping[str, Json], machine: Json) -> Json:
     """The catalogue: sections, ``plugins``, folders, ``conflicts``, ``files`` and ``machine``.
 

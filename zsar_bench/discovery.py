@@ -35,7 +35,7 @@ from zsar_bench.codehash import (
 from zsar_bench.confinement import ConfinementError, Rules, confine
 from zsar_bench.hookspecs import GROUP, Hooks
 from zsar_bench.names import NAME
-from zsar_bench.plugins import import_file, resolve
+from zsar_bench.plugins import file_module_name, import_file, resolve
 from zsar_bench.processes import die_with_parent
 from zsar_bench.registry import KINDS, Registry, Spec, spec_as_json
 from zsar_bench.search_space import check_ranges
@@ -159,12 +159,26 @@ def _loaded(packages: set[str]) -> dict[str, str]:
     return {str(p): file_digest(p) for p in sorted(paths) if p.suffix == ".py" and p.is_file()}
 
 
-def part_of(source: dict[str, str], packages: Sequence[str] = ()) -> dict[str, Any]:
+def _import_all(plugin_files: Sequence[str]) -> None:
+    """Import what loads of these files; of the others their own rows tell."""
+    for name in plugin_files:
+        try:
+            import_file(Path(name))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a plugin may raise anything, SystemExit included
+            continue
+
+
+def part_of(
+    source: dict[str, str], before: Sequence[str] = (), packages: Sequence[str] = ()
+) -> dict[str, Any]:
     """What one plugin brings to the catalogue.
 
     Args:
         source: ``{"kind": "entry-point"|"file", "name", "value", "distribution"}``.
-        packages: top-level packages of all plugins: this one may import from any of them.
+        before: plugin files that were named before this one: it may import from these.
+        packages: top-level packages of installed plugins: it may import from any of them, too.
 
     Returns:
         ``row``, its line in the list of plugins; ``entries``, section -> name -> entry; the
@@ -176,6 +190,7 @@ def part_of(source: dict[str, str], packages: Sequence[str] = ()) -> dict[str, A
     entries: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     part: dict[str, Any] = {"row": row, "entries": entries, "files": files}
     part |= {"protocol_folders": [], "published_folders": []}
+    _import_all(before)
     try:
         if source["kind"] == "file":
             files[source["value"]] = file_digest(Path(source["value"]))
@@ -190,7 +205,8 @@ def part_of(source: dict[str, str], packages: Sequence[str] = ()) -> dict[str, A
         row["status"] = "broken"
         row["errors"].append(_one_line(error))
         return part
-    used = {*packages, module.__name__.partition(".")[0]}
+    used = {*packages, *map(file_module_name, map(Path, before))}
+    used.add(module.__name__.partition(".")[0])
     part["protocol_folders"] = [str(p) for p in registry.protocol_folders]
     part["published_folders"] = [str(p) for p in registry.published_folders]
     for kind, name, reason in registry.broken:
@@ -237,7 +253,8 @@ def main() -> None:
         rules = request["rules"]
         paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
         confine(Rules(**paths, network=rules["network"]))
-        parts = [part_of(source, request["packages"]) for source in request["sources"]]
+        packages = request["packages"]
+        parts = [part_of(source, before, packages) for source, before in request["sources"]]
         said = {"parts": parts, "machine": _machine() if request["machine"] else None}
     except ConfinementError as error:
         said = {"unconfined": [error.what, error.hint]}
