@@ -11,15 +11,15 @@ from zsar_bench.catalogue_kept import Kept
 Json = dict[str, Any]
 
 
-def answers() -> Callable[[list[tuple[Json, list[str]]], list[str], bool], Json]:
+def answers() -> Callable[[list[Json], list[str], bool], Json]:
     """Stands in for ``catalogue._ask``: says of the installed plugins what the store of this
     moment knows, whatever becomes of that store."""
     catalogue.load()
     kept = Kept(refresh=False)
-    parts = {source["name"]: kept.part(source, []) for source in catalogue._sources([])}
+    parts = {source["name"]: kept.part(source) for source in catalogue._sources([])}
     machine = kept.machine()
 
-    def ask(sources: list[tuple[Json, list[str]]], packages: list[str], machine_too: bool) -> Json:
-        return {"parts": [parts[source["name"]] for source, _ in sources], "machine": machine}
+    def ask(sources: list[Json], packages: list[str], machine_too: bool) -> Json:
+        return {"parts": [parts[source["name"]] for source in sources], "machine": machine}
 
     return ask

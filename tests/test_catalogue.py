@@ -135,7 +135,7 @@ def child(tmp_path, monkeypatch) -> list[list[str]]:
     started: list[list[str]] = []
 
     def run(command, **rest):
-        started.append([source["name"] for source, _ in json.loads(rest["input"])["sources"]])
+        started.append([source["name"] for source in json.loads(rest["input"])["sources"]])
         return subprocess.run(command, **rest)
 
     monkeypatch.setattr(catalogue, "subprocess", SimpleNamespace(run=run))

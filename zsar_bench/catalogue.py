@@ -20,7 +20,7 @@ from typing import Any
 
 from zsar_bench import toml
 from zsar_bench.catalogue_kept import CORE, Kept, top_package
-from zsar_bench.catalogue_parts import files_before, first_of_each_name, merged
+from zsar_bench.catalogue_parts import Source, first_of_each_name, merged
 from zsar_bench.codehash import files_state
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
@@ -182,24 +182,23 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
     sources = _sources(files)
     first = first_of_each_name(sources)
     kept = Kept(refresh)
-    before = {name: files_before(source, sources) for name, source in first.items()}
-    known = {name: kept.part(source, before[name]) for name, source in first.items()}
+    known = {name: kept.part(source) for name, source in first.items()}
     parts = {name: part for name, part in known.items() if part is not None}
     machine = kept.machine()
-    missing = {name: source for name, source in first.items() if name not in parts}
+    missing = [source for name, source in first.items() if name not in parts]
     if missing or machine is None:
-        asked = [(source, before[name]) for name, source in missing.items()]
-        answer = _ask(asked, _packages(sources), machine is None)
-        for name, part in zip(missing, answer["parts"], strict=True):
-            parts[name] = part
-            kept.keep_part(missing[name], before[name], part)
+        answer = _ask(missing, _packages(sources), machine is None)
+        for source, part in zip(missing, answer["parts"], strict=True):
+            parts[source["name"]] = part
+            kept.keep_part(source, part)
         if machine is None:
             machine = answer["machine"]
             kept.keep_machine(machine)
     return Catalogue(merged(sources, parts, machine), files)
 
 
-def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
+def _sources(files: Sequence[Path]) -> list[Source]:
+    """All plugins, in order; a file with those named before it, from which it may import."""
     points = importlib.metadata.entry_points(group=GROUP)
     found = {
         (point.name, point.value): {
@@ -211,19 +210,20 @@ def _sources(files: Sequence[Path]) -> list[dict[str, str]]:
         for point in points
     }
     rows = [found[key] for key in sorted(found)]
-    return rows + [{"kind": "file", "name": p.stem, "value": str(p)} for p in files]
+    names = [str(p) for p in files]
+    return rows + [
+        {"kind": "file", "name": p.stem, "value": str(p), "before": names[:number]}
+        for number, p in enumerate(files)
+    ]
 
 
-def _packages(sources: Sequence[dict[str, str]]) -> list[str]:
+def _packages(sources: Sequence[Source]) -> list[str]:
     """Top-level packages of the installed plugins."""
     return sorted({top_package(s["value"]) for s in sources if s["kind"] == "entry-point"})
 
 
-def _ask(
-    sources: list[tuple[dict[str, str], list[str]]], packages: list[str], machine: bool
-) -> dict[str, Any]:
-    """What the discovery child says of these plugins, each with the plugin files before it, and, if
-    it is asked, of the machine."""
+def _ask(sources: list[Source], packages: list[str], machine: bool) -> dict[str, Any]:
+    """What the discovery child says of these plugins and, if it is asked, of the machine."""
     # Only if something is not known yet.
     from zsar_bench.confinement import ConfinementError, discovery_rules
 

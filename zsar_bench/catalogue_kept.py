@@ -9,11 +9,11 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zsar_bench import __version__
+from zsar_bench.catalogue_parts import Source
 from zsar_bench.codehash import file_digest
 from zsar_bench.own.store import own_state
 from zsar_bench.paths import home, make_folder
@@ -27,7 +27,7 @@ def top_package(target: str) -> str:
     return target.partition(".")[0].partition(":")[0]
 
 
-def _place(source: dict[str, str]) -> str:
+def _place(source: Source) -> str:
     """The file that would be imported for an entry point; another installation of the same
     version is other code."""
     found = None
@@ -48,24 +48,17 @@ class Kept:
         self.refresh = refresh
         self.digests: dict[str, str] = {}  # plugins share files: each is read once
 
-    def part(self, source: dict[str, str], before: Sequence[str]) -> dict[str, Any] | None:
-        """What a plugin brings, if every file behind it still reads the same.
-
-        Args:
-            source: the plugin.
-            before: plugin files that it may import from, as they come before it.
-        """
-        part = self._read(self._of_part(source, before))
+    def part(self, source: Source) -> dict[str, Any] | None:
+        """What a plugin brings, if every file behind it still reads the same."""
+        part = self._read(self._of_part(source))
         if part is None or any(self._digest(f) != found for f, found in part["files"].items()):
             return None
         return part
 
-    def keep_part(
-        self, source: dict[str, str], before: Sequence[str], part: dict[str, Any]
-    ) -> None:
+    def keep_part(self, source: Source, part: dict[str, Any]) -> None:
         """Keep it unless it is broken: the files that would mend it are not all known."""
         if part["row"]["status"] == "ok":
-            self._write(self._of_part(source, before), part)
+            self._write(self._of_part(source), part)
 
     def machine(self) -> dict[str, Any] | None:
         """What torch said of this machine."""
@@ -76,9 +69,9 @@ class Kept:
         if "error" not in machine:
             self._write(self._of_machine(), machine)
 
-    def _of_part(self, source: dict[str, str], before: Sequence[str]) -> Path:
+    def _of_part(self, source: Source) -> Path:
         own = own_state() if source["name"] == CORE else []
-        return self._file([source, list(before), _place(source), own])
+        return self._file([source, _place(source), own])
 
     def _of_machine(self) -> Path:
         torch = ""

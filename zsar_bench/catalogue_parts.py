@@ -14,7 +14,8 @@ from typing import Any
 from zsar_bench.registry import KINDS
 
 Json = dict[str, Any]
-Source = dict[str, str]
+#: ``kind`` ("entry-point" or "file"), ``name``, ``value``, and ``distribution`` or ``before``.
+Source = dict[str, Any]
 
 
 def empty_row(source: Source) -> Json:
@@ -36,12 +37,6 @@ def first_of_each_name(sources: Iterable[Source]) -> dict[str, Source]:
     for source in sources:
         first.setdefault(source["name"], source)
     return first
-
-
-def files_before(source: Source, sources: Iterable[Source]) -> list[str]:
-    """Plugin files that come before a plugin file, which may import from them."""
-    named = [s["value"] for s in sources if s["kind"] == "file"]
-    return named[: named.index(source["value"])] if source["kind"] == "file" else []
 
 
 def merged(sources: Iterable[Source], parts: Mapping[str, Json], machine: Json) -> Json:

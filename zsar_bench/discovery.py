@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from zsar_bench import API
-from zsar_bench.catalogue_parts import empty_row
+from zsar_bench.catalogue_parts import Source, empty_row
 from zsar_bench.codehash import (
     asset_digests,
     code_closure,
@@ -56,7 +56,7 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:300]
 
 
-def load_plugin(source: dict[str, str]) -> Any:
+def load_plugin(source: Source) -> Any:
     if source["kind"] == "file":
         return import_file(Path(source["value"]))
     entry = importlib.metadata.EntryPoint(source["name"], source["value"], GROUP)
@@ -170,14 +170,11 @@ def _import_all(plugin_files: Sequence[str]) -> None:
             continue
 
 
-def part_of(
-    source: dict[str, str], before: Sequence[str] = (), packages: Sequence[str] = ()
-) -> dict[str, Any]:
+def part_of(source: Source, packages: Sequence[str] = ()) -> dict[str, Any]:
     """What one plugin brings to the catalogue.
 
     Args:
-        source: ``{"kind": "entry-point"|"file", "name", "value", "distribution"}``.
-        before: plugin files that were named before this one: it may import from these.
+        source: a plugin; a file with those named ``before`` it, from which it may import.
         packages: top-level packages of installed plugins: it may import from any of them, too.
 
     Returns:
@@ -190,6 +187,7 @@ def part_of(
     entries: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     part: dict[str, Any] = {"row": row, "entries": entries, "files": files}
     part |= {"protocol_folders": [], "published_folders": []}
+    before = source.get("before", ())
     _import_all(before)
     try:
         if source["kind"] == "file":
@@ -253,8 +251,7 @@ def main() -> None:
         rules = request["rules"]
         paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
         confine(Rules(**paths, network=rules["network"]))
-        packages = request["packages"]
-        parts = [part_of(source, before, packages) for source, before in request["sources"]]
+        parts = [part_of(source, request["packages"]) for source in request["sources"]]
         said = {"parts": parts, "machine": _machine() if request["machine"] else None}
     except ConfinementError as error:
         said = {"unconfined": [error.what, error.hint]}

@@ -28,9 +28,7 @@ def ranks(found: Json) -> str:
 def places(found: Json) -> str:
     """A line a method: its rank on each protocol with the first text set, for methods that ran on
     all of them; the lowest mean over the real ones first."""
-    said = {p: with_set(m, SETS[0]) for p, m in micro(found).items()}
-    said = {p: scores for p, scores in said.items() if len(scores) >= FEWEST}
-    shared = set.intersection(*({*scores} for scores in said.values())) if said else set()
+    said, shared = comparable({p: with_set(m, SETS[0]) for p, m in micro(found).items()})
     if not shared:
         return NOT_RUN
     ranked = {p: mean_ranks([scores], shared) for p, scores in said.items()}
@@ -62,10 +60,9 @@ def stand_in_and_real(found: Json) -> str:
 
 def carried_over(scores: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     """What the stand-ins are held against -> rho with a 95 % interval over methods."""
-    said = {p: m for p, m in scores.items() if len(m) >= FEWEST}
+    said, shared = comparable(scores)
     made = [p for p in said if p.startswith("stand-in/")]
     real = [p for p in said if p not in made]
-    shared = set.intersection(*({*m} for m in said.values())) if said else set()
     if not made or not real or len(shared) < FEWEST:
         return {}
     one = mean_ranks([said[p] for p in made], shared)
@@ -85,6 +82,14 @@ def carried_over(scores: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     cells["*real ones with each other, mean*"] = f"*{np.mean(among):.2f}*" if among else "*-*"
     cells["*methods*"] = f"*{len(shared)}*"
     return cells
+
+
+def comparable(
+    scores: Mapping[str, Mapping[str, float]],
+) -> tuple[dict[str, Mapping[str, float]], set[str]]:
+    """The protocols with enough methods for ranks, and the methods that all of them have."""
+    said = {p: methods for p, methods in scores.items() if len(methods) >= FEWEST}
+    return said, set.intersection(*({*methods} for methods in said.values())) if said else set()
 
 
 def mean_ranks(scores: Iterable[Mapping[str, float]], methods: set[str]) -> dict[str, float]:
