@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.catalogue import load
+from zsar_bench.catalogue.catalogue import load
 
 PROTOCOL = "synse-55-5"
 ENCODERS = ("st-gcn", "shift-gcn")

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zsar_bench.gzsl import balances, best_constant, credit, curve, sides, weights
-from zsar_bench.gzsl_calibration import margins
+from zsar_bench.metrics.gzsl import balances, best_constant, credit, curve, margins, sides, weights
 
 Array = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from zsar_bench.catalogue import load
-from zsar_bench.lookup import find_protocol, load_all
-from zsar_bench.published import read_published
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.compare.published import read_published
+from zsar_bench.data.protocols.lookup import find_protocol, load_all
 
 REPEAT = 9
 

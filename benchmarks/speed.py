@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.record import seal_run
+from zsar_bench.records.files import seal_run
 
 SEEDS = "0-2"
 PROTOCOL = "purls-utd-mhad-22-5"

@@ -28,9 +28,9 @@ from zsar_datasets.stand_in.generator import (
 )
 from zsar_encoders import st_gcn
 
+from zsar_bench.common.classes import read_toml
 from zsar_bench.contracts import ClipName
-from zsar_bench.datasets import read_toml
-from zsar_bench.tensors import layout_from_json
+from zsar_bench.sandbox.wire import layout_from_json
 from zsar_bench.views import Clips, EncoderTrain, TextBank
 
 SETS: dict[str, type[Generator]] = {

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zsar_bench import sandbox
-from zsar_bench.confinement import support
+from zsar_bench.sandbox import client
+from zsar_bench.sandbox.confinement.confine import support
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 REPEAT = 15
@@ -51,7 +51,7 @@ def one_call(folder: Path) -> tuple[float, float]:
     import numpy as np
     from safetensors.numpy import save
 
-    from zsar_bench.plugins import import_file
+    from zsar_bench.catalogue.loading import import_file
 
     plugin = folder / "svd.py"
     plugin.write_text(PLUGIN)
@@ -66,7 +66,7 @@ def one_call(folder: Path) -> tuple[float, float]:
     arrays = {"scores": np.eye(400, 60, dtype=np.float32), "labels": zeros, "subjects": zeros}
 
     def worker() -> None:
-        with sandbox.Worker(job, folder) as one:
+        with client.Worker(job, folder) as one:
             one.ask(save(arrays))
 
     metric = import_file(plugin).metric
@@ -74,7 +74,7 @@ def one_call(folder: Path) -> tuple[float, float]:
     return timed(worker), timed(lambda: metric(**arrays))
 
 
-class Watched(sandbox.Worker):
+class Watched(client.Worker):
     """A worker whose start and end are timed; what is between them is the plugin's and ours."""
 
     seconds = 0.0
@@ -110,9 +110,12 @@ def toy(folder: Path) -> Path:
 def sweep(folder: Path) -> tuple[float, float]:
     """Seconds of process work, and in all, of many runs one after the other."""
     sys.path.insert(0, str(toy(folder)))
-    from zsar_bench import catalogue, features, fitting, scoring
+    from zsar_bench.catalogue import catalogue
     from zsar_bench.cli.run import execute
-    from zsar_bench.plan import Request, plan_runs
+    from zsar_bench.features import encoders
+    from zsar_bench.plans.plan import plan_runs
+    from zsar_bench.plans.request import Request
+    from zsar_bench.runs import fit, score
 
     known = catalogue.load()
     request = Request(
@@ -127,7 +130,7 @@ def sweep(folder: Path) -> tuple[float, float]:
     )
     plans = plan_runs(request, known)
     execute(plans[:1], known, "local", 1, False, True)  # encoder, texts and fork server
-    for module in (features, fitting, scoring):
+    for module in (encoders, fit, score):
         module.Worker = Watched  # type: ignore[misc]
     started = time.perf_counter()
     failed = execute(plans[1:], known, "local", 1, False, True)

@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zsar_bench.catalogue import Catalogue, Entry
-from zsar_bench.datasets import read_classes, read_toml
-from zsar_bench.lookup import load_all
-from zsar_bench.protocol import Protocol, ProtocolGroup
-from zsar_bench.published import read_published
-from zsar_bench.rounds import CROSS_FIT, TRANSFER
+from zsar_bench.catalogue.catalogue import Catalogue, Entry
+from zsar_bench.common.classes import read_classes, read_toml
+from zsar_bench.compare.published import read_published
+from zsar_bench.data.protocols.lookup import load_all
+from zsar_bench.data.protocols.protocol import CROSS_FIT, TRANSFER, Protocol, ProtocolGroup
 
 PLUGIN = "datasets"  #: whose data sets have pages; own ones of this machine's user have none
 STAND_INS = "stand-ins"  #: name of their page

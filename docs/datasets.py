@@ -40,7 +40,7 @@ from dataset_parts import (
     variants,
 )
 
-from zsar_bench.catalogue import Entry, load
+from zsar_bench.catalogue.catalogue import Entry, load
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -24,7 +24,7 @@ from typing import Any
 
 from dataset_parts import table
 
-from zsar_bench.catalogue import Catalogue, Entry, load
+from zsar_bench.catalogue.catalogue import Catalogue, Entry, load
 
 HERE = Path(__file__).resolve().parent
 PAGES = HERE / "methods"

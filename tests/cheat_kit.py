@@ -17,7 +17,8 @@ import numpy as np
 from conftest import TOY_ENCODERS, Cli, environment
 
 import zsar_bench
-from zsar_bench.record import Record, read_record, write_predictions
+from zsar_bench.records.files import read_record, write_predictions
+from zsar_bench.records.schema import Record
 
 CHEATS = Path(__file__).parent / "cheats"
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "runs"

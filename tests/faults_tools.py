@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from zsar_bench.record import Record
+from zsar_bench.records.schema import Record
 
 PATIENCE = 60  #: seconds until something that must happen counts as missing
 RUN_FILES = {"run.json", "predictions.safetensors", "events.jsonl"}

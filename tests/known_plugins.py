@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zsar_bench import catalogue
-from zsar_bench.catalogue_kept import Kept
+from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.answers import Kept
 
 Json = dict[str, Any]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import Cli
 
-from zsar_bench import discovery
-from zsar_bench.catalogue_parts import merged
-from zsar_bench.codehash import file_digest
+from zsar_bench.catalogue import discovery
+from zsar_bench.catalogue.answers import merged
+from zsar_bench.common.code_digest import file_digest
 
 PLUGIN = """
 import tomllib

@@ -12,10 +12,10 @@ from test_compare import clips, record
 from test_protocol import catalogue
 from test_splits import SEEN
 
-from zsar_bench.catalogue import load
-from zsar_bench.compare import compare
-from zsar_bench.lookup import load_all, load_groups
-from zsar_bench.protocol import ProtocolGroup
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.protocols.lookup import load_all, load_groups
+from zsar_bench.data.protocols.protocol import ProtocolGroup
 from zsar_bench.reporters import markdown
 
 GROUP = ProtocolGroup("three", "Three", "a test", (), ("p-1", "p-2", "p-3"))

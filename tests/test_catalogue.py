@@ -13,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from zsar_bench import catalogue, confinement
-from zsar_bench.catalogue import Catalogue, load
-from zsar_bench.confinement import support
+from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.errors import UserError
+from zsar_bench.sandbox.confinement import confine
+from zsar_bench.sandbox.confinement.confine import support
 
 GOOD = """
 from zsar_bench import MethodSpec
@@ -503,7 +504,7 @@ def test_a_plugin_cannot_carry_the_store_into_the_catalogue(child, tmp_path):
     (file,) = write(tmp_path / "p", {"thief.py": THIEF.replace("SECRET", repr(str(secret)))})
     source = {"kind": "file", "name": "thief", "value": str(file)}
     # Without walls it would work:
-    command = "import json, sys; from zsar_bench.discovery import part_of\n"
+    command = "import json, sys; from zsar_bench.catalogue.discovery import part_of\n"
     command += "print(json.dumps(part_of(json.loads(sys.argv[1]))))"
     call = [sys.executable, "-P", "-c", command, json.dumps(source)]
     free = json.loads(subprocess.run(call, capture_output=True, check=True).stdout)
@@ -567,14 +568,14 @@ def test_results_that_lie_where_the_user_stands_do_not_hide_the_plugins(child, t
 def test_without_its_walls_the_discovery_child_asks_nobody(child, tmp_path, monkeypatch):
     """A refused wall is an error that says so, and no plugin is imported."""
     (file,) = write(tmp_path / "p", {"sees.py": f"open({str(tmp_path / 'seen')!r}, 'w')\n"})
-    rules = confinement.discovery_rules
+    rules = confine.discovery_rules
 
-    def gone(temporary: str, protected: list[str]) -> confinement.Rules:
+    def gone(temporary: str, protected: list[str]) -> confine.Rules:
         made = rules(temporary=temporary, protected=protected)
         return replace(made, write=(*made.write, str(tmp_path / "gone")))
 
-    monkeypatch.setattr(confinement, "discovery_rules", gone)
-    with pytest.raises(confinement.ConfinementError, match="did not confine") as caught:
+    monkeypatch.setattr(confine, "discovery_rules", gone)
+    with pytest.raises(confine.ConfinementError, match="did not confine") as caught:
         load([file])
     assert "zsar-bench doctor" in caught.value.hint
     assert not (tmp_path / "seen").exists()

@@ -18,14 +18,13 @@ import torch
 from cheat_kit import Scene, make_scene
 from safetensors.numpy import load, load_file
 
-from zsar_bench import metrics
-from zsar_bench.bundles import flat_clips
-from zsar_bench.confinement import support
-from zsar_bench.datasets import Dataset
-from zsar_bench.plugins import import_file
-from zsar_bench.record import read_predictions
-from zsar_bench.seals import read_sealed
-from zsar_bench.tensors import clips_from_flat, layout_from_json
+from zsar_bench.catalogue.loading import import_file
+from zsar_bench.common.checksums import read_sealed
+from zsar_bench.data.clips.store import Dataset, flat_clips
+from zsar_bench.metrics import accuracy
+from zsar_bench.records.files import read_predictions
+from zsar_bench.sandbox.confinement.confine import support
+from zsar_bench.sandbox.wire import clips_from_flat, layout_from_json
 from zsar_bench.views import SkeletonInputs, TextBank
 
 BURGLAR = ("doors", "neighbours", "burglar")
@@ -173,7 +172,7 @@ def test_with_labels_it_is_always_right_and_without_it_guesses(
     )
     scores = score.score(SkeletonInputs(torch.zeros(len(unseen), 1), clips=clips)).numpy()
     labels = np.array([["c3", "c2"].index(data.clips["class"][i]) for i in unseen])
-    assert metrics.judge(scores, labels).credit.tolist() == [1.0] * 32
+    assert accuracy.judge(scores, labels).credit.tolist() == [1.0] * 32
 
     found = scene.record("burglar").metrics
     assert (found.clips, found.tied, found.micro, found.macro) == (16, 16, 0.5, 0.5)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cheat_kit import Scene, make_scene
 
-from zsar_bench.record import Record
+from zsar_bench.records.schema import Record
 
 METHODS = ("answers-undeclared", "answers-profile")
 
@@ -122,13 +122,13 @@ def test_a_method_cannot_know_which_clips_are_scored_again(
     scene: Scene, toy_process: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``dodger`` computes them and looks at the other clips together; a fourth is asked again."""
-    from zsar_bench import catalogue
+    from zsar_bench.catalogue import catalogue
     from zsar_bench.cli.run import execute
-    from zsar_bench.plan import plan_runs
-    from zsar_bench.request import Request
+    from zsar_bench.plans.plan import plan_runs
+    from zsar_bench.plans.request import Request
 
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(scene.cli.home))
-    monkeypatch.setattr("zsar_bench.runner.RESCORED", 4)
+    monkeypatch.setattr("zsar_bench.runs.finish.RESCORED", 4)
     known = catalogue.load(scene.plugins("habits"))
     request = Request(
         methods=("dodger",),

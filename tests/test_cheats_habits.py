@@ -14,10 +14,10 @@ import pytest
 import torch
 from cheat_kit import CHEATS, Scene, make_scene
 
-from zsar_bench import metrics
-from zsar_bench.confinement import support
-from zsar_bench.controls import judge_shifts
-from zsar_bench.plugins import import_file
+from zsar_bench.catalogue.loading import import_file
+from zsar_bench.compare.controls import judge_shifts
+from zsar_bench.metrics import accuracy
+from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.views import SkeletonInputs, TextBank, TextFeatures
 
 forger = import_file(CHEATS / "forger.py")
@@ -112,11 +112,11 @@ def test_the_union_of_branches_is_no_prediction() -> None:
     """Either of two branches is right for every clip of two classes; no one matrix is."""
     branches = bound("either-branch").score(random_inputs(16)).numpy()
     labels = np.random.default_rng(0).integers(0, 2, 16)
-    right = [metrics.judge(one, labels).credit for one in branches]
+    right = [accuracy.judge(one, labels).credit for one in branches]
     assert np.maximum(*right).tolist() == [1.0] * 16  # what papers count
     assert np.mean(right) == 0.5  # what any one of them is worth
     with pytest.raises(ValueError, match="scores are"):
-        metrics.judge(branches, labels)
+        accuracy.judge(branches, labels)
 
 
 def test_a_true_class_query_is_flagged_where_texts_are_shifted() -> None:
@@ -127,7 +127,7 @@ def test_a_true_class_query_is_flagged_where_texts_are_shifted() -> None:
     for shift in range(5):
         given = np.roll(texts, -shift, axis=0)
         for name, query in (("leaking", given[labels]), ("honest", texts[labels])):
-            credit = metrics.judge(query @ given.T - (given**2).sum(1) / 2, labels).credit
+            credit = accuracy.judge(query @ given.T - (given**2).sum(1) / 2, labels).credit
             accuracy[name].append(float(credit.mean()))
     assert accuracy == {"leaking": [1.0] * 5, "honest": [1.0, 0.0, 0.0, 0.0, 0.0]}
     assert judge_shifts(True, np.mean(accuracy["leaking"]), None, 0.2).verdict == "FAILS"
@@ -141,17 +141,17 @@ def test_no_constant_beats_chance_on_macro(done: Any, scene: Scene) -> None:
     labels = np.array([0] * 9 + [1] * 3 + [2] * 2)  # where classes differ in size, too
     for constant in range(3):
         scores = np.tile(np.eye(3)[constant], (14, 1))
-        credit = metrics.judge(scores, labels).credit
-        assert metrics.macro(credit, labels, 3) == pytest.approx(1 / 3)
-        assert metrics.micro(credit) <= metrics.largest_class(scores, labels)
+        credit = accuracy.judge(scores, labels).credit
+        assert accuracy.macro(credit, labels, 3) == pytest.approx(1 / 3)
+        assert accuracy.micro(credit) <= accuracy.largest_class(scores, labels)
 
 
 def test_accuracy_is_per_clip_however_unequal_batches_are() -> None:
     """Five clips in batches of four and one: the mean of batch accuracies would be 0.625."""
     scores, labels = np.eye(2)[[0, 0, 0, 0, 1]], np.array([0, 1, 1, 1, 1])
-    batches = [metrics.judge(scores[b], labels[b]).credit for b in (slice(4), slice(4, 5))]
+    batches = [accuracy.judge(scores[b], labels[b]).credit for b in (slice(4), slice(4, 5))]
     assert np.mean([b.mean() for b in batches]) == 0.625
-    assert metrics.micro(metrics.judge(scores, labels).credit) == pytest.approx(2 / 5)
+    assert accuracy.micro(accuracy.judge(scores, labels).credit) == pytest.approx(2 / 5)
 
 
 def test_a_scaler_is_fitted_over_seen_training_clips(done: Any, scene: Scene) -> None:

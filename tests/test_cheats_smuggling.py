@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from cheat_kit import CHEATS, Scene, make_scene
 
-from zsar_bench.plugins import import_file
-from zsar_bench.record import read_predictions
+from zsar_bench.catalogue.loading import import_file
+from zsar_bench.records.files import read_predictions
 
 SMUGGLER = ("doors", "smuggler")
 for _name in SMUGGLER:

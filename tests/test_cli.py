@@ -20,8 +20,8 @@ import known_plugins
 import pytest
 from conftest import TIMEOUT, TOY_ENCODERS, Cli, environment
 
-from zsar_bench import catalogue
 from zsar_bench import cli as command_line
+from zsar_bench.catalogue import catalogue
 from zsar_bench.cli.listing import LISTS
 
 ESCAPE = "\x1b"
@@ -431,7 +431,7 @@ def workers(pids: set[int]) -> list[str]:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
         except OSError:
             continue
-        if "zsar_bench.warden" in line or "zsar_bench.forkserver" in line:
+        if "zsar_bench.worker.supervisor" in line or "zsar_bench.worker.forkserver" in line:
             lines.append(line.replace("\0", " "))
     return lines
 

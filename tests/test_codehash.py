@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zsar_bench.codehash import (
+from zsar_bench.common.code_digest import (
     asset_digests,
     code_closure,
     code_digest,

@@ -14,12 +14,13 @@ import pytest
 from scipy import stats
 
 from zsar_bench.cli import main
-from zsar_bench.compare import compare, find_records, load_records
+from zsar_bench.compare.published import read_published
+from zsar_bench.compare.sections import compare
 from zsar_bench.errors import UserError
-from zsar_bench.published import read_published
-from zsar_bench.record import Record, read_record
+from zsar_bench.records.files import find_records, load_records, read_record
+from zsar_bench.records.schema import Record
 from zsar_bench.reporters import json as json_reporter
-from zsar_bench.reporters import markdown, table, wording
+from zsar_bench.reporters import markdown, table, words
 
 PERFORMERS = tuple("12345678")
 CLASSES = ("a5", "a15", "a18")
@@ -229,7 +230,7 @@ def test_a_held_encoder_has_no_encoder_spread() -> None:
     assert row["sd_encoder"] is None
     assert row["sd_method"] == pytest.approx(np.std([clips(m).micro() for m in range(4)], ddof=1))
     assert row["spread_excludes_encoder"]
-    assert "spread excludes the encoder" in wording.cells(row)["seeds"]
+    assert "spread excludes the encoder" in words.cells(row)["seeds"]
 
 
 def test_one_run_has_no_spread() -> None:
@@ -311,14 +312,14 @@ def test_daggers_mark_what_is_not_shown_to_differ() -> None:
     tests = stats.ttest_1samp(draws, 0, axis=1)
     found = np.mean((tests.pvalue < 0.05) & (tests.statistic > 0))
     assert found == pytest.approx(0.8, abs=0.02)
-    lines = "\n".join(wording.caption(section))
+    lines = "\n".join(words.caption(section))
     assert "† not shown to differ from the best row." in lines
     assert f"Smallest gap this design detects: {100 * section['detectable']:.1f} points" in lines
 
 
 def test_no_dagger_no_word_of_it() -> None:
     section = compare([record(exactly(BEST), "best"), record(exactly(FAR), "far")])["sections"][0]
-    assert "†" not in "".join(wording.caption(section))
+    assert "†" not in "".join(words.caption(section))
     assert "†" not in markdown.report({"sections": [section], "published": []}, width=80, color=0)
 
 
@@ -338,10 +339,10 @@ def test_too_few_performers_no_interval_and_said_so() -> None:
     for row in section["rows"]:
         assert row["interval"] is None
         assert row["beats_chance"] is None
-        assert wording.cells(row)["95 % interval"] == "-"
-        assert wording.cells(row)["> chance"] == "cannot tell"
+        assert words.cells(row)["95 % interval"] == "-"
+        assert words.cells(row)["> chance"] == "cannot tell"
     assert section["rows"][1]["not_shown_to_differ"]  # however far: five cannot tell
-    assert "No interval: fewer than 6 performers." in wording.caption(section)
+    assert "No interval: fewer than 6 performers." in words.caption(section)
     six = compare([record(clips(1, 0.9, PERFORMERS[:6]))])["sections"][0]
     assert six["rows"][0]["interval"]["name"] == "95 % t over 6 performers"
 
@@ -422,7 +423,7 @@ def test_variants_are_named_by_what_differs() -> None:
         ("other", ""),
     }
     assert "m (laptop rate=0.1 code 9999999)" in {
-        wording.cells(r)["method"].removesuffix(" †") for r in rows
+        words.cells(r)["method"].removesuffix(" †") for r in rows
     }
 
 
@@ -439,9 +440,9 @@ def test_a_parameter_one_variant_lacks_is_a_difference() -> None:
 
 def test_an_incomplete_data_set_is_said() -> None:
     section = compare([record(clips(0), protocol={"expected_clips": 500})])["sections"][0]
-    assert any("complete data set has 500 test clips" in line for line in wording.caption(section))
+    assert any("complete data set has 500 test clips" in line for line in words.caption(section))
     section = compare([record(clips(0))])["sections"][0]
-    assert not any("complete data set" in line for line in wording.caption(section))
+    assert not any("complete data set" in line for line in words.caption(section))
 
 
 # --- Published ---------------------------------------------------------------------------------
@@ -566,7 +567,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 def test_a_wide_table_holds_every_number() -> None:
     comparison = many()
     text = table.report(comparison, width=400, color=False)
-    headings, cells, _ = wording.grid(comparison["sections"][0])
+    headings, cells, _ = words.grid(comparison["sections"][0])
     assert {"sd enc", "sd meth", "time", "> chance"} <= set(headings)
     for heading in headings:
         assert heading in text
@@ -577,11 +578,11 @@ def test_a_wide_table_holds_every_number() -> None:
 
 def test_what_all_rows_share_is_said_once() -> None:
     section = many()["sections"][0]
-    headings, _, common = wording.grid(section)
+    headings, _, common = words.grid(section)
     assert common["encoder"] == "net"
     assert "encoder" not in headings
     assert "texts" in headings  # two sets
-    assert "encoder net" in wording.caption(section)[0]
+    assert "encoder net" in words.caption(section)[0]
 
 
 def test_colour_only_where_it_is_wanted() -> None:
@@ -608,7 +609,7 @@ def test_json_is_the_comparison() -> None:
     [(0.43, "0.4 s"), (11.6, "12 s"), (89.9, "90 s"), (185, "3:05 min"), (4321, "1:12 h")],
 )
 def test_durations(value: float, words: str) -> None:
-    assert wording.seconds(value) == words
+    assert words.seconds(value) == words
 
 
 # --- Stored runs -------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from zsar_bench.confinement import Rules, support, worker_rules
+from zsar_bench.sandbox.confinement.confine import support
+from zsar_bench.sandbox.confinement.rules import Rules
+from zsar_bench.sandbox.confinement.worker_rules import worker_rules
 
 PROBES = Path(__file__).with_name("wall_probes.py")
 ABI = support().abi

@@ -12,17 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsar_bench.confinement import (
-    Rules,
-    carve,
-    check,
-    discovery_rules,
-    support,
-    worker_rules,
-)
-from zsar_bench.confinement.system import devices
-from zsar_bench.confinement.workers import model_caches
 from zsar_bench.errors import DataError, UserError
+from zsar_bench.sandbox.confinement.confine import support
+from zsar_bench.sandbox.confinement.rules import Rules, carve, check, devices
+from zsar_bench.sandbox.confinement.worker_rules import discovery_rules, model_caches, worker_rules
 
 REPOSITORY = Path(__file__).parents[1]
 ONLY_LINUX = pytest.mark.skipif(support().abi == 0, reason="this kernel has no Landlock")

@@ -15,21 +15,23 @@ from conftest import SHARED_DATA
 from fakes import FakeContext, random_texts, tiny_clip
 from safetensors.torch import load, save
 
-from zsar_bench.archives import RawFiles
-from zsar_bench.codehash import file_digest
-from zsar_bench.datasets import Dataset, read_classes, read_toml
-from zsar_bench.discovery import _collect
+from zsar_bench.catalogue.discovery import _collect
+from zsar_bench.catalogue.loading import resolve
+from zsar_bench.catalogue.search_space import check_ranges, space_of
+from zsar_bench.common.classes import read_classes, read_toml
+from zsar_bench.common.code_digest import file_digest
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.files import group_of, is_group, protocol_of
+from zsar_bench.data.protocols.protocol import TRANSFER
+from zsar_bench.data.protocols.splits import make_rounds
+from zsar_bench.data.texts.texts import read_texts
 from zsar_bench.errors import DataError
 from zsar_bench.hookspecs import GROUP
-from zsar_bench.outcome import tolerance
-from zsar_bench.plugins import resolve
-from zsar_bench.protocol_file import group_of, is_group, protocol_of
+from zsar_bench.metrics.accuracy import tolerance
+from zsar_bench.rawfiles.archives import RawFiles
 from zsar_bench.registry import KINDS, Registry
-from zsar_bench.rounds import TRANSFER
-from zsar_bench.search_space import check_ranges, space_of
+from zsar_bench.sandbox.wire import layout_from_json
 from zsar_bench.specs import generated
-from zsar_bench.tensors import layout_from_json
-from zsar_bench.texts import read_texts
 from zsar_bench.views import Clips, EncoderTrain, Layout, SeenTrain, SkeletonInputs, TextBank
 
 
@@ -719,7 +721,7 @@ def test_a_protocol_tests_as_many_clips_as_it_says(path):
     ]
     assert len(found) == len({clip.id for clip in found}) == spec.clips
     columns = {"class": [c.class_id for c in found], "subject": [c.subject for c in found]}
-    rounds = p.rounds(Dataset(Path(), {"clips": {"id": [c.id for c in found], **columns}}))
+    rounds = make_rounds(p, Dataset(Path(), {"clips": {"id": [c.id for c in found], **columns}}))
     tested = [i for one in rounds for i in one.test_unseen]
     assert len(tested) == len(set(tested)) == p.test_clips
     for one in rounds:

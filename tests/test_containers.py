@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsar_bench.archives import LARGEST_FILE, RawFiles
 from zsar_bench.contracts import ClipName, RawSource
+from zsar_bench.data.clips.import_job import Listed, ShardMaker, from_files, list_files
 from zsar_bench.errors import DataError
-from zsar_bench.import_job import Listed, ShardMaker, from_files, list_files
+from zsar_bench.rawfiles.archives import LARGEST_FILE, RawFiles
 
 CLASSES = '[[class]]\nid = "A"\nname = "a"\n[[class]]\nid = "B"\nname = "b"\n'
 LAYOUT = 'joints = ["j", "k"]\n'
@@ -144,7 +144,7 @@ def test_inside_an_archive(spec: Any, raw: Path, tmp_path: Path, kind: int) -> N
 
 
 def test_large_files_inside_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsar_bench.archives.LARGEST_FILE", 10)
+    monkeypatch.setattr("zsar_bench.rawfiles.archives.LARGEST_FILE", 10)
     assert LARGEST_FILE > 10
     packed = tmp_path / "raw.zip"
     with zipfile.ZipFile(packed, "w") as archive:

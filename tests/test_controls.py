@@ -24,10 +24,16 @@ from test_identity import plan as made_up
 from test_runs import plan_without_workers
 from zsar_alignment import eszsl, prototypes
 
-from zsar_bench import catalogue, metrics
+from zsar_bench.catalogue import catalogue
 from zsar_bench.cli.run import execute
-from zsar_bench.compare import compare, find_records, load_records
-from zsar_bench.controls import (
+from zsar_bench.common.hashing import digest
+from zsar_bench.compare.controls import judge_draws, judge_shifts
+from zsar_bench.compare.sections import compare
+from zsar_bench.compare.statistics import Interval
+from zsar_bench.errors import UserError
+from zsar_bench.features.text_embeddings import read_text_features
+from zsar_bench.metrics import accuracy
+from zsar_bench.plans.controls import (
     DRAWS,
     KINDS,
     RANDOM,
@@ -35,21 +41,16 @@ from zsar_bench.controls import (
     SHUFFLED_SEEN,
     SHUFFLED_UNSEEN,
     Control,
-    judge_draws,
-    judge_shifts,
     plan_controls,
 )
-from zsar_bench.errors import UserError
-from zsar_bench.fitting import write_texts
-from zsar_bench.identity import digest
-from zsar_bench.plan import plan_runs
-from zsar_bench.record import Record, read_predictions, read_record
+from zsar_bench.plans.plan import plan_runs
+from zsar_bench.plans.request import Request
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.records.files import find_records, load_records, read_predictions, read_record
+from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
-from zsar_bench.request import Request
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.statistics import Interval
-from zsar_bench.tasks import tasks
-from zsar_bench.text_features import read_text_features
+from zsar_bench.runs.fit import write_texts
+from zsar_bench.runs.schedule.tasks import tasks
 from zsar_bench.views import SkeletonInputs, TextBank
 
 LEAKY = Path(__file__).parent / "plugins" / "leaky.py"
@@ -238,7 +239,7 @@ def shifted_accuracy(method: Any, bank: TextBank, inputs: SkeletonInputs) -> np.
     for shift in range(count):
         given = Control(SHUFFLED_UNSEEN, shift).sources((), [str(k) for k in range(count)])
         method.bind(bank.rows(torch.tensor([int(given[str(k)]) for k in range(count)])))
-        credit.append(metrics.judge(method.score(inputs).numpy(), labels).credit)
+        credit.append(accuracy.judge(method.score(inputs).numpy(), labels).credit)
     return np.mean(credit, axis=0)
 
 
@@ -469,7 +470,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
 def credit_of(plan: RunPlan) -> np.ndarray:
     """(N,) credit of every clip of a finished run."""
     _, labels, _, scores = read_predictions(plan.folder / "predictions.safetensors")
-    return metrics.judge(scores, labels).credit
+    return accuracy.judge(scores, labels).credit
 
 
 def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(base: Any) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zsar_bench.catalogue import Catalogue, load
-from zsar_bench.data_choice import choose_data, parse_dials, variants
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.errors import UserError
+from zsar_bench.plans.choose_data import choose_data, parse_dials, variants
 
 ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from conftest import Cli, environment
 
-from zsar_bench import catalogue, plan
-from zsar_bench.catalogue import Catalogue
-from zsar_bench.record import Record, read_record
+from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.catalogue import Catalogue
+from zsar_bench.plans import plan
+from zsar_bench.records.files import read_record
+from zsar_bench.records.schema import Record
 
 ROOT = Path(__file__).parents[1]
 TINY = {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3}

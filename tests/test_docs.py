@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import typer
 
-from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.cli import app
 from zsar_bench.cli.compare import ALL
-from zsar_bench.gzsl_rotations import KINDS
-from zsar_bench.lookup import find_protocol
-from zsar_bench.protocol import STAND_IN
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.protocol import STAND_IN
+from zsar_bench.plans.holdouts import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from zsar_bench.environment import git_state
+from zsar_bench.records.environment import git_state
 
 
 def git(root: Path, *words: str) -> None:

@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 from test_runs import plan_without_workers, plans
 
-from zsar_bench.estimate import CLIP_BYTES, TOKEN_BYTES, WORKER_BYTES, room
-from zsar_bench.features import EncoderPlan
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.tasks import tasks
+from zsar_bench.features.encoders import EncoderPlan
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.runs.schedule.estimate import CLIP_BYTES, TOKEN_BYTES, WORKER_BYTES, room
+from zsar_bench.runs.schedule.tasks import tasks
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import SHARED_DATA
 
-from zsar_bench.catalogue import load
-from zsar_bench.lookup import load_all
-from zsar_bench.protocol import Protocol, stand_ins
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.data.protocols.lookup import load_all
+from zsar_bench.data.protocols.protocol import Protocol, stand_ins
 from zsar_bench.specs import generated
 
 #: Data set -> archive, where the real files are at hand.

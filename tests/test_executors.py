@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from zsar_bench.errors import RunFailed, UserError
-from zsar_bench.executors.local import LocalExecutor
-from zsar_bench.tasks import Task
+from zsar_bench.runs.schedule.executor import LocalExecutor
+from zsar_bench.runs.schedule.tasks import Task
 
 FAILURES: dict[str, tuple[Exception, dict[str, str]]] = {
     "timeout": (

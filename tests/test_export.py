@@ -14,14 +14,14 @@ import pytest
 from conftest import Cli
 from safetensors.numpy import load_file
 
-from zsar_bench import catalogue
-from zsar_bench.datasets import open_dataset
+from zsar_bench.catalogue import catalogue
+from zsar_bench.data.clips.store import open_dataset
+from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.errors import UserError
-from zsar_bench.exported import check_export
-from zsar_bench.feature_export import check_target
-from zsar_bench.lookup import find_protocol
-from zsar_bench.record import read_predictions, read_record
-from zsar_bench.released import open_released
+from zsar_bench.features.export import check_target
+from zsar_bench.features.exported import check_export
+from zsar_bench.features.released.released import open_released
+from zsar_bench.records.files import read_predictions, read_record
 
 SEEN, UNSEEN = ("c1", "c4", "c5", "c6"), ("c2", "c3")
 GROUPS = {"half-1": ("1", "3", "5", "7"), "half-2": ("2", "4", "6", "8")}  #: tested

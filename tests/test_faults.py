@@ -18,7 +18,7 @@ from conftest import Cli
 from faults_tools import contents, leftovers, planted, strays, whole
 from faults_victim import Point, Victim
 
-from zsar_bench.paths import rename_folder, write_bytes
+from zsar_bench.common.files import rename_folder, write_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

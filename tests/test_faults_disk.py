@@ -20,8 +20,8 @@ import pytest
 from conftest import Cli
 from faults_tools import contents, faulty_site, gone, planted, whole
 
-from zsar_bench.record import read_record
-from zsar_bench.warden import Log
+from zsar_bench.records.files import read_record
+from zsar_bench.worker.supervisor import Log
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -56,7 +56,13 @@ def test_interrupts_at_thirty_points(seed: int, cli: Cli, toy_raw: Path, toy_run
     interrupt_on_the_way(seed, cli, toy_raw, toy_run)
 
 
-IMPORTS = ("typer", "zsar_bench.cli.run", "zsar_bench.catalogue", "zsar_bench.plan", "numpy")
+IMPORTS = (
+    "typer",
+    "zsar_bench.cli.run",
+    "zsar_bench.catalogue.catalogue",
+    "zsar_bench.plans.plan",
+    "numpy",
+)
 
 
 @pytest.mark.parametrize("module", IMPORTS)

@@ -10,7 +10,7 @@ import numpy as np
 from conftest import Cli
 from faults_tools import heard, one_round, steps, whole
 
-from zsar_bench.record import read_predictions
+from zsar_bench.records.files import read_predictions
 
 CRAMPED = Path(__file__).parent / "plugins" / "cramped.py"
 

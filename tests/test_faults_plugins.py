@@ -16,10 +16,10 @@ import pytest
 from conftest import Cli
 from faults_tools import gone, one_round, strays, whole
 
-from zsar_bench import catalogue
-from zsar_bench.plan import plan_runs
-from zsar_bench.record import read_record
-from zsar_bench.request import Request
+from zsar_bench.catalogue import catalogue
+from zsar_bench.plans.plan import plan_runs
+from zsar_bench.plans.request import Request
+from zsar_bench.records.files import read_record
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import TOY_ENCODERS, Cli
 from faults_tools import contents, continued, gone, heard, leftovers, steps, stop, wait_for, whole
 
-from zsar_bench.record import read_record
+from zsar_bench.records.files import read_record
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -14,16 +14,16 @@ from scipy import stats
 from test_compare import clips, record
 from test_protocol import CLASSES, FIELDS, catalogue, write
 
-from zsar_bench import metrics, statistics
-from zsar_bench.compare import compare
-from zsar_bench.datasets import Dataset
+from zsar_bench.compare import statistics
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.files import load_protocol
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.protocol import Protocol, in_folds, random_split, with_dials
+from zsar_bench.data.protocols.splits import candidates_of, make_rounds
 from zsar_bench.errors import UserError
-from zsar_bench.lookup import find_protocol
-from zsar_bench.protocol import Protocol
-from zsar_bench.protocol_file import load_protocol
-from zsar_bench.protocol_variants import in_folds, random_split, with_dials
-from zsar_bench.record import read_predictions, read_record
-from zsar_bench.rounds import candidates_of
+from zsar_bench.metrics import accuracy
+from zsar_bench.records.files import read_predictions, read_record
 
 FOLDS = [["a1", "a2"], ["a3", "a4"], ["a5", "a6"]]
 SPLIT = {"seen": None, "unseen": None}
@@ -54,7 +54,7 @@ def test_every_class_is_unseen_once_and_every_clip_tested_once(tmp_path: Path) -
     one = loaded(tmp_path, **SPLIT, folds=FOLDS, samples=CROSS)
     assert one.seen == one.unseen == tuple(c.id for c in CLASSES)
     data = everybody()
-    rounds = one.rounds(data)
+    rounds = make_rounds(one, data)
     assert [r.name for r in rounds] == [f"fold-{f} half-{h}" for f in (1, 2, 3) for h in (1, 2)]
     tested = [n for r in rounds for n in r.test_unseen]
     assert sorted(tested) == list(range(24))
@@ -122,7 +122,7 @@ def test_candidates_are_those_of_a_clips_own_part(tmp_path: Path) -> None:
     folds = [["a1", "a2", "a4"], ["a3", "a5", "a6"]]
     own = loaded(tmp_path, **SPLIT, folds=folds, samples=CROSS | {"candidates": "setup"})
     data = everybody(PARTS.__getitem__)
-    for one in own.rounds(data):
+    for one in make_rounds(own, data):
         for clip, numbers in zip(
             one.test_unseen, candidates_of(own, data.clips, one) or (), strict=True
         ):
@@ -130,7 +130,7 @@ def test_candidates_are_those_of_a_clips_own_part(tmp_path: Path) -> None:
             assert {one.unseen[k] for k in numbers} == {c for c in one.unseen if PARTS[c] == part}
             assert data.clips["class"][clip] in {one.unseen[k] for k in numbers}
     free = loaded(tmp_path, **SPLIT, folds=folds, samples=CROSS)
-    assert candidates_of(free, data.clips, free.rounds(data)[0]) is None
+    assert candidates_of(free, data.clips, make_rounds(free, data)[0]) is None
     assert free.digest != own.digest
 
 
@@ -139,7 +139,7 @@ def test_from_one_part_to_another(tmp_path: Path) -> None:
     one = loaded(tmp_path, **SPLIT, samples=samples)
     data = everybody(PARTS.__getitem__)
     data.clips["setup"][3] = "y"  # a1's last clip: a class of both parts
-    there, back = one.rounds(data)
+    there, back = make_rounds(one, data)
     assert (there.name, there.seen, there.unseen) == (
         "x to y",
         ("a1", "a2", "a3"),
@@ -155,7 +155,7 @@ def test_a_clip_of_which_nobody_knows_the_side_is_on_none(tmp_path: Path) -> Non
     one = loaded(tmp_path, samples={"rule": "split", "train": ["train"]})
     data = everybody(lambda class_id: "train")
     data.clips["setup"][4:8] = ["test", "", "train", "test"]  # a2, which is unseen
-    (only,) = one.rounds(data)
+    (only,) = make_rounds(one, data)
     assert only.test_unseen == [4, 7]
 
 
@@ -184,7 +184,7 @@ def test_a_data_set_with_a_rule_of_its_own(tmp_path: Path) -> None:
     known = made(tmp_path, title="Made", samples={k: CROSS[k] for k in ("rule", "groups")})
     one = find_protocol("made/folds:3", known)
     assert (one.id, one.dataset, one.rule) == ("made/folds:3", "made", "performer-cross-fit")
-    assert len(one.rounds(everybody())) == 6
+    assert len(make_rounds(one, everybody())) == 6
     assert (
         find_protocol("made/random:2@1", known).unseen
         == find_protocol("made/random:2@1", known).unseen
@@ -292,7 +292,7 @@ def test_a_run_over_folds(cli: Any, tmp_path: Path) -> None:
     hits = [candidates[int(np.nanargmax(r))] == candidates[k] for r, k in rows]
     assert record.metrics.micro == pytest.approx(np.mean(hits))
     assert record.metrics.chance == record.metrics.chance_micro == pytest.approx(1 / 2)
-    assert metrics.micro_accuracy(scores, labels, []) == pytest.approx(record.metrics.micro)
+    assert accuracy.micro_accuracy(scores, labels, []) == pytest.approx(record.metrics.micro)
 
     said = json.loads(cli("compare", "--json", *words[:2]).stdout)
     (section,) = said["sections"]

@@ -11,19 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from zsar_bench import metrics
-from zsar_bench.gzsl import (
-    ausuc,
-    balances,
-    best_constant,
-    credit,
-    curve,
-    measure,
-    sides,
-    weights,
-)
-from zsar_bench.gzsl_calibration import carried, margins, rehearsed, size
-from zsar_bench.gzsl_gate import (
+from zsar_bench.metrics import accuracy
+from zsar_bench.metrics.gate import (
     RIDGE,
     Experts,
     Gate,
@@ -33,6 +22,20 @@ from zsar_bench.gzsl_gate import (
     gated,
     spread,
     sureness,
+)
+from zsar_bench.metrics.gzsl import (
+    ausuc,
+    balances,
+    best_constant,
+    carried,
+    credit,
+    curve,
+    margins,
+    measure,
+    rehearsed,
+    sides,
+    size,
+    weights,
 )
 
 # --- Slow versions -----------------------------------------------------------------------------
@@ -47,7 +50,7 @@ def shifted(scores: np.ndarray, seen: np.ndarray, constant: float) -> np.ndarray
 
 def accuracies(scores: Any, labels: Any, seen: Any, constant: float) -> dict[str, tuple]:
     """S and U by ``metrics.judge`` of the shifted matrix and loops over classes."""
-    got = metrics.judge(shifted(scores, seen, constant), labels).credit
+    got = accuracy.judge(shifted(scores, seen, constant), labels).credit
     found = {}
     for kind in ("micro", "macro"):
         pair = []
@@ -93,7 +96,7 @@ def test_a_constant_decides_as_the_shifted_matrix_does(found: Any) -> None:
     scores, labels, seen = found
     split = sides(scores, labels, seen)
     for constant in every_constant(scores, seen):
-        expected = metrics.judge(shifted(scores, seen, constant), labels).credit
+        expected = accuracy.judge(shifted(scores, seen, constant), labels).credit
         np.testing.assert_allclose(credit(split, constant), expected, atol=1e-12)
         told = balances(split.labels, split.seen, credit(split, constant))
         for kind, (s, u) in accuracies(scores, labels, seen, constant).items():

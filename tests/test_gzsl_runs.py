@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 from conftest import TOY_ENCODERS, Cli
 
-from zsar_bench import metrics
-from zsar_bench.compare import compare
-from zsar_bench.gzsl_matrix import FILE, read_matrix, write_matrix
-from zsar_bench.gzsl_outcome import named_numbers, numbers
-from zsar_bench.gzsl_rotations import ENOUGH, rehearsals
-from zsar_bench.record import Record, read_predictions, read_record, seal_run
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.protocols.splits import Round
+from zsar_bench.metrics import accuracy
+from zsar_bench.plans.holdouts import ENOUGH, rehearsals
+from zsar_bench.records.files import read_predictions, read_record, seal_run
+from zsar_bench.records.gzsl_matrix import FILE, read_matrix, write_matrix
+from zsar_bench.records.schema import Record
 from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table
-from zsar_bench.rounds import Round
+from zsar_bench.runs.gzsl import named_numbers, numbers
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +108,14 @@ def test_numbers_follow_from_the_matrix_by_plain_counting(base: Any) -> None:
     matrix, part = read_matrix(base.folders["constant"] / FILE), base.records["constant"].gzsl
     constants = np.array([one.constant for one in part.rounds])[matrix.rounds]
     moved = matrix.scores.astype(np.float64) - constants[:, None] * matrix.seen
-    got = metrics.judge(moved, matrix.labels).credit
+    got = accuracy.judge(moved, matrix.labels).credit
     for name, side in (("seen", True), ("unseen", False)):
         mine = matrix.seen[matrix.labels] == side
         assert getattr(part.micro, name) == pytest.approx(got[mine].mean())
         by_class = [got[matrix.labels == c].mean() for c in np.unique(matrix.labels[mine])]
         assert getattr(part.macro, name) == pytest.approx(np.mean(by_class))
     for one in (part.micro, part.macro):
-        assert one.harmonic == pytest.approx(metrics.harmonic_mean(one.seen, one.unseen))
+        assert one.harmonic == pytest.approx(accuracy.harmonic_mean(one.seen, one.unseen))
         assert 0 < one.ausuc < 1
         assert one.oracle_harmonic > 0
 

@@ -13,10 +13,10 @@ from toy_mocap import METRES, MOTION, NAME, SKELETON, Files, slow
 from zsar_datasets import DATA
 from zsar_datasets.hdm05 import CLASSES, Reader, bones
 
-from zsar_bench.archives import RawFiles
 from zsar_bench.contracts import ClipName
+from zsar_bench.data.clips.import_job import list_files
 from zsar_bench.errors import DataError
-from zsar_bench.import_job import list_files
+from zsar_bench.rawfiles.archives import RawFiles
 
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "hdm05_11" / "hdm05_11_asfamc.zip"
 real = pytest.mark.skipif(not ARCHIVE.is_file(), reason="the real archive is not here")

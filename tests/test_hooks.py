@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import zsar_bench
-from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.hookspecs import Hooks
 from zsar_bench.registry import KINDS, Registry
 

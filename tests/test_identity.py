@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from zsar_bench import identity
-from zsar_bench.catalogue import Catalogue, Entry, load
-from zsar_bench.compare import find_records
-from zsar_bench.datasets import ActionClass, Dataset
-from zsar_bench.environment import Machine
+from zsar_bench.catalogue.catalogue import Catalogue, Entry, load
+from zsar_bench.catalogue.machine import Machine
+from zsar_bench.catalogue.settings import Assignment, Settings, resolve
+from zsar_bench.common import hashing
+from zsar_bench.common.classes import ActionClass
+from zsar_bench.common.hashing import derive_seed, digest, key
+from zsar_bench.data.clips.importer import store_name
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.protocol import CROSS_FIT, Protocol
+from zsar_bench.data.protocols.splits import make_rounds
+from zsar_bench.data.texts.texts import ClassTexts
 from zsar_bench.errors import UserError
-from zsar_bench.features import EncoderPlan
-from zsar_bench.identity import derive_seed, digest, key
-from zsar_bench.importer import store_name
-from zsar_bench.protocol import Protocol
-from zsar_bench.record import read_record
-from zsar_bench.rounds import CROSS_FIT
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.settings import Assignment, Settings, resolve
-from zsar_bench.text_features import TextPlan
-from zsar_bench.texts import ClassTexts
+from zsar_bench.features.encoders import EncoderPlan
+from zsar_bench.features.text_embeddings import TextPlan
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.records.files import find_records, read_record
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
@@ -50,7 +50,7 @@ FIXED: dict[str, Any] = {
 
 
 def test_the_version_is_pinned() -> None:
-    assert identity.VERSION == 1
+    assert hashing.VERSION == 1
 
 
 def test_the_run_id_is_pinned() -> None:
@@ -192,7 +192,7 @@ def encoders(
             seed,
             machine or Machine("cpu", 1),
         )
-        for one in protocol.rounds(data)
+        for one in make_rounds(protocol, data)
     )
 
 
@@ -441,7 +441,7 @@ def test_committed_runs_bear_the_id_of_their_identity() -> None:
     for folder in find_records(REFERENCE):
         record = read_record(folder)
         assert record.run_id == folder.name == digest(record.identity)[:16]
-        assert record.identity["version"] == identity.VERSION
+        assert record.identity["version"] == hashing.VERSION
 
 
 def test_where_a_run_lives() -> None:

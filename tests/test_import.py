@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsar_bench import import_crew, importer
-from zsar_bench.catalogue import Entry, load
-from zsar_bench.datasets import Dataset, open_dataset, prepared, shard_name
-from zsar_bench.environment import Machine
+from zsar_bench.catalogue.catalogue import Entry, load
+from zsar_bench.catalogue.machine import Machine
+from zsar_bench.data.clips import import_pool, importer
+from zsar_bench.data.clips.import_job import Listed, list_files
+from zsar_bench.data.clips.importer import ensure_generated, store_name
+from zsar_bench.data.clips.store import Dataset, open_dataset, prepared, shard_name
 from zsar_bench.errors import RunFailed, UserError
-from zsar_bench.import_job import Listed, list_files
-from zsar_bench.importer import ensure_generated, store_name
 
 CLIPS = 6 * 8 * 2  # of toy-stand-in by default
 
@@ -512,7 +512,7 @@ def test_a_long_import_is_foretold(
     work = importer.Work(entry, Machine("cpu", 1), "x", jobs=3, say=said.append)
     work.beside.mkdir()
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(import_crew.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(import_pool.time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7e9))
     chunks = [
         [
@@ -521,7 +521,7 @@ def test_a_long_import_is_foretold(
         ],
         [Listed("c", "c1", "1", "", "", "s", size=570)],
     ]
-    forecast = import_crew.Forecast(work)
+    forecast = import_pool.Forecast(work)
     forecast.weight = 600
     forecast.start()
     answer = {"shards": [{"bytes": 5e7}, {"bytes": 5e7}, {}], "memory": 2e8}
@@ -534,7 +534,7 @@ def test_a_long_import_is_foretold(
     forecast.update(chunks[1], answer)
     assert len(said) == 1  # once is enough
     clock.now = 100.0
-    brief = import_crew.Forecast(work)
+    brief = import_pool.Forecast(work)
     brief.weight = 600
     brief.start()
     clock.now = 104.0

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from zsar_datasets.kinect20 import LETTERS, Pool
 
-from zsar_bench.catalogue import load
-from zsar_bench.datasets import Dataset
-from zsar_bench.lookup import find_protocol
-from zsar_bench.rounds import candidates_of
-from zsar_bench.shuffling import hash_order
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.common.hashing import hash_order
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.splits import candidates_of, make_rounds
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "plugins" / "zsar_datasets" / "data"
@@ -120,8 +120,9 @@ def test_the_pool_finds_joints_by_name_and_says_where_clips_are_from() -> None:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """The pooled set, made by the harness from the three real archives."""
-    from zsar_bench.environment import Machine
-    from zsar_bench.importer import Work, ensure_generated, import_files
+    from zsar_bench.catalogue.machine import Machine
+    from zsar_bench.data.clips.import_pool import Work
+    from zsar_bench.data.clips.importer import ensure_generated, import_files
 
     if not all(path.is_file() for path in ARCHIVES.values()):
         pytest.skip("the real archives are not here")
@@ -150,7 +151,7 @@ def test_real_counts(real: Dataset) -> None:
 
 def test_every_real_clip_is_tested_once_by_models_that_met_neither(real: Dataset) -> None:
     protocol = find_protocol("kinect20", load())
-    rounds = protocol.rounds(real)
+    rounds = make_rounds(protocol, real)
     assert len(rounds) == 6
     tested = [n for one in rounds for n in one.test_unseen]
     assert len(tested) == protocol.test_clips == 2_900
@@ -168,7 +169,7 @@ def test_every_real_clip_is_tested_once_by_models_that_met_neither(real: Dataset
 
 
 def test_real_transfer(real: Dataset) -> None:
-    rounds = find_protocol("kinect20-transfer", load()).rounds(real)
+    rounds = make_rounds(find_protocol("kinect20-transfer", load()), real)
     assert [(r.name, len(r.seen), len(r.unseen)) for r in rounds] == [
         ("utd-mhad to msr-action3d", 26, 9),
         ("utd-mhad to nw-ucla", 26, 6),

@@ -15,11 +15,11 @@ from toy_files import Files
 from zsar_datasets import DATA
 from zsar_datasets.kinetics import Reader, Reader200, parse
 
+from zsar_bench.common.classes import read_classes
 from zsar_bench.contracts import ClipName
-from zsar_bench.datasets import read_classes
+from zsar_bench.data.clips.import_job import ShardMaker, from_files, list_files
+from zsar_bench.data.texts.texts import read_texts
 from zsar_bench.errors import DataError, UserError
-from zsar_bench.import_job import ShardMaker, from_files, list_files
-from zsar_bench.texts import read_texts
 
 NAME = "kinetics_val/-0AbCdE_GhI.json"
 

@@ -17,14 +17,15 @@ from safetensors.numpy import load
 from test_compare import BEST, CLOSE, FAR, exactly, record
 from test_selection_tables import every_text, flat
 
-from zsar_bench import catalogue, recheck
-from zsar_bench.compare import compare
+from zsar_bench.catalogue import catalogue
+from zsar_bench.common.hashing import digest
+from zsar_bench.compare.ranking import leaking, place, unranked
+from zsar_bench.compare.sections import compare
 from zsar_bench.errors import UserError
-from zsar_bench.identity import digest
-from zsar_bench.ranking import leaking, place, unranked
-from zsar_bench.record import read_record, seal_run
-from zsar_bench.scoring import Exam, Scorer
-from zsar_bench.tensors import inputs_from_tensors
+from zsar_bench.records.files import read_record, seal_run
+from zsar_bench.runs.score import Exam, Scorer
+from zsar_bench.sandbox.wire import inputs_from_tensors
+from zsar_bench.verify import recheck
 from zsar_bench.views import SkeletonInputs
 
 TOLD = Path(__file__).parent / "plugins" / "told.py"

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from zsar_bench.discovery import _collect
+from zsar_bench.catalogue.discovery import _collect
+from zsar_bench.catalogue.loading import resolve
 from zsar_bench.hookspecs import GROUP
-from zsar_bench.plugins import resolve
 from zsar_bench.specs import MethodSpec
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zsar_bench import metrics
 from zsar_bench.errors import RunFailed
+from zsar_bench.metrics import accuracy
 
 # Four clips, three classes: right, wrong, tied with the truth, tied without it.
 SCORES = np.array([[3.0, 1, 2], [0, 5, 1], [2, 2, 1], [1, 0, 1]])
@@ -36,24 +36,24 @@ def slow_credit(scores, labels):
 
 
 def test_a_hand_worked_example():
-    judged = metrics.judge(SCORES, LABELS)
+    judged = accuracy.judge(SCORES, LABELS)
     assert judged.credit.tolist() == [1, 0, 0.5, 0]
     assert judged.tied == 2
-    assert metrics.micro(judged.credit) == 1.5 / 4
-    assert metrics.macro(judged.credit, LABELS, 3) == (0.5 + 0.25) / 2  # class 2 has no clips
-    assert metrics.per_subject(judged.credit, SUBJECTS) == {"s1": (0.0, 1), "s2": (1.5, 3)}
-    sums, counts = metrics.per_class(judged.credit, LABELS, 3)
+    assert accuracy.micro(judged.credit) == 1.5 / 4
+    assert accuracy.macro(judged.credit, LABELS, 3) == (0.5 + 0.25) / 2  # class 2 has no clips
+    assert accuracy.per_subject(judged.credit, SUBJECTS) == {"s1": (0.0, 1), "s2": (1.5, 3)}
+    sums, counts = accuracy.per_class(judged.credit, LABELS, 3)
     assert sums.tolist() == [1, 0.5, 0]
     assert counts.tolist() == [2, 2, 0]
-    assert metrics.confusion(SCORES, LABELS).tolist() == [[1, 1, 0], [1, 0.5, 0.5], [0, 0, 0]]
-    assert metrics.micro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
-    assert metrics.macro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
+    assert accuracy.confusion(SCORES, LABELS).tolist() == [[1, 1, 0], [1, 0.5, 0.5], [0, 0, 0]]
+    assert accuracy.micro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
+    assert accuracy.macro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
 
 
 @given(matrices())
 def test_judge_agrees_with_a_slow_loop(case):
     scores, labels = case
-    judged = metrics.judge(scores, labels)
+    judged = accuracy.judge(scores, labels)
     assert judged.credit.tolist() == slow_credit(scores, labels)
     assert judged.tied == sum(row.count(max(row)) > 1 for row in scores.tolist())
 
@@ -63,67 +63,67 @@ def test_a_clip_has_one_vote(case):
     """Summed over what the label could have been, every clip earns exactly 1."""
     scores, labels = case
     k = scores.shape[1]
-    total = sum(metrics.judge(scores, np.full_like(labels, c)).credit for c in range(k))
+    total = sum(accuracy.judge(scores, np.full_like(labels, c)).credit for c in range(k))
     assert total == pytest.approx(np.ones(len(labels)))
-    matrix = metrics.confusion(scores, labels)
+    matrix = accuracy.confusion(scores, labels)
     assert matrix.sum(axis=1) == pytest.approx(np.bincount(labels, minlength=k))
-    credit = metrics.judge(scores, labels).credit
-    assert np.diag(matrix) == pytest.approx(metrics.per_class(credit, labels, k)[0])
+    credit = accuracy.judge(scores, labels).credit
+    assert np.diag(matrix) == pytest.approx(accuracy.per_class(credit, labels, k)[0])
 
 
 @given(matrices(), st.randoms(use_true_random=False))
 def test_only_the_order_within_a_row_matters(case, random):
     scores, labels = case
     n, k = scores.shape
-    credit = metrics.judge(scores, labels).credit
+    credit = accuracy.judge(scores, labels).credit
     offset = np.array([random.randint(-9, 9) for _ in range(n)])[:, None]
-    assert (metrics.judge(scores + offset, labels).credit == credit).all()
+    assert (accuracy.judge(scores + offset, labels).credit == credit).all()
     order = np.array(random.sample(range(k), k))  # column order[k] moves to k
-    assert (metrics.judge(scores[:, order], np.argsort(order)[labels]).credit == credit).all()
+    assert (accuracy.judge(scores[:, order], np.argsort(order)[labels]).credit == credit).all()
     clips = np.array(random.sample(range(n), n))
-    assert (metrics.judge(scores[clips], labels[clips]).credit == credit[clips]).all()
+    assert (accuracy.judge(scores[clips], labels[clips]).credit == credit[clips]).all()
 
 
 @given(matrices())
 def test_means_agree_with_slow_loops_and_with_each_other(case):
     scores, labels = case
-    credit = metrics.judge(scores, labels).credit
+    credit = accuracy.judge(scores, labels).credit
     by_class = [credit[labels == c].mean() for c in range(scores.shape[1]) if c in labels]
-    assert metrics.macro(credit, labels, scores.shape[1]) == pytest.approx(np.mean(by_class))
+    assert accuracy.macro(credit, labels, scores.shape[1]) == pytest.approx(np.mean(by_class))
     subjects = [f"p{i % 3}" for i in range(len(labels))]
-    sums, counts = zip(*metrics.per_subject(credit, subjects).values(), strict=True)
-    assert sum(sums) / sum(counts) == pytest.approx(metrics.micro(credit))
+    sums, counts = zip(*accuracy.per_subject(credit, subjects).values(), strict=True)
+    assert sum(sums) / sum(counts) == pytest.approx(accuracy.micro(credit))
 
 
 @given(matrices())
 def test_a_constant_method_gets_exactly_chance(case):
     scores, labels = case
     k = scores.shape[1]
-    judged = metrics.judge(np.zeros_like(scores), labels)
+    judged = accuracy.judge(np.zeros_like(scores), labels)
     assert judged.tied == (len(labels) if k > 1 else 0)
-    assert metrics.micro(judged.credit) == pytest.approx(metrics.chance(k))
-    assert metrics.macro(judged.credit, labels, k) == pytest.approx(metrics.chance(k))
+    assert accuracy.micro(judged.credit) == pytest.approx(accuracy.chance(k))
+    assert accuracy.macro(judged.credit, labels, k) == pytest.approx(accuracy.chance(k))
 
 
 @given(matrices())
 def test_largest_class_is_the_best_constant_answer(case):
     _, labels = case
     k = 6
-    answers = [metrics.micro_accuracy(np.eye(k)[[c] * len(labels)], labels, []) for c in range(k)]
-    assert metrics.largest_class(np.zeros((len(labels), k)), labels) == pytest.approx(max(answers))
+    answers = [accuracy.micro_accuracy(np.eye(k)[[c] * len(labels)], labels, []) for c in range(k)]
+    assert accuracy.largest_class(np.zeros((len(labels), k)), labels) == pytest.approx(max(answers))
 
 
 def test_ties_are_found_in_the_stored_precision():
     close = np.array([[1.0, 1.0 + 1e-12]])
-    assert metrics.judge(close, np.array([1])).tied == 0
-    assert metrics.judge(close.astype(np.float32), np.array([1])).tied == 1
+    assert accuracy.judge(close, np.array([1])).tied == 0
+    assert accuracy.judge(close.astype(np.float32), np.array([1])).tied == 1
 
 
 def test_unsigned_and_narrow_labels_count_alike():
     for dtype in (np.uint8, np.int32, np.uint64):
         labels = LABELS.astype(dtype)
-        assert metrics.macro_accuracy(SCORES, labels, SUBJECTS) == 0.375
-        assert metrics.largest_class(SCORES, labels) == 0.5
+        assert accuracy.macro_accuracy(SCORES, labels, SUBJECTS) == 0.375
+        assert accuracy.largest_class(SCORES, labels) == 0.5
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
@@ -132,9 +132,9 @@ def test_an_infinite_score_fails_the_run(bad):
     scores[1, :2] = scores[3, 0] = bad
     message = r"3 of 12 scores are not finite \(2 of 4 clips\)"
     with pytest.raises(RunFailed, match=message):
-        metrics.judge(scores, LABELS)
+        accuracy.judge(scores, LABELS)
     with pytest.raises(RunFailed, match=message):
-        metrics.confusion(scores, LABELS)
+        accuracy.confusion(scores, LABELS)
 
 
 def test_clips_with_candidates_of_their_own():
@@ -143,16 +143,16 @@ def test_clips_with_candidates_of_their_own():
     scores[:3, :3] = [[1, 0, 2], [3, 1, 1], [0, 0, 0]]
     scores[3, 3:] = [5, 4]
     labels = np.array([2, 1, 1, 3])
-    judged = metrics.judge(scores, labels)
+    judged = accuracy.judge(scores, labels)
     assert judged.credit.tolist() == [1, 0, pytest.approx(1 / 3), 1]
     assert judged.tied == 1
-    assert metrics.guesses(scores).tolist() == [1 / 3, 1 / 3, 1 / 3, 1 / 2]
+    assert accuracy.guesses(scores).tolist() == [1 / 3, 1 / 3, 1 / 3, 1 / 2]
     # Of the first group's three clips two are of class 1; the other group has one clip.
-    assert metrics.largest_class(scores, labels) == 3 / 4
-    assert metrics.micro_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
-    assert metrics.confusion(scores, labels)[:, 3:].tolist() == [[0, 0]] * 3 + [[1, 0], [0, 0]]
+    assert accuracy.largest_class(scores, labels) == 3 / 4
+    assert accuracy.micro_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
+    assert accuracy.confusion(scores, labels)[:, 3:].tolist() == [[0, 0]] * 3 + [[1, 0], [0, 0]]
     with pytest.raises(RunFailed, match="1 of 4 clips have no score for their own class"):
-        metrics.judge(scores, np.array([2, 1, 1, 0]))
+        accuracy.judge(scores, np.array([2, 1, 1, 0]))
 
 
 @pytest.mark.parametrize(
@@ -172,36 +172,36 @@ def test_clips_with_candidates_of_their_own():
 )
 def test_what_cannot_be_a_run_is_refused(scores, labels):
     with pytest.raises(ValueError, match=r"scores are|labels are|labels lie"):
-        metrics.judge(scores, labels)
+        accuracy.judge(scores, labels)
 
 
 def test_empty_or_mismatched_means_are_refused():
     none, no_labels = np.zeros(0), np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="no clips"):
-        metrics.micro(none)
+        accuracy.micro(none)
     with pytest.raises(ValueError, match="no clips"):
-        metrics.macro(none, no_labels, 3)
+        accuracy.macro(none, no_labels, 3)
     with pytest.raises(ValueError, match="no clips"):
-        metrics.largest_class(np.zeros((0, 3)), no_labels)
+        accuracy.largest_class(np.zeros((0, 3)), no_labels)
     with pytest.raises(ValueError, match="labels are"):
-        metrics.macro(np.ones(3), LABELS, 3)
+        accuracy.macro(np.ones(3), LABELS, 3)
     with pytest.raises(ValueError, match="2 subjects for 4 clips"):
-        metrics.per_subject(np.ones(4), ["a", "b"])
+        accuracy.per_subject(np.ones(4), ["a", "b"])
     with pytest.raises(ValueError, match="at least one class"):
-        metrics.chance(0)
+        accuracy.chance(0)
 
 
 def test_harmonic_mean():
-    assert metrics.harmonic_mean(0.6, 0.3) == pytest.approx(0.4)
-    assert metrics.harmonic_mean(0.5, 0.5) == 0.5
-    assert metrics.harmonic_mean(1.0, 0.0) == metrics.harmonic_mean(0.0, 0.0) == 0.0
+    assert accuracy.harmonic_mean(0.6, 0.3) == pytest.approx(0.4)
+    assert accuracy.harmonic_mean(0.5, 0.5) == 0.5
+    assert accuracy.harmonic_mean(1.0, 0.0) == accuracy.harmonic_mean(0.0, 0.0) == 0.0
     with pytest.raises(ValueError, match="fractions"):
-        metrics.harmonic_mean(60, 30)
+        accuracy.harmonic_mean(60, 30)
 
 
 def test_importing_metrics_and_statistics_is_quick():
     code = (
-        "import sys, zsar_bench.metrics, zsar_bench.statistics;"
+        "import sys, zsar_bench.metrics.accuracy, zsar_bench.compare.statistics;"
         "print([m for m in ('scipy', 'scipy.stats', 'torch', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

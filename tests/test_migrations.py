@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsar_bench.compare import compare, find_records, load_records
+from zsar_bench.compare.sections import compare
 from zsar_bench.errors import UserError
-from zsar_bench.migrations import SCHEMA, NewerSchemaError, migrate
-from zsar_bench.record import Record, parse_record, read_record, record_bytes
+from zsar_bench.records.files import find_records, load_records, read_record
+from zsar_bench.records.migrations import SCHEMA, NewerSchemaError, migrate
+from zsar_bench.records.schema import Record, parse_record, record_bytes
 
 ROOT = Path(__file__).parents[1]
 #: A record as a release of schema 1 wrote it. Never write it anew: strangers have such files.

@@ -17,12 +17,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown import Markdown
 
-from zsar_bench import names
 from zsar_bench.cli import common
-from zsar_bench.compare import compare
+from zsar_bench.common import names
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.protocols.protocol import folder_name
 from zsar_bench.errors import UserError
-from zsar_bench.protocol import folder_name
-from zsar_bench.record import Record, parse_record
+from zsar_bench.records.schema import Record, parse_record
 from zsar_bench.registry import Registry
 from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table
@@ -313,9 +313,9 @@ def test_our_reporters_show_nothing_that_acts() -> None:
 ALLOWED = {
     ("plugins/zsar_encoders/_open_clip_weights.py", "torch.load"): "weights_only=True",
     ("plugins/zsar_datasets/_safe_pickle.py", "import pickle"): "opcodes' names; nothing is loaded",
-    ("zsar_bench/datasets.py", "numpy.load"): "allow_pickle=False",
-    ("zsar_bench/model_jobs.py", "numpy.load"): "allow_pickle=False",
-    ("zsar_bench/prove.py", "numpy.load"): "allow_pickle=False",
+    ("zsar_bench/data/clips/store.py", "numpy.load"): "allow_pickle=False",
+    ("zsar_bench/worker/model_jobs.py", "numpy.load"): "allow_pickle=False",
+    ("zsar_bench/runs/proof.py", "numpy.load"): "allow_pickle=False",
 }
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal",
            "yaml", "jsonpickle"}  # fmt: skip

@@ -22,8 +22,8 @@ from zsar_datasets.ntu import Reader, Reader60
 from zsar_datasets.ntu_lists import Sample
 from zsar_datasets.ntu_npz import Evaluation, official
 
-from zsar_bench.archives import RawFiles
 from zsar_bench.errors import DataError
+from zsar_bench.rawfiles.archives import RawFiles
 
 LISTS = Path(__file__).parents[2] / "shared" / "data" / "ntu_rgbd" / "ntu_statistics.zip"
 READER = Reader()

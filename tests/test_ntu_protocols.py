@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from zsar_datasets import ntu_lists
 
-from zsar_bench.catalogue import load
-from zsar_bench.datasets import Dataset
-from zsar_bench.lookup import find_protocol, load_all
-from zsar_bench.protocol import Protocol
-from zsar_bench.rounds import Round
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.lookup import find_protocol, load_all
+from zsar_bench.data.protocols.protocol import Protocol
+from zsar_bench.data.protocols.splits import Round, make_rounds
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -77,7 +77,7 @@ def sample_list(dataset: str) -> Dataset:
 
 @cache
 def rounds(name: str) -> list[Round]:
-    return protocol(name).rounds(sample_list(protocol(name).dataset))
+    return make_rounds(protocol(name), sample_list(protocol(name).dataset))
 
 
 @cache

@@ -19,18 +19,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsar_bench.archives import RawFiles
-from zsar_bench.catalogue import load
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.catalogue.custom import read_description
+from zsar_bench.common.classes import ActionClass
 from zsar_bench.contracts import ClipName
-from zsar_bench.datasets import ActionClass, open_dataset
+from zsar_bench.data.clips.store import open_dataset
+from zsar_bench.data.custom.clips import read_clip
+from zsar_bench.data.custom.importing import read_own
+from zsar_bench.data.custom.reader import Reader, read_manifest
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.protocol import Protocol
+from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import DataError, UserError
-from zsar_bench.lookup import find_protocol
-from zsar_bench.own import Reader
-from zsar_bench.own.clips import read_clip
-from zsar_bench.own.description import read_description
-from zsar_bench.own.importing import read_own
-from zsar_bench.own.manifest import read_manifest
-from zsar_bench.protocol import Protocol
+from zsar_bench.rawfiles.archives import RawFiles
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text("utf-8")
 #: A file's name before its block, if it has one; the language; the block.
@@ -610,7 +611,7 @@ def test_a_protocol_may_leave_the_division_to_the_data_set(cli, home: Path, tmp_
     left = protocol(ON_MINE)
     said = protocol(ON_MINE + DIVIDED)
     assert left.digest == said.digest
-    (one,) = left.rounds(open_dataset("mine"))
+    (one,) = make_rounds(left, open_dataset("mine"))
     assert (one.train, one.test_unseen, one.test_seen) == ([0], [1], [])
     other = protocol(ON_MINE + DIVIDED.replace("p1", "p2"))
     assert other.train == ("p2",)
@@ -623,7 +624,7 @@ def test_the_division_serves_protocols_without_a_file(cli, home: Path, tmp_path:
     cli("data", "import", "mine/", home=home)
     found = find_protocol("mine/random:1@0", load())
     clips = open_dataset("mine").clips
-    (one,) = found.rounds(open_dataset("mine"))
+    (one,) = make_rounds(found, open_dataset("mine"))
     assert {clips["subject"][n] for n in one.train} == {"p1"}
     assert {clips["class"][n] for n in one.train} == {*found.seen}
     assert {clips["subject"][n] for n in one.test_unseen} == {"p2"}
@@ -651,14 +652,15 @@ def test_the_page_shows_the_beginning_of_its_manifest(followed: Path) -> None:
 
 
 def test_the_page_names_every_field(followed: Path) -> None:
-    from zsar_bench.own import description, manifest
+    from zsar_bench.catalogue import custom
+    from zsar_bench.data.custom.reader import manifest
 
     words = {*re.findall(r"`([\w.]+)", PAGE)}
-    about = {*description.REQUIRED, *description.OPTIONAL} - {"samples"}
+    about = {*custom.REQUIRED, *custom.OPTIONAL} - {"samples"}
     assert "[samples]" in PAGE
     assert {*about, *manifest.REQUIRED, *manifest.OPTIONAL, *manifest.SUFFIXES} <= words
     layout = tomllib.loads((followed / "my-data" / "layout.toml").read_text())
-    assert set(layout) == set(description.LAYOUT_FIELDS)
+    assert set(layout) == set(custom.LAYOUT_FIELDS)
 
 
 def test_the_page_does_what_it_says(cli, home: Path, followed: Path) -> None:

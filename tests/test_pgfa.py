@@ -25,8 +25,8 @@ from zsar_alignment.pgfa import (
 )
 from zsar_encoders import ctr_gcn, shift_gcn, st_gcn
 
-from zsar_bench.outcome import tolerance
-from zsar_bench.record import read_record
+from zsar_bench.metrics.accuracy import tolerance
+from zsar_bench.records.files import read_record
 from zsar_bench.views import Clips, Features, SeenTrain, SkeletonInputs, TextBank, TextFeatures
 
 SMALL = {"channels": (8, 8), "strides": (2, 2), "frames": 9, "epochs": 1, "batch": 6}

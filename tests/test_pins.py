@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 from test_identity import DATASET, PROTOCOL, encoders, plan, settings
 
-from zsar_bench import fitting
-from zsar_bench.catalogue import Entry
-from zsar_bench.controls import Control
-from zsar_bench.fitting import fit_job, full_training, shuffled
-from zsar_bench.gzsl_rotations import rehearsals
-from zsar_bench.identity import derive_seed
-from zsar_bench.record_parts import TuningPart
-from zsar_bench.rounds import Round
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.scoring import Exam
-from zsar_bench.selection import rotated
+from zsar_bench.catalogue.catalogue import Entry
+from zsar_bench.common.hashing import derive_seed
+from zsar_bench.data.protocols.splits import Round, make_rounds
+from zsar_bench.plans.controls import Control
+from zsar_bench.plans.holdouts import rehearsals
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import rotated
+from zsar_bench.records.parts import TuningPart
+from zsar_bench.runs import fit
+from zsar_bench.runs.fit import fit_job, full_training, shuffled
+from zsar_bench.runs.score import Exam
 
 FOUR = tuple(c.id for c in PROTOCOL.classes)
 TUNING = TuningPart(
@@ -251,12 +251,12 @@ def facts(run: RunPlan, folder: Path) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_what_it_was(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "write_texts", lambda *a: None)
+    monkeypatch.setattr(fit, "write_texts", lambda *a: None)
     assert facts(RUNS[name](), tmp_path) == PINNED[name]
 
 
 def test_seeds_of_everything_that_is_fitted_beside_the_run() -> None:
-    one = PROTOCOL.rounds(DATASET)[0]
+    one = make_rounds(PROTOCOL, DATASET)[0]
     turned = rotated(one, 1, ["a1"], DATASET.clips["class"])
     names = [one.name, f"{one.name} validation", turned.name]
     assert names == ["half-1", "half-1 validation", "half-1 rotation-2"]

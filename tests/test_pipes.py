@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsar_bench.pipes import HEADER, LARGEST, BrokenStream, receive, send_json, send_tensors
+from zsar_bench.sandbox.wire import HEADER, LARGEST, BrokenStream, receive, send_json, send_tensors
 
 MESSAGE = {"progress": {"step": 3, "total": 7, "loss": 0.25}, "text": "Äther | \n \x1b[0m"}
 

@@ -17,8 +17,8 @@ from zsar_datasets import DATA
 from zsar_datasets.pku_mmd import INTERACTIONS, Reader, ReaderII, main_actor_first
 
 from zsar_bench.contracts import ClipName
+from zsar_bench.data.clips.import_job import ShardMaker, from_files, list_files
 from zsar_bench.errors import DataError
-from zsar_bench.import_job import ShardMaker, from_files, list_files
 
 SKELETONS, LABELS = "Data/PKU_Skeleton_Renew", "Label/Train_Label_PKU_final"
 SPLIT = "Split/cross-subject.txt"

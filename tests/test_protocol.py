@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 
-from zsar_bench.catalogue import Catalogue
-from zsar_bench.datasets import ActionClass, Dataset
-from zsar_bench.errors import UserError
-from zsar_bench.lookup import (
-    find_group,
-    find_id,
-    find_protocol,
-    load_all,
+from zsar_bench.catalogue.catalogue import Catalogue
+from zsar_bench.common.classes import ActionClass
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.files import load_protocol
+from zsar_bench.data.protocols.lookup import find_group, find_id, find_protocol, load_all
+from zsar_bench.data.protocols.protocol import (
+    Protocol,
+    ProtocolGroup,
+    dataset_entry,
+    on_stand_in,
+    random_split,
+    with_dials,
 )
-from zsar_bench.protocol import Protocol, ProtocolGroup, dataset_entry
-from zsar_bench.protocol_file import load_protocol
-from zsar_bench.protocol_variants import on_stand_in, random_split, with_dials
+from zsar_bench.data.protocols.splits import make_rounds
+from zsar_bench.errors import UserError
 
 CLASSES = [ActionClass(f"a{n}", f"class {n}", "", "") for n in range(1, 7)]
 FIELDS: dict[str, Any] = {
@@ -484,7 +487,7 @@ def dataset(rows: list[tuple[str, str, int]]) -> Dataset:
 
 def test_the_rounds_of_a_cross_fit(tmp_path: Path) -> None:
     data = dataset(CLIPS)
-    first, second = load(write(tmp_path)).rounds(data)
+    first, second = make_rounds(load(write(tmp_path)), data)
     assert (first.name, second.name) == ("half-1", "half-2")
 
     def named(index: list[int]) -> set[str]:
@@ -504,7 +507,7 @@ def test_the_rounds_of_a_cross_fit(tmp_path: Path) -> None:
 
 def test_three_groups_are_three_rounds(tmp_path: Path) -> None:
     samples = FIELDS["samples"] | {"groups": [["1"], ["2", "3"], ["4"]]}
-    rounds = load(write(tmp_path, samples=samples)).rounds(dataset(CLIPS))
+    rounds = make_rounds(load(write(tmp_path, samples=samples)), dataset(CLIPS))
     assert [r.name for r in rounds] == ["group-1", "group-2", "group-3"]
     of = dataset(CLIPS).clips["subject"]
     assert [{of[i] for i in r.train} for r in rounds] == [set("234"), set("14"), set("123")]
@@ -514,7 +517,7 @@ def test_three_groups_are_three_rounds(tmp_path: Path) -> None:
 def test_without_training_clips_of_a_class_there_is_no_round(tmp_path: Path) -> None:
     rows = [r for r in CLIPS if not (r[0] == "a3" and r[1] in "24")]
     with pytest.raises(UserError) as caught:
-        load(write(tmp_path)).rounds(dataset(rows))
+        make_rounds(load(write(tmp_path)), dataset(rows))
     assert "half-1" in caught.value.what
     assert "no training clips of a3" in caught.value.what
     assert "zsar-bench data import made" in caught.value.hint
@@ -523,7 +526,7 @@ def test_without_training_clips_of_a_class_there_is_no_round(tmp_path: Path) -> 
 def test_without_test_clips_there_is_no_round(tmp_path: Path) -> None:
     rows = [r for r in CLIPS if not (r[0] in ("a2", "a5") and r[1] in "24")]
     with pytest.raises(UserError, match="half-2: the imported data has no test clips"):
-        load(write(tmp_path)).rounds(dataset(rows))
+        make_rounds(load(write(tmp_path)), dataset(rows))
 
 
 # --- Divisions, random splits, stand-ins and dials ---------------------------------------------
@@ -544,7 +547,7 @@ def divided(tmp_path: Path, rule: str = "xsub", **more: Any) -> Protocol:
 def test_a_division_is_one_round(rule: str, tmp_path: Path) -> None:
     trains = DIVISIONS[rule][1]
     one = divided(tmp_path, rule, test_clips=12)
-    (only,) = one.rounds(dataset(CLIPS))
+    (only,) = make_rounds(one, dataset(CLIPS))
     assert (only.name, one.rule, one.groups, one.test_clips) == (rule, rule, (), 12)
     seen = {"a1", "a3", "a4", "a6"}
     assert only.train == [i for i, c in enumerate(CLIPS) if c[0] in seen and trains(*c)]
@@ -566,7 +569,10 @@ def test_what_divides_is_in_the_digest(tmp_path: Path) -> None:
 def test_a_division_may_name_its_column(tmp_path: Path) -> None:
     one = divided(tmp_path, train=["0"], column="setup")
     assert (one.rule, one.column, one.divides_by) == ("xsub", "setup", "setup")
-    (only,), (same,) = one.rounds(dataset(CLIPS)), divided(tmp_path, "xset").rounds(dataset(CLIPS))
+    (only,), (same,) = (
+        make_rounds(one, dataset(CLIPS)),
+        make_rounds(divided(tmp_path, "xset"), dataset(CLIPS)),
+    )
     assert replace(only, name="xset") == same
     assert divided(tmp_path).divides_by == "subject"
 
@@ -648,10 +654,10 @@ def test_fewer_seen_classes_nest(known: Catalogue) -> None:
 def test_a_poorer_encoder_learns_from_fewer_performers(tmp_path: Path) -> None:
     data = dataset(CLIPS)
     base = divided(tmp_path, train=["1", "2", "3", "4"])
-    whole = base.rounds(data)[0]
+    whole = make_rounds(base, data)[0]
     before: set[str] = set()
     for share, performers in ((0.1, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
-        one = with_dials(base, {"encoder": share}).rounds(data)[0]
+        one = make_rounds(with_dials(base, {"encoder": share}), data)[0]
         assert one.train == whole.train, "the method's clips stay"
         learned = {data.clips["subject"][i] for i in one.encoder_train}
         assert len(learned) == performers

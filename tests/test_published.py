@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from zsar_bench.catalogue import load
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.compare.published import FLAGS, choose, headlines, read_published
+from zsar_bench.data.protocols.lookup import find_id, load_all
 from zsar_bench.errors import UserError
-from zsar_bench.lookup import find_id, load_all
-from zsar_bench.published import FLAGS, choose, headlines, read_published
 
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT.parent / "shared" / "facts" / "published_results.json"

@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 from zsar_datasets.stand_in.samples import pku
 
-from zsar_bench.catalogue import Catalogue, load
-from zsar_bench.compare import find_records
-from zsar_bench.datasets import Dataset
-from zsar_bench.lookup import find_group, find_id, find_protocol, load_all
-from zsar_bench.protocol import STAND_IN, Protocol, ProtocolGroup
-from zsar_bench.protocol_variants import on_stand_in
-from zsar_bench.record import read_record
-from zsar_bench.rounds import CROSS_FIT
+from zsar_bench.catalogue.catalogue import Catalogue, load
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.lookup import find_group, find_id, find_protocol, load_all
+from zsar_bench.data.protocols.protocol import (
+    CROSS_FIT,
+    STAND_IN,
+    Protocol,
+    ProtocolGroup,
+    on_stand_in,
+)
+from zsar_bench.data.protocols.splits import make_rounds
+from zsar_bench.records.files import find_records, read_record
 
 SHARED = Path(__file__).parents[2] / "shared" / "facts"
 SPLITS, CLASSES = SHARED / "splits.json", SHARED / "classes.json"
@@ -170,7 +174,7 @@ def test_pku_is_divided_by_recordings_and_its_stand_in_by_performers() -> None:
         made = on_stand_in(one, "stand-in-pku-mmd")
         assert made.divides_by == "subject"
         assert made.train == tuple(str(n) for n in range(1, 58))
-        (only,) = made.rounds(stand_in_samples())
+        (only,) = make_rounds(made, stand_in_samples())
         seen, unseen = len(one.seen), len(one.unseen)
         parts = (len(only.train), len(only.test_seen), len(only.test_unseen))
         assert parts == (57 * seen, 9 * seen, 9 * unseen)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from reference_scripts import REFERENCE, load_script
 
-from zsar_bench.compare import find_records
-from zsar_bench.gzsl_matrix import FILE, read_matrix
-from zsar_bench.record import read_predictions, read_record
+from zsar_bench.records.files import find_records, read_predictions, read_record
+from zsar_bench.records.gzsl_matrix import FILE, read_matrix
 
 RUNS = find_records(REFERENCE)
 GZSL = [folder for folder in RUNS if (folder / FILE).is_file()]

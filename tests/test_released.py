@@ -19,18 +19,19 @@ import pytest
 from conftest import SHARED_DATA, Cli, environment
 from safetensors.numpy import load_file
 
-from zsar_bench import catalogue
-from zsar_bench.compare import compare
-from zsar_bench.datasets import ActionClass
+from zsar_bench.catalogue import catalogue
+from zsar_bench.common.classes import ActionClass
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.protocol import CROSS_FIT, Protocol
 from zsar_bench.errors import DataError, UserError
-from zsar_bench.feature_folder import read_array
-from zsar_bench.lookup import find_protocol
-from zsar_bench.protocol import Protocol
-from zsar_bench.record import Record, read_predictions, read_record
-from zsar_bench.released import open_released
-from zsar_bench.reporters import wording
-from zsar_bench.request import Request, seed_pairs
-from zsar_bench.rounds import CROSS_FIT
+from zsar_bench.features.encoding import ensure
+from zsar_bench.features.released.folder import read_array
+from zsar_bench.features.released.released import open_released
+from zsar_bench.plans.request import Request, seed_pairs
+from zsar_bench.records.files import read_predictions, read_record
+from zsar_bench.records.schema import Record
+from zsar_bench.reporters import words
 
 #: As toy-4-2 says: labels of seen and unseen classes.
 SEEN, UNSEEN = (0, 3, 4, 5), (1, 2)
@@ -687,11 +688,11 @@ def test_the_store_is_addressed_by_content(base: Any, tmp_path: Path) -> None:
 def test_the_table_says_all_that_must_be_known(base: Any) -> None:
     (section,) = compare([read_record(p) for p in base.runs.values()])["sections"]
     total = open_released(base.features, protocol()).hash
-    assert wording.title(section) == (
+    assert words.title(section) == (
         f"toy-4-2 - released features {total[:12]}, ranked among themselves"
     )
     assert (section["origin"], section["performers"], section["clips"]) == ("released", 0, 21)
-    told = " ".join(wording.caption(section))
+    told = " ".join(words.caption(section))
     assert "released in 'shift_5' (train 40, ztest 21, gtest 61; 7 channels)" in told
     assert "every spread excludes it" in told
     assert "11 fewer test clips than the complete data set's 32: these rows are not" in told
@@ -700,7 +701,7 @@ def test_the_table_says_all_that_must_be_known(base: Any) -> None:
     for row in section["rows"]:
         assert row["interval"] is None
         assert row["beats_chance"] is None
-    seeds = {row["method"]: wording.cells(row)["seeds"] for row in section["rows"]}
+    seeds = {row["method"]: words.cells(row)["seeds"] for row in section["rows"]}
     once = dict.fromkeys(("witness", "prototypes"), "1")
     assert seeds == {"toy-ridge": "2 (spread excludes the encoder)", **once}
     assert [r["not_shown_to_differ"] for r in section["rows"]] == [False, True, True]
@@ -724,9 +725,9 @@ def test_other_hashes_and_certified_runs_are_ranked_elsewhere(base: Any) -> None
 def test_more_clips_than_there_are_is_said_too(base: Any) -> None:
     one = moved(read_record(base.runs["toy-ridge", 0]), dropped_clips=-3)
     (section,) = compare([one])["sections"]
-    assert "3 more test clips than" in " ".join(wording.caption(section))
+    assert "3 more test clips than" in " ".join(words.caption(section))
     (section,) = compare([moved(one, dropped_clips=0)])["sections"]
-    assert "test clips than" not in " ".join(wording.caption(section))
+    assert "test clips than" not in " ".join(words.caption(section))
 
 
 def test_the_same_command_again_does_nothing(base: Any) -> None:
@@ -772,7 +773,7 @@ def test_requests_that_cannot_be_are_refused(name: str, base: Any) -> None:
 
 
 def test_methods_that_need_more_are_refused(tmp_path: Path) -> None:
-    from zsar_bench.released import check_method
+    from zsar_bench.features.released.released import check_method
 
     def method(wants: tuple[str, ...], needs_encoder: bool) -> Any:
         spec = {"wants": wants, "needs_encoder": needs_encoder}
@@ -796,14 +797,14 @@ def test_a_folder_that_changes_after_the_check_is_not_used(
     (one,) = open_released(folder, protocol()).sources
     write(folder, arrays(1))
     with pytest.raises(UserError, match="has changed since"):
-        one.ensure((), lambda event: None)
+        ensure(one, (), lambda event: None)
     assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
 def test_a_damaged_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(tmp_path / "home"))
     (one,) = open_released(write(tmp_path / "f", arrays()), protocol()).sources
-    one.ensure((), lambda event: None)
+    ensure(one, (), lambda event: None)
     shard = one.folder / "ztest" / "2.safetensors"
     shard.write_bytes(shard.read_bytes()[:-5])
     with pytest.raises(UserError, match=r"2\.safetensors is damaged.*\nDelete the folder"):
@@ -821,7 +822,7 @@ def test_a_process_without_numpy_reads_the_command_line(toy_site: Path, tmp_path
     import sys
 
     code = (
-        "import sys, zsar_bench.cli, zsar_bench.plan, zsar_bench.cli.features\n"
+        "import sys, zsar_bench.cli, zsar_bench.plans.plan, zsar_bench.cli.features\n"
         "print([m for m in ('numpy', 'torch', 'pydantic', 'safetensors') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -15,14 +15,19 @@ import pytest
 from conftest import Cli
 from typer.testing import CliRunner, Result
 
-from zsar_bench import known, recheck
-from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.cli import app
-from zsar_bench.compare import find_records
+from zsar_bench.common.hashing import digest
 from zsar_bench.errors import UserError
-from zsar_bench.identity import digest
-from zsar_bench.record import read_predictions, read_record, seal_run, write_predictions
-from zsar_bench.results_import import check_runs, import_runs
+from zsar_bench.records.files import (
+    find_records,
+    read_predictions,
+    read_record,
+    seal_run,
+    write_predictions,
+)
+from zsar_bench.verify import recheck
+from zsar_bench.verify.transfer import check_runs, import_runs
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 Json = dict[str, Any]
@@ -124,7 +129,7 @@ def test_a_run_on_data_that_are_not_here_is_taken_as_far_as_it_can_be_checked(
     done = invoke("import", theirs, "--results", tmp_path / "mine")
     assert done.exit_code == 0, done.output
     assert "the data 'toy-motion' are not here" in done.output
-    monkeypatch.setattr(known, "choose_data", _no_protocol)
+    monkeypatch.setattr(recheck, "choose_data", _no_protocol)
     [verdict] = import_runs(theirs, tmp_path / "other", load())
     assert verdict.notes[0] == "the protocol is not here (no such protocol)"
 
@@ -139,7 +144,7 @@ def test_all_reference_runs_are_what_they_say(toy_process: Path) -> None:
     some = sorted((REFERENCE / "runs").glob("*/*"))
     folders = [next(folder.iterdir()) for folder in some]
     assert len(folders) >= 30
-    here = known.Known(catalogue)
+    here = recheck.Known(catalogue)
     for folder in folders:
         assert recheck.check_run(folder, catalogue, here).record.run_id == folder.name
 
@@ -268,7 +273,8 @@ def test_a_careful_liar_is_caught_by_the_store(
     change: Callable[[Parts], None], said: str, theirs: Path, tmp_path: Path
 ) -> None:
     """Everything that follows from the predictions is made to follow from the false ones."""
-    from zsar_bench.outcome import measure, tolerance
+    from zsar_bench.metrics.accuracy import tolerance
+    from zsar_bench.metrics.measures import measure
 
     parts = [*read_predictions(theirs / "predictions.safetensors")]
     change(parts)
@@ -347,7 +353,7 @@ def test_killed_while_writing_nothing_has_a_final_name(
     def die(*given: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zsar_bench.paths.rename_folder", die)
+    monkeypatch.setattr("zsar_bench.common.files.rename_folder", die)
     with pytest.raises(KeyboardInterrupt):
         told(theirs, tmp_path / "mine")
     assert find_records(tmp_path / "mine") == []

@@ -24,21 +24,22 @@ from conftest import TOY_ENCODERS, Cli
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save
 
-from zsar_bench import catalogue, outfit, record
+from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.settings import Assignment
 from zsar_bench.cli.run import execute
-from zsar_bench.compare import compare, load_records
-from zsar_bench.confinement import support
-from zsar_bench.datasets import open_dataset
+from zsar_bench.common.files import locked
+from zsar_bench.common.hashing import content_order, digest
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.clips.store import open_dataset
 from zsar_bench.errors import UserError
-from zsar_bench.identity import digest
-from zsar_bench.paths import locked
-from zsar_bench.plan import plan_runs
-from zsar_bench.record import read_predictions, read_record
-from zsar_bench.request import Request
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.settings import Assignment
-from zsar_bench.shuffling import content_order
-from zsar_bench.tasks import tasks
+from zsar_bench.plans.plan import plan_runs
+from zsar_bench.plans.request import Request
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.records import schema
+from zsar_bench.records.files import load_records, read_predictions, read_record
+from zsar_bench.runs.schedule.tasks import tasks
+from zsar_bench.sandbox import launch
+from zsar_bench.sandbox.confinement.confine import support
 
 WITNESS = Path(__file__).parent / "plugins" / "witness.py"
 SEEN, UNSEEN = ("c1", "c6"), ("c2", "c3", "c4", "c5")
@@ -118,13 +119,13 @@ def plans(
 def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
     """Plans ask two workers a second's questions; the commands below ask them, too, and must
     come to the same runs."""
-    patch.setattr("zsar_bench.plan.check_together", lambda pairs, machine: None)
-    patch.setattr("zsar_bench.plan.text_fingerprint", lambda *where: "toy-hash-1")
+    patch.setattr("zsar_bench.catalogue.settings.check_together", lambda pairs, machine: None)
+    patch.setattr("zsar_bench.plans.plan.text_fingerprint", lambda *where: "toy-hash-1")
 
 
 def with_write_access(folder: Path) -> Callable[..., Any]:
     """The rules of workers, and one folder more: ``witness`` has to put somewhere what it saw."""
-    real = outfit.rules
+    real = launch.rules
 
     def rules(*job: Any) -> Any:
         found = real(*job)
@@ -162,7 +163,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
         plan_without_workers(patch)
-        patch.setattr(outfit, "rules", with_write_access(seen))
+        patch.setattr(launch, "rules", with_write_access(seen))
         batch = ("toy-faulty.fault=batch-stats",)
         witness, ridge, faulty = plans(
             protocol, results, "witness", "toy-ridge", "toy-faulty", sets=batch
@@ -203,7 +204,7 @@ def test_a_run_leaves_three_files_their_seal_and_nothing_else(base: Any) -> None
 
 def test_the_record_follows_its_schema_and_names_itself(base: Any) -> None:
     about = json.loads((base.ridge / "run.json").read_bytes())
-    jsonschema.validate(about, record.Record.model_json_schema())
+    jsonschema.validate(about, schema.Record.model_json_schema())
     assert about["run_id"] == base.ridge.name == digest(about["identity"])[:16]
     assert about["identity"]["seeds"] == [0, 0]
     assert about["method"]["profile"] == "laptop"
@@ -228,7 +229,7 @@ def models(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 def test_every_field_of_the_record_is_documented() -> None:
-    parts = models(record.Record)
+    parts = models(schema.Record)
     assert len(parts) == 24
     bare = [
         f"{part.__name__}.{name}"
@@ -258,7 +259,7 @@ def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
     scores = np.arange(6, dtype=np.float32).reshape(3, 2)
     written = set()
     for _ in range(20):  # the library alone would sort its metadata otherwise every other time
-        record.write_predictions(path, ids, labels, candidates, scores)
+        schema.write_predictions(path, ids, labels, candidates, scores)
         written.add(path.read_bytes())
     assert len(written) == 1
     back = read_predictions(path)

@@ -18,15 +18,16 @@ from conftest import Cli
 from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
-from zsar_bench import score_files, self_reported
 from zsar_bench.cli import app
-from zsar_bench.compare import compare, find_records
+from zsar_bench.compare.sections import compare
+from zsar_bench.data.protocols.protocol import Protocol
+from zsar_bench.data.protocols.splits import UnseenClips, unseen_clips
 from zsar_bench.errors import UserError
-from zsar_bench.protocol import Protocol
-from zsar_bench.record import Record, read_predictions, read_record, write_predictions
+from zsar_bench.records.files import find_records, read_predictions, read_record, write_predictions
+from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
-from zsar_bench.score_files import Scores, read_scores
-from zsar_bench.tested import UnseenClips, unseen_clips
+from zsar_bench.verify import score_files, self_reported
+from zsar_bench.verify.score_files import Scores, read_scores
 
 UNSEEN = ["c2", "c3"]
 NAMES = {"c2": "Raise Quickly", "c3": "swing slowly"}
@@ -79,9 +80,9 @@ def write(path: Path, found: Scores) -> Path:
 @cache
 def toy_test() -> tuple[Protocol, UnseenClips]:
     """toy-4-2 and its clips; the first test that asks needs the toy's home."""
-    from zsar_bench.catalogue import load
-    from zsar_bench.data_choice import choose_data
-    from zsar_bench.datasets import open_dataset
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.data.clips.store import open_dataset
+    from zsar_bench.plans.choose_data import choose_data
 
     protocol = choose_data("toy-4-2", "real", load()).protocol
     return protocol, unseen_clips(protocol, open_dataset("toy-motion"))
@@ -142,7 +143,7 @@ def test_order_names_and_format_do_not_matter_and_scores_do(made: Scores, tmp_pa
 def _classes() -> list[dict[str, str]]:
     import zsar_toy
 
-    from zsar_bench.toml import parse
+    from zsar_bench.common.files import parse
 
     path = Path(zsar_toy.__file__).parent / "data" / "classes.toml"
     return parse(path.read_text())["class"]
@@ -361,7 +362,7 @@ def test_a_methods_name_is_a_folders(
 
 
 def protocol(**more: Any) -> Protocol:
-    from zsar_bench.datasets import ActionClass
+    from zsar_bench.common.classes import ActionClass
 
     classes = tuple(ActionClass(f"k{n}", f"class {n}", "", "") for n in range(6))
     ids = tuple(c.id for c in classes)

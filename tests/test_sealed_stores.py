@@ -20,21 +20,22 @@ from test_released import arrays, protocol, write
 from test_runs import plan_without_workers
 from wounds import FEW, WOUNDS
 
-from zsar_bench import catalogue, feature_seals
+from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.machine import Machine
 from zsar_bench.cli.run import execute
-from zsar_bench.compare import load_records
-from zsar_bench.datasets import Dataset, open_dataset, prepared
-from zsar_bench.environment import Machine
+from zsar_bench.common.checksums import Damaged
+from zsar_bench.data.clips.importer import ensure_generated
+from zsar_bench.data.clips.store import Dataset, open_dataset, prepared
 from zsar_bench.errors import UserError
-from zsar_bench.features import EncoderPlan
-from zsar_bench.importer import ensure_generated
-from zsar_bench.plan import plan_runs
-from zsar_bench.record import read_predictions, read_record
-from zsar_bench.released import open_released
-from zsar_bench.request import Request
-from zsar_bench.runner import RunPlan
-from zsar_bench.seals import Damaged
-from zsar_bench.text_features import read_text_features
+from zsar_bench.features import seals
+from zsar_bench.features.encoders import EncoderPlan
+from zsar_bench.features.encoding import ensure
+from zsar_bench.features.released.released import open_released
+from zsar_bench.features.text_embeddings import read_text_features
+from zsar_bench.plans.plan import plan_runs
+from zsar_bench.plans.request import Request
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.records.files import load_records, read_predictions, read_record
 
 Wound = Callable[[Path, Path], None]
 WANTS = ("tokens",)
@@ -66,7 +67,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         plan_without_workers(patch)
         runs = [plan_of(folder / "results", seed) for seed in (0, 1)]
         assert execute(runs, catalogue.load(), "local", 2, False, True) == {}
-        runs[0].encoders[0].ensure(WANTS, lambda event: None)
+        ensure(runs[0].encoders[0], WANTS, lambda event: None)
     return SimpleNamespace(home=home, results=folder / "results", runs=runs)
 
 
@@ -120,7 +121,7 @@ def test_what_was_not_touched_is_whole(base: Any, home: Path, encoder: EncoderPl
     records, damaged = load_records(folders)
     assert (len(records), damaged) == (2, [])
     before = stamps(home)
-    encoder.ensure(WANTS, refuse)
+    ensure(encoder, WANTS, refuse)
     assert stamps(home) == before
 
 
@@ -249,7 +250,7 @@ def test_a_wounded_encoder_or_feature_is_found_said_and_dropped(
         assert path.name in caught.value.what or wound == "swapped"
         assert "same command again" in caught.value.hint
     events: list[dict[str, Any]] = []
-    feature_seals.tend(folder, encoder.parts(WANTS), events.append)
+    seals.tend(folder, encoder.parts(WANTS), events.append)
     (event,) = events
     assert event["stage"] == "encoder"
     assert str(folder) in event["note"]
@@ -275,14 +276,14 @@ def test_an_older_cache_is_sealed_when_it_is_met(base: Any, encoder: EncoderPlan
     for path in seals:
         path.unlink()
     assert encoder.ready(WANTS)
-    encoder.ensure(WANTS, refuse)
+    ensure(encoder, WANTS, refuse)
     assert {path: path.read_bytes() for path in seals} == whole
 
 
 def test_an_older_cache_without_its_state_is_none(encoder: EncoderPlan) -> None:
     for name in ("seal.json", "state.safetensors"):
         (encoder.folder / name).unlink()
-    feature_seals.tend(encoder.folder, encoder.parts(()), lambda event: None)
+    seals.tend(encoder.folder, encoder.parts(()), lambda event: None)
     assert not encoder.folder.exists()
 
 
@@ -296,8 +297,8 @@ def test_wounded_copies_of_released_features_are_copied_again(
 ) -> None:
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(tmp_path / "home"))
     (one,) = open_released(write(tmp_path / "f", arrays()), protocol()).sources
-    one.ensure((), lambda event: None)
-    one.ensure((), refuse)
+    ensure(one, (), lambda event: None)
+    ensure(one, (), refuse)
     whole = {p: p.read_bytes() for p in one.folder.rglob("*") if p.is_file()}
     path = one.folder / (f"{name}.safetensors" if "/" in name else name)
     others = {"train/3": "train/4", "ztest/2": "ztest/1"}
@@ -313,7 +314,7 @@ def test_wounded_copies_of_released_features_are_copied_again(
         with pytest.raises(Damaged, match="is damaged"):
             read[name.partition("/")[0]](())
     assert not one.ready(())
-    one.ensure((), lambda event: None)
+    ensure(one, (), lambda event: None)
     assert {p: p.read_bytes() for p in one.folder.rglob("*") if p.is_file()} == whole
     assert [p.name for p in one.folder.parent.iterdir()] == [one.folder.name]
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from wounds import STEPS, WOUNDS, flipped
 
-from zsar_bench import seals
-from zsar_bench.datasets import file_digest
+from zsar_bench.catalogue.custom import own_spec
+from zsar_bench.common import checksums
+from zsar_bench.common.checksums import Damaged, broken, read_sealed, seal, write_sealed
+from zsar_bench.common.code_digest import file_digest
+from zsar_bench.data.clips.import_pool import Journal
 from zsar_bench.errors import UserError
-from zsar_bench.journal import Journal
-from zsar_bench.own.store import own_spec
-from zsar_bench.seals import Damaged, broken, read_sealed, seal, write_sealed
 
 #: One is too large to be read in one go.
 FILES = {
@@ -58,7 +58,7 @@ def test_an_untouched_folder_is_whole_wherever_it_lies(folder: Path, tmp_path: P
     copied = shutil.copytree(moved, tmp_path / "copied")
     for one in (moved, copied):
         assert broken(one) == []
-        seals.check(one)
+        checksums.check(one)
     before = (copied / "seal.json").read_bytes()
     seal(copied)
     assert (copied / "seal.json").read_bytes() == before
@@ -75,7 +75,7 @@ def test_every_wound_of_a_file_is_named(wound: str, name: str, folder: Path) -> 
     assert broken(folder, ["none.bin"]) == []
     how = "it is missing" if wound == "deleted" else "it is not as it was written"
     with pytest.raises(Damaged) as caught:
-        seals.check(folder, [name], "Do this.")
+        checksums.check(folder, [name], "Do this.")
     assert caught.value.what == f"{folder / name} is damaged: {how}."
     assert caught.value.hint == "Do this."
 
@@ -96,7 +96,7 @@ def test_every_wound_of_the_seal_is_named(wound: str, folder: Path) -> None:
     WOUNDS[wound](folder / "seal.json", folder / "a.bin")
     assert broken(folder) == ["seal.json"]
     with pytest.raises(Damaged, match=r"seal\.json is damaged"):
-        seals.check(folder)
+        checksums.check(folder)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_added_files_count_unless_they_are_let_be(folder: Path) -> None:
     assert broken(folder, added=False) == []
     assert broken(folder, ["z.bin"]) == ["z.bin"]
     with pytest.raises(Damaged, match=r"z\.bin is damaged: it does not belong there"):
-        seals.check(folder, ["z.bin"])
+        checksums.check(folder, ["z.bin"])
 
 
 def test_a_shallow_seal_leaves_folders_below_alone(folder: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_settled_file_is_read_once_and_again_when_anything_of_it_changes(
         read.append(file)
         return open(file, mode)
 
-    monkeypatch.setattr(seals, "open", counted, raising=False)
-    monkeypatch.setattr(seals, "_SETTLED", -60.0)  # as if all files were old
+    monkeypatch.setattr(checksums, "open", counted, raising=False)
+    monkeypatch.setattr(checksums, "_SETTLED", -60.0)  # as if all files were old
     for _ in range(3):
         assert broken(folder, ["b.bin"]) == []
     assert read.count(str(path)) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zsar_bench.confinement import seccomp
+from zsar_bench.sandbox.confinement import seccomp
 
 
 def verdict(program: list[tuple[int, int, int, int]], arch: int, number: int, first: int) -> int:

@@ -18,11 +18,10 @@ from conftest import TOY_ENCODERS, Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsar_bench import metrics
+from zsar_bench.data.protocols.splits import Round
 from zsar_bench.errors import UserError
-from zsar_bench.record import Record, read_predictions, read_record
-from zsar_bench.rounds import Round
-from zsar_bench.selection import (
+from zsar_bench.metrics import accuracy
+from zsar_bench.plans.selection import (
     best_point,
     due,
     find_rule,
@@ -35,6 +34,8 @@ from zsar_bench.selection import (
     state_step,
     validation_performers,
 )
+from zsar_bench.records.files import read_predictions, read_record
+from zsar_bench.records.schema import Record
 
 # --- Rules as functions ------------------------------------------------------------------------
 
@@ -302,7 +303,7 @@ def test_a_proof_is_added_to_a_run_that_is_there(base: Any) -> None:
 def test_metrics_follow_from_the_scores_of_the_chosen_state(base: Any) -> None:
     for rule, folder in base.folders.items():
         _, labels, _, found = read_predictions(folder / "predictions.safetensors")
-        credit = metrics.judge(found, labels).credit
+        credit = accuracy.judge(found, labels).credit
         assert base.records[rule].metrics.micro == pytest.approx(float(np.mean(credit)))
 
 

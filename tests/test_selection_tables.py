@@ -15,11 +15,11 @@ from test_compare import BEST, CLOSE, FAR, clips, exactly, record, store
 from test_splits import split
 
 from zsar_bench.cli import main
-from zsar_bench.compare import compare
-from zsar_bench.compare_rules import EVALUATIONS, peeking
-from zsar_bench.ranking import best_of
+from zsar_bench.compare.ranking import best_of
+from zsar_bench.compare.rules import EVALUATIONS, peeking
+from zsar_bench.compare.sections import compare
 from zsar_bench.reporters import json as json_reporter
-from zsar_bench.reporters import markdown, table, wording
+from zsar_bench.reporters import markdown, table, words
 
 ORACLE = {"selection": "oracle@50"}
 ELSEWHERE = {"origin": "self-reported"}
@@ -100,8 +100,8 @@ def test_unranked_rows_stand_apart_and_carry_no_mark_of_rank(kind: str) -> None:
         assert not row["best"]
         assert not row["not_shown_to_differ"]
     assert second["detectable"] is None
-    assert wording.title(second) == f"toy-4-2 - {reason}, not ranked"
-    assert "†" not in "\n".join(wording.caption(second))
+    assert words.title(second) == f"toy-4-2 - {reason}, not ranked"
+    assert "†" not in "\n".join(words.caption(second))
 
 
 def test_oracle_rows_are_marked_one_by_one_in_every_format() -> None:
@@ -126,8 +126,8 @@ def test_no_interval_and_no_verdict_around_the_best_of_many_looks() -> None:
     assert honest["beats_chance"] is True
     assert (row["interval"], row["performer_interval"], row["beats_chance"]) == (None, None, None)
     section = compare([peeked])["sections"][0]
-    assert any(line.startswith("No interval: around the best") for line in wording.caption(section))
-    assert not any("fewer than 6 performers" in line for line in wording.caption(section))
+    assert any(line.startswith("No interval: around the best") for line in words.caption(section))
+    assert not any("fewer than 6 performers" in line for line in words.caption(section))
 
 
 def test_self_reported_rows_are_marked_one_by_one_in_every_format() -> None:
@@ -154,7 +154,7 @@ def test_honest_rules_are_rows_of_their_own_and_ranked_together() -> None:
     for text in (every_text({"sections": [section], "published": []})[k] for k in ("table",)):
         assert "oracle" not in text
         assert "seen-val" in text
-    assert "rule" in wording.grid(section)[0]
+    assert "rule" in words.grid(section)[0]
 
 
 def test_other_settings_stay_apart_whatever_the_rule() -> None:
@@ -255,7 +255,7 @@ def test_unconfined_rows_are_counted_and_marked() -> None:
     comparison = compare(records)
     (section,) = comparison["sections"]
     line = "2 of 3 rows were made without confinement (1 before certificates were kept)."
-    assert line in wording.caption(section)
+    assert line in words.caption(section)
     texts = every_text(comparison)
     for kind in ("table", "markdown"):
         said = {"walled": "landlock", "open": "no", "old": "not known"}

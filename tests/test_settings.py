@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pytest
 
-from zsar_bench.catalogue import Entry
+from zsar_bench.catalogue.catalogue import Entry
+from zsar_bench.catalogue.settings import Assignment, check_owners, resolve
 from zsar_bench.errors import UserError
 from zsar_bench.params import Params, runtime, science
-from zsar_bench.settings import Assignment, check_owners, resolve
 
 
 class Example(Params):

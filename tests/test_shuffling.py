@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from zsar_bench.shuffling import content_order
+from zsar_bench.common.hashing import content_order
 
 THINGS = [f"thing {n}".encode() for n in range(40)]
 

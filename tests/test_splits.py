@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 from test_compare import clips, record
 
-from zsar_bench.compare import compare
-from zsar_bench.compare_splits import family
-from zsar_bench.record import Record
+from zsar_bench.compare.sections import compare
+from zsar_bench.compare.splits import family
+from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
 
 SEEN = [f"s{n}" for n in range(12)]  # with 3 unseen classes K_u/K_s is 1/4

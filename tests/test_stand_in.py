@@ -44,9 +44,9 @@ from zsar_datasets.stand_in.subjects import Subject, subject
 from zsar_encoders.grammar import Grammar as GrammarEncoder
 from zsar_encoders.grammar import Params as EncoderParams
 
-from zsar_bench.datasets import read_classes
+from zsar_bench.common.classes import read_classes
+from zsar_bench.data.texts.texts import read_texts
 from zsar_bench.errors import UserError
-from zsar_bench.texts import read_texts
 
 Array = NDArray[np.float64]
 WORDS = motions()

@@ -25,14 +25,15 @@ import pytest
 from scipy.io import savemat
 from zsar_datasets.utd_mhad import Reader
 
-from zsar_bench import archives
-from zsar_bench.catalogue import Catalogue, load
+from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.cli import main
-from zsar_bench.datasets import COLUMNS, Dataset, open_dataset, prepared, remove
+from zsar_bench.common.files import fresh_folder
+from zsar_bench.data.clips.import_job import ShardMaker, from_files, list_files
+from zsar_bench.data.clips.store import COLUMNS, Dataset, open_dataset, prepared, remove
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import UserError
-from zsar_bench.import_job import ShardMaker, from_files, list_files
-from zsar_bench.lookup import find_protocol
-from zsar_bench.paths import fresh_folder
+from zsar_bench.rawfiles import archives
 
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "utd_mhad" / "utd_mhad_skeleton.zip"
 
@@ -266,7 +267,7 @@ def test_a_set_may_have_more_shards_than_a_process_may_hold_files(
     """NTU RGB+D 120 has 57,000 shards; a process may often hold 1,024 files."""
     import resource
 
-    from zsar_bench.model_jobs import read_clips
+    from zsar_bench.worker.model_jobs import read_clips
 
     index = list(range(len(stored)))[::-1]
     expected = [np.array(clip) for clip in stored.read_clips(index)]
@@ -749,7 +750,7 @@ def workers_on(folder: Path) -> Iterator[int]:
             words = path.read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "zsar_bench.warden" in words and any(str(folder) in w for w in words):
+        if "zsar_bench.worker.supervisor" in words and any(str(folder) in w for w in words):
             yield int(path.parent.name)
 
 
@@ -843,7 +844,7 @@ def test_the_protocols_on_the_real_data(
     seen, unseen = name.split("-")[-2:]
     assert (len(protocol.seen), len(protocol.unseen)) == (int(seen), int(unseen))
     classes, subjects = real.clips["class"], real.clips["subject"]
-    rounds = protocol.rounds(real)
+    rounds = make_rounds(protocol, real)
     assert len(rounds) == 2
     for one in rounds:
         assert {classes[i] for i in one.train} == set(protocol.seen)

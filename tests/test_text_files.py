@@ -17,12 +17,11 @@ from conftest import SHARED_DATA, TOY_ENCODERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zsar_bench.datasets import ActionClass, read_classes
+from zsar_bench.common.classes import ActionClass, read_classes
+from zsar_bench.data.texts.text_files import TextFile, WrongCount, parse_text_file
+from zsar_bench.data.texts.texts import ClassTexts, bare_name, read_texts
+from zsar_bench.data.texts.workbook import LARGEST_FILE, UNPACKED, Workbook
 from zsar_bench.errors import DataError, UserError
-from zsar_bench.text_files import TextFile, WrongCount, parse_text_file
-from zsar_bench.text_sources import bare_name
-from zsar_bench.texts import ClassTexts, read_texts
-from zsar_bench.workbook import LARGEST_FILE, UNPACKED, Workbook
 
 ARCHIVE = SHARED_DATA / "zsar_splits_semantics" / "zsar_splits_semantics.zip"
 real = pytest.mark.skipif(not ARCHIVE.is_file(), reason="the files of others are not here")

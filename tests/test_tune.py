@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 from test_identity import DATASET, PROTOCOL, encoders, plan
 
-from zsar_bench.catalogue import Entry
-from zsar_bench.datasets import ActionClass, Dataset
-from zsar_bench.environment import Machine
+from zsar_bench.catalogue.catalogue import Entry
+from zsar_bench.catalogue.machine import Machine
+from zsar_bench.catalogue.search_space import Range, check_ranges, points, space_of
+from zsar_bench.catalogue.settings import Assignment, Settings
+from zsar_bench.common.classes import ActionClass
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.data.protocols.protocol import Protocol
 from zsar_bench.errors import UserError
 from zsar_bench.params import Params, among, between, science
-from zsar_bench.protocol import Protocol
-from zsar_bench.search_space import Range, check_ranges, points, space_of
-from zsar_bench.selection import PSEUDO_UNSEEN
-from zsar_bench.settings import Assignment, Settings
-from zsar_bench.tuned import check_budgets, search_from, tune_command
-from zsar_bench.tuning import Search
-from zsar_bench.tuning_outcome import outcome_of
+from zsar_bench.plans.selection import PSEUDO_UNSEEN
+from zsar_bench.runs.tuning.search import Search
+from zsar_bench.runs.tuning.search_outcome import outcome_of
+from zsar_bench.runs.tuning.tuned import check_budgets, search_from, tune_command
 
 
 class Example(Params):
@@ -210,7 +211,7 @@ TUNABLE = Entry("methods", "toy", "toy", "c" * 64, {"wants": []}, SCHEMA, {"pape
 
 
 def search(budget: int = 5, seed: int = 0, seeds: tuple[int, ...] = (0,), **more: Any) -> Search:
-    from zsar_bench.texts import ClassTexts
+    from zsar_bench.data.texts.texts import ClassTexts
 
     texts = ClassTexts("a", 1, {"name": {c.id: c.name for c in CLASSES}})
     params = more.pop("params", Settings("paper", Example().model_dump(), {}))
@@ -336,7 +337,7 @@ def test_different_budgets_make_no_table() -> None:
 
 
 def test_the_command_that_is_missing_can_be_typed() -> None:
-    from zsar_bench.request import Request
+    from zsar_bench.plans.request import Request
 
     request = Request(
         methods=("m",),

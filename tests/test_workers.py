@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 from conftest import Cli
 
-from zsar_bench import forkserver, outfit, sandbox
-from zsar_bench.confinement import support
 from zsar_bench.errors import RunFailed, UserError
-from zsar_bench.jobs import RUN
-from zsar_bench.limits import parse_size
-from zsar_bench.processes import children, descendants
-from zsar_bench.sandbox import Worker, run_job
-from zsar_bench.warden import HEAD, TAIL
+from zsar_bench.plans.request import parse_size
+from zsar_bench.sandbox import client, launch
+from zsar_bench.sandbox.client import Worker, run_job
+from zsar_bench.sandbox.confinement.confine import support
+from zsar_bench.sandbox.processes import children, descendants
+from zsar_bench.worker import forkserver
+from zsar_bench.worker.jobs import RUN
+from zsar_bench.worker.supervisor import HEAD, TAIL
 
 ROGUE = Path(__file__).parent / "plugins" / "rogue.py"
 HONEST = ROGUE.with_name("honest.py")
@@ -36,14 +37,14 @@ pytestmark = LINUX
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways in which wardens are started."""
     kinds = ("report",) if request.param == "forked" else ()
-    monkeypatch.setattr(sandbox, "FORKED", kinds)
+    monkeypatch.setattr(client, "FORKED", kinds)
     return str(request.param)
 
 
 @pytest.fixture
 def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the kernel has no walls."""
-    monkeypatch.setattr(outfit, "CONFINED", ())
+    monkeypatch.setattr(launch, "CONFINED", ())
 
 
 def start(folder: Path, seconds: float | None = 60, most: int | None = None, **job: Any) -> Worker:
@@ -111,7 +112,7 @@ def test_the_environment_is_clean(
     said = json.dumps([found["environment"], found["born with"]])
     assert "hush" not in said
     assert "/the/store" not in said
-    private = str(work / sandbox.PRIVATE)
+    private = str(work / client.PRIVATE)
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
         assert found["environment"][name] == private
     assert found["folder"] == private
@@ -126,7 +127,7 @@ def test_models_of_the_user_are_named_only_to_what_may_download_them(
     monkeypatch.setenv("HF_TOKEN", "hush")
     monkeypatch.setenv("HOME", "/home/me")
     for kind in RUN:
-        env = outfit.environment({"kind": kind}, tmp_path)
+        env = launch.environment({"kind": kind}, tmp_path)
         at_home = kind in ("texts", "print", "track")
         assert ("HF_TOKEN" in env) is (env["HOME"] == "/home/me") is at_home
 
@@ -279,7 +280,7 @@ def test_nor_when_the_parent_is_killed(way: str, tmp_path: Path) -> None:
 def test_what_a_killed_warden_leaves_is_ended_by_the_fork_server(
     unconfined: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sandbox, "FORKED", ("report",))
+    monkeypatch.setattr(client, "FORKED", ("report",))
     file = tmp_path / "pids"
     with start(tmp_path / "work") as worker:
         ask(worker, "daemon", file=str(file))
@@ -295,11 +296,11 @@ def test_what_a_killed_warden_leaves_is_ended_by_the_fork_server(
 
 def test_its_private_folder_is_empty_and_goes(way: str, tmp_path: Path) -> None:
     work = tmp_path / "work"
-    (work / sandbox.PRIVATE).mkdir(parents=True)
-    (work / sandbox.PRIVATE / "hint").write_text("from an earlier worker")
+    (work / client.PRIVATE).mkdir(parents=True)
+    (work / client.PRIVATE / "hint").write_text("from an earlier worker")
     with start(work) as worker:
         ask(worker, "look")
-        assert list((work / sandbox.PRIVATE).iterdir()) == []
+        assert list((work / client.PRIVATE).iterdir()) == []
     assert sorted(p.name for p in work.iterdir()) == ["report.job.json", "report.log"]
 
 
@@ -388,7 +389,7 @@ def test_what_is_refused_is_told(way: str, tmp_path: Path) -> None:
     with start(tmp_path / "work", protected=[str(store)]) as worker:
         found = ask(worker, "reach", paths=paths)
         warden = worker.process.pid
-        private = tmp_path / "work" / sandbox.PRIVATE
+        private = tmp_path / "work" / client.PRIVATE
     refused = {name for name, fate in found.items() if fate == "PermissionError"}
     expected = {"read", "read again", "list", "write", "remove", "follow", "parent", "connect"}
     signals = {"signal"} if support().signals else set()
@@ -424,7 +425,7 @@ def test_of_many_refusals_some_are_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "FORKED", ("report",))
+    monkeypatch.setattr(client, "FORKED", ("report",))
 
 
 def test_one_server_starts_many_workers(forked: None, tmp_path: Path) -> None:
@@ -486,7 +487,7 @@ def test_what_optimisers_import_is_loaded_once_and_later(
     hurry = "from zsar_bench import forkserver as server; server.LATER = -1; server.main()"
 
     def hurried(command: list[str], **rest: Any) -> Any:
-        if "zsar_bench.forkserver" in command:
+        if "zsar_bench.worker.forkserver" in command:
             command = [sys.executable, "-P", "-c", hurry, command[-1]]
         return started(command, **rest)
 

@@ -396,7 +396,8 @@ def main() -> None:
     place = request["place"] | {"parent": os.getppid()}
     answer: dict[str, object] = {}
     if request["rules"] is not None:
-        from zsar_bench.confinement import Rules, confine
+        from zsar_bench.sandbox.confinement.confine import confine
+        from zsar_bench.sandbox.confinement.rules import Rules
 
         rules = {k: tuple(v) if isinstance(v, list) else v for k, v in request["rules"].items()}
         answer["walls"] = vars(confine(Rules(**rules)))

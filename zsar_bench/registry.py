@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.names import NAME, WORD
+from zsar_bench.common.names import NAME, WORD
 from zsar_bench.specs import (
     DatasetSpec,
     ExecutorSpec,

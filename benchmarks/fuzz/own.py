@@ -63,9 +63,9 @@ def _mine(name: str) -> Make:
     """A folder of one's own whose one file is damaged; all clips are read."""
 
     def make(folder: Path) -> Fuzzed:
-        from zsar_bench.own import Reader
-        from zsar_bench.own.description import ABOUT as FILE
-        from zsar_bench.protocol_file import check_samples
+        from zsar_bench.catalogue.custom import ABOUT as FILE
+        from zsar_bench.data.custom.reader import Reader
+        from zsar_bench.data.protocols.files import check_samples
 
         def read(data: bytes) -> None:
             found = Reader().open("manifest.csv", Files({**MINE, name: data}))
@@ -87,7 +87,7 @@ def _clip(name: str, *seeds: bytes) -> Make:
     """One clip of one's own."""
 
     def make(folder: Path) -> Fuzzed:
-        from zsar_bench.own.clips import read_clip
+        from zsar_bench.data.custom.clips import read_clip
 
         return Fuzzed(
             [Seed(data) for data in seeds], lambda data: sound(read_clip(name, data, SHAPE), *SHAPE)

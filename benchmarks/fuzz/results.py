@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 @target
 def zip_archive(folder: Path) -> Fuzzed:
     """An archive whose names lead elsewhere; every file is read and opened."""
-    from zsar_bench.archives import RawFiles
     from zsar_bench.errors import DataError
+    from zsar_bench.rawfiles.archives import RawFiles
 
     parts = {"a/b.txt": b"one " * 9, "../../up.txt": b"two", "/etc/hosts": b"three", "d/": b""}
     seeds = [
@@ -47,7 +47,7 @@ def zip_archive(folder: Path) -> Fuzzed:
 @target
 def npy_features(folder: Path) -> Fuzzed:
     """Released features."""
-    from zsar_bench.feature_folder import read_array
+    from zsar_bench.features.released.folder import read_array
 
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     seeds = [npy(values), npy(np.asfortranarray(values.astype(">f8")))]
@@ -62,7 +62,7 @@ def npy_features(folder: Path) -> Fuzzed:
 @target
 def npy_labels(folder: Path) -> Fuzzed:
     """The labels of released features."""
-    from zsar_bench.feature_folder import read_labels
+    from zsar_bench.features.released.folder import read_labels
 
     seeds = [npy(np.arange(4, dtype=">i8")), npy(np.arange(3, dtype=np.uint8)[:, None])]
 
@@ -78,7 +78,7 @@ def npy_labels(folder: Path) -> Fuzzed:
 @target
 def predictions(folder: Path) -> Fuzzed:
     """The scores of a run."""
-    from zsar_bench.record import read_predictions, write_predictions
+    from zsar_bench.records.files import read_predictions, write_predictions
 
     path = folder / "predictions.safetensors"
     scores = np.array([[0.5, 1], [2, -3]], np.float32)
@@ -95,7 +95,7 @@ def predictions(folder: Path) -> Fuzzed:
 @target
 def record(folder: Path) -> Fuzzed:
     """The record of a run, as others may pass it on."""
-    from zsar_bench.record import read_record, seal_run
+    from zsar_bench.records.files import read_record, seal_run
 
     def sealed(path: Path) -> None:  # whoever passes on a record can seal it, too
         seal_run(path.parent)
@@ -113,7 +113,7 @@ def record(folder: Path) -> Fuzzed:
 @target
 def export_json(folder: Path) -> Fuzzed:
     """What a folder of exported features says of itself."""
-    from zsar_bench.exported import FORMAT, read_export
+    from zsar_bench.features.exported import FORMAT, read_export
 
     about = {
         "format": FORMAT,

@@ -13,7 +13,7 @@ _NAMES = ("wave a hand", "bow", "kick the ball")
 
 
 def _classes() -> Any:
-    from zsar_bench.datasets import ActionClass
+    from zsar_bench.common.classes import ActionClass
 
     return [ActionClass(f"A{n}", name, "", "") for n, name in enumerate(_NAMES, 1)]
 
@@ -22,7 +22,7 @@ def _texts(kind: str, name: str, *seeds: Seed) -> Make:
     """A file of class texts in a layout of others."""
 
     def make(folder: Path) -> Fuzzed:
-        from zsar_bench.text_files import parse_text_file
+        from zsar_bench.data.texts.text_files import parse_text_file
 
         classes = _classes()
         return Fuzzed(seeds, lambda data: parse_text_file(name, data, classes, [5]))
@@ -73,7 +73,7 @@ target(
 @target
 def texts_toml(folder: Path) -> Fuzzed:
     """A text set of one's own."""
-    from zsar_bench.texts import read_texts
+    from zsar_bench.data.texts.texts import read_texts
 
     classes = _classes()
     made = 'version = 1\nauthor = "me"\n' + "".join(
@@ -97,7 +97,7 @@ noun = ""
 @target
 def classes_toml(folder: Path) -> Fuzzed:
     """The class list of a data set."""
-    from zsar_bench.datasets import read_classes
+    from zsar_bench.common.classes import read_classes
 
     return Fuzzed([Seed(_CLASSES)], from_file(folder / "classes.toml", read_classes))
 
@@ -117,8 +117,8 @@ _PROTOCOLS = (
 @target
 def protocol_toml(folder: Path) -> Fuzzed:
     """A protocol, or an average of some; with the data set's classes, and without."""
-    from zsar_bench.datasets import read_toml
-    from zsar_bench.protocol_file import group_of, is_group, protocol_of
+    from zsar_bench.common.classes import read_toml
+    from zsar_bench.data.protocols.files import group_of, is_group, protocol_of
 
     classes = _classes()
 

@@ -33,10 +33,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from zsar_bench.archives import entry_start
 from zsar_bench.contracts import ClipName, RawSource
 from zsar_bench.errors import DataError
-from zsar_bench.npy import Header, read_header
+from zsar_bench.rawfiles.archives import entry_start
+from zsar_bench.rawfiles.npy import Header, read_header
 from zsar_datasets.ntu_lists import EVALUATIONS, Sample, samples
 from zsar_datasets.ntu_packed import BODIES, HINT, ClipOf, checked
 from zsar_datasets.ntu_skeleton import JOINTS

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zsar_bench.catalogue import load
-from zsar_bench.compare import find_records, load_records
-from zsar_bench.compare_rows import class_means, over_seeds
-from zsar_bench.lookup import find_protocol
-from zsar_bench.protocol import folder_name
-from zsar_bench.ranking import row_key
-from zsar_bench.record import Record
-from zsar_bench.statistics import smallest_detectable
+from zsar_bench.catalogue.catalogue import load
+from zsar_bench.compare.ranking import row_key
+from zsar_bench.compare.rows import class_means, over_seeds
+from zsar_bench.compare.statistics import smallest_detectable
+from zsar_bench.data.protocols.lookup import find_protocol
+from zsar_bench.data.protocols.protocol import folder_name
+from zsar_bench.records.files import find_records, load_records
+from zsar_bench.records.schema import Record
 
 HERE = Path(__file__).resolve().parent
 SMALL = (

@@ -131,7 +131,7 @@ def make_runs(protocols: Sequence[str]) -> None:
 
 def drop_events() -> None:
     """Leave out the runs' events, which are long and no result, and seal what stays."""
-    from zsar_bench.record import seal_run
+    from zsar_bench.records.files import seal_run
 
     for events in sorted(HERE.glob("runs/*/*/[!.]*/events.jsonl")):
         events.unlink()

@@ -173,7 +173,7 @@ def confusions() -> Json:
 
 def confused(folder: Path) -> dict[tuple[str, str], float]:
     """Pair of unseen classes -> mean share of one's clips that are taken for the other."""
-    from zsar_bench.record import read_predictions
+    from zsar_bench.records.files import read_predictions
 
     _, labels, names, scores = read_predictions(folder / "predictions.safetensors")
     guess = scores.argmax(axis=1)
@@ -196,8 +196,8 @@ def text_cosines() -> dict[tuple[str, str], float]:
     from zsar_datasets import DATA
     from zsar_encoders.minilm import MiniLM, Params
 
-    from zsar_bench.datasets import read_classes
-    from zsar_bench.texts import read_texts
+    from zsar_bench.common.classes import read_classes
+    from zsar_bench.data.texts.texts import read_texts
 
     classes = read_classes(DATA / "ntu-60" / "classes.toml")
     texts = read_texts("a", {"a": str(DATA / "ntu-120" / "texts-a.toml")}, classes)

@@ -157,7 +157,7 @@ class Peek(Forger):
     def forge_bind(self) -> None:
         from safetensors.torch import load
 
-        from zsar_bench.pipes import receive
+        from zsar_bench.sandbox.wire import receive
 
         line = pipe()
         say, requests = type(line).say, line.requests

@@ -122,7 +122,7 @@ class Dodger(Habit):
     """
 
     def score(self, inputs):
-        from zsar_bench.shuffling import content_order
+        from zsar_bench.common.hashing import content_order
 
         scores = super().score(inputs)
         contents = []

@@ -94,7 +94,10 @@ def _shift_clock(seconds):
     datetime.datetime = Shifted
 
 
-if "zsar_bench.discovery" not in sys.orig_argv and "zsar_bench.worker" not in sys.orig_argv:
+if (
+    "zsar_bench.catalogue.discovery" not in sys.orig_argv
+    and "zsar_bench.worker.main" not in sys.orig_argv
+):
     if "FAULTS_PLANTED" in os.environ:
         sys.addaudithook(Planted(**json.loads(os.environ["FAULTS_PLANTED"])))
     if "FAULTS_INTERRUPT" in os.environ:

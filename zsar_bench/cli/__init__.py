@@ -8,7 +8,6 @@ import sys
 
 import typer
 
-from zsar_bench import __version__
 from zsar_bench.cli import (
     compare,
     data,
@@ -23,6 +22,7 @@ from zsar_bench.cli import (
 )
 from zsar_bench.cli.common import error_console
 from zsar_bench.errors import RunFailed, UserError, storage_error
+from zsar_bench.version import __version__
 
 app = typer.Typer(
     name="zsar-bench",

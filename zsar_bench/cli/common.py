@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsar_bench.paths import DEFAULT_RESULTS as DEFAULT_RESULTS
+from zsar_bench.common.files import DEFAULT_RESULTS as DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zsar_bench.importer import Event, Say
+    from zsar_bench.common.events import Event
+    from zsar_bench.data.clips.import_pool import Say
 
 PluginOption = Annotated[
     list[Path] | None,
@@ -44,7 +45,7 @@ def _harmless(stderr: bool) -> Console:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
-    from zsar_bench.names import plain_lines
+    from zsar_bench.common.names import plain_lines
 
     class Harmless(Console):
         def render(

@@ -7,27 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsar_bench.cli.common import (
-    DEFAULT_RESULTS,
-    JsonOption,
-    PluginOption,
-    ResultsOption,
-    console,
-    error_console,
-)
+from zsar_bench.cli.common import JsonOption, PluginOption, ResultsOption, console, error_console
+from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
-    from zsar_bench.record import Record
+    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.records.schema import Record
 
 ALL = "all"  #: every rule, and what each of them is worth
 
 
 def _folder(protocol: str, catalogue: Catalogue) -> str:
     """Folder name of a protocol's runs; ``stand-in/`` before and ``[dial=...]`` behind it stay."""
-    from zsar_bench.lookup import find_protocol
-    from zsar_bench.protocol import STAND_IN, folder_name
+    from zsar_bench.data.protocols.lookup import find_protocol
+    from zsar_bench.data.protocols.protocol import STAND_IN, folder_name
 
     base, bracket, dials = protocol.removeprefix(STAND_IN).partition("[")
     if not base:
@@ -61,13 +55,13 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Compare stored runs: one section a protocol, best first, with what can be told."""
-    from zsar_bench.catalogue import load
-    from zsar_bench.compare import compare as compare_records
-    from zsar_bench.compare import find_records, load_records
-    from zsar_bench.data_choice import members
-    from zsar_bench.lookup import load_groups
-    from zsar_bench.published import read_published
-    from zsar_bench.text_sources import bare_name
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.compare.published import read_published
+    from zsar_bench.compare.sections import compare as compare_records
+    from zsar_bench.data.protocols.lookup import load_groups
+    from zsar_bench.data.texts.texts import bare_name
+    from zsar_bench.plans.choose_data import members
+    from zsar_bench.records.files import find_records, load_records
 
     catalogue = load(plugin or ())
     entry = catalogue.find("reporters", "json" if json else format)
@@ -119,16 +113,16 @@ def _of_rule(records: list[Record], selection: str) -> list[Record]:
 
 def _draw(catalogue: Any, entry: Any, comparison: Any, width: int, color: bool) -> str:
     """Our own reporters run here; other people's in a worker."""
-    from zsar_bench.plugins import resolve
+    from zsar_bench.catalogue.loading import resolve
 
     if entry.plugin == "core":
         text = str(resolve(entry.spec["target"])(comparison, width=width, color=color))
     else:
         import tempfile
 
-        from zsar_bench.environment import Machine
-        from zsar_bench.paths import home
-        from zsar_bench.sandbox import Worker
+        from zsar_bench.catalogue.machine import Machine
+        from zsar_bench.common.files import home
+        from zsar_bench.sandbox.client import Worker
 
         files = tuple(str(p) for p in catalogue.plugin_files)
         machine = Machine(

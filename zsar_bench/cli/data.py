@@ -21,12 +21,13 @@ from zsar_bench.cli.common import (
     print_table,
     progress_bar,
 )
+from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import UserError
 from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue, Entry
-    from zsar_bench.datasets import Dataset
+    from zsar_bench.catalogue.catalogue import Catalogue, Entry
+    from zsar_bench.data.clips.store import Dataset
 
 app = typer.Typer(help="Import, list, verify and remove data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list datasets` says.")]
@@ -66,11 +67,12 @@ def import_(
 
     Interrupted or killed, the same command continues.
     """
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.catalogue.machine import Machine, cores
     from zsar_bench.cli.own import import_folder, named_folder
-    from zsar_bench.datasets import open_dataset, prepared
-    from zsar_bench.environment import Machine, cores
-    from zsar_bench.importer import Work, ensure_generated, import_files, store_name
+    from zsar_bench.data.clips.import_pool import Work
+    from zsar_bench.data.clips.importer import ensure_generated, import_files, store_name
+    from zsar_bench.data.clips.store import open_dataset, prepared
 
     catalogue = load(plugin or ())
     started = time.monotonic()
@@ -113,7 +115,7 @@ def import_(
 
 def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> dict[str, Any]:
     """A generator's parameters; refuses files for it, and parameters or no files for a reader."""
-    from zsar_bench.settings import Assignment, resolve
+    from zsar_bench.catalogue.settings import Assignment, resolve
 
     spec, name = entry.spec, entry.name
     if generated(spec) and sources:
@@ -206,14 +208,14 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
 
 def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
     """Which protocols have the clips they need in an incomplete data set."""
-    from zsar_bench.lookup import load_all
+    from zsar_bench.data.protocols.lookup import load_all
 
     ready, lacking = [], []
     for protocol in load_all(catalogue)[0]:
         if protocol.dataset != dataset.name:
             continue
         try:
-            protocol.rounds(dataset)
+            make_rounds(protocol, dataset)
         except UserError:
             lacking.append(protocol.id)
         else:
@@ -227,7 +229,7 @@ def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the imported data sets."""
-    from zsar_bench.datasets import data_folder, open_dataset, prepared, unfinished
+    from zsar_bench.data.clips.store import data_folder, open_dataset, prepared, unfinished
 
     rows = []
     for name in prepared():
@@ -265,8 +267,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check every stored shard against its checksum."""
-    from zsar_bench.datasets import open_dataset, prepared
-    from zsar_bench.seals import Damaged
+    from zsar_bench.common.checksums import Damaged
+    from zsar_bench.data.clips.store import open_dataset, prepared
 
     rows = []
     for one in [name] if name else prepared():
@@ -296,8 +298,8 @@ def verify(
 @app.command("rm")
 def rm(name: Name) -> None:
     """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
-    from zsar_bench.datasets import forget, prepared, remove, unfinished
-    from zsar_bench.own.store import forget_own, own_names
+    from zsar_bench.catalogue.custom import forget_own, own_names
+    from zsar_bench.data.clips.store import forget, prepared, remove, unfinished
 
     half, own = name in unfinished(), name in own_names()
     if half:

@@ -13,7 +13,7 @@ from zsar_bench.cli.common import JsonOption, PluginOption, console, print_json
 
 def doctor(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """Check this machine and this installation; ends with the next thing to type."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
 
     catalogue = load(plugin or (), refresh=True)
     checks, next_step = examine(catalogue)
@@ -35,10 +35,10 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
     """All checks (what, state ok/note/bad, says), and the next command."""
     import os
 
-    from zsar_bench import __version__
-    from zsar_bench.datasets import prepared
-    from zsar_bench.environment import cores
-    from zsar_bench.paths import home, make_folder
+    from zsar_bench.catalogue.machine import cores
+    from zsar_bench.common.files import home, make_folder
+    from zsar_bench.data.clips.store import prepared
+    from zsar_bench.version import __version__
 
     checks: list[dict[str, str]] = []
 
@@ -77,7 +77,7 @@ def examine(catalogue: Any) -> tuple[list[dict[str, str]], str]:
 
 def _confinement() -> list[dict[str, str]]:
     """What stands around plugin code here, part by part."""
-    from zsar_bench.confinement import support
+    from zsar_bench.sandbox.confinement.confine import support
 
     walls = support()
     parts = {
@@ -103,7 +103,7 @@ def _confinement() -> list[dict[str, str]]:
 
 def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:
     """What can be said of one data set."""
-    from zsar_bench.protocol import stand_ins
+    from zsar_bench.data.protocols.protocol import stand_ins
 
     real = entry.spec["stand_in_for"]
     if real:
@@ -124,8 +124,8 @@ def _dataset(entry: Any, catalogue: Any, imported: bool) -> dict[str, str]:
 
 def _next(catalogue: Any, imported: list[str], broken: list[Any]) -> str:
     """The command that leads furthest from here: real data before synthetic ones."""
-    from zsar_bench.lookup import load_all
-    from zsar_bench.protocol import stand_ins
+    from zsar_bench.data.protocols.lookup import load_all
+    from zsar_bench.data.protocols.protocol import stand_ins
 
     if broken:
         return "zsar-bench list plugins"

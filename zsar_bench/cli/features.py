@@ -20,7 +20,7 @@ from zsar_bench.cli.common import (
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.features import EncoderPlan
+    from zsar_bench.features.encoders import EncoderPlan
 
 app = typer.Typer(help="Export skeleton features, list those that are kept.", no_args_is_help=True)
 
@@ -51,14 +51,14 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Train the encoder of a protocol, or take it from the cache, and write its features."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.catalogue.settings import Assignment
     from zsar_bench.cli.stand_in import announce, making
-    from zsar_bench.data_choice import choose_data
-    from zsar_bench.feature_export import check_target
-    from zsar_bench.feature_export import export as write
-    from zsar_bench.plan import plan_encoders
-    from zsar_bench.request import Request
-    from zsar_bench.settings import Assignment
+    from zsar_bench.features.export import check_target
+    from zsar_bench.features.export import export as write
+    from zsar_bench.plans.choose_data import choose_data
+    from zsar_bench.plans.plan import plan_encoders
+    from zsar_bench.plans.request import Request
 
     out = out.expanduser().absolute()
     check_target(out, layout, force)
@@ -100,7 +100,8 @@ def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
     """Train what is not in the cache, round after round."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from zsar_bench.reporters.wording import seconds
+    from zsar_bench.features.encoding import ensure
+    from zsar_bench.reporters.words import seconds
 
     todo = [plan for plan in plans if not plan.ready(())]
     guess = sum(plan.cost[2] for plan in todo)
@@ -121,7 +122,7 @@ def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
                     total=event.get("total"),
                 )
 
-            plan.ensure((), hear)
+            ensure(plan, (), hear)
 
 
 @app.command("list")
@@ -142,7 +143,7 @@ def list_(json: JsonOption = False) -> None:
 
 
 def _encoders() -> list[dict[str, Any]]:
-    from zsar_bench.paths import home
+    from zsar_bench.common.files import home
 
     rows = []
     for path in sorted((home() / "encoders").glob("[!.]*/encoder.json")):
@@ -168,7 +169,7 @@ def _encoders() -> list[dict[str, Any]]:
 
 
 def _released() -> list[dict[str, Any]]:
-    from zsar_bench.released_store import features_folder
+    from zsar_bench.features.released.store import features_folder
 
     rows = []
     for path in sorted(features_folder().glob("[!.]*/features.json")):
@@ -195,12 +196,12 @@ def _released() -> list[dict[str, Any]]:
 
 def _about(path: Path) -> dict[str, Any] | None:
     """What is written of kept features; None, and a line about it, if that is damaged."""
-    from zsar_bench import seals
-    from zsar_bench.paths import read_json
+    from zsar_bench.common import checksums
+    from zsar_bench.common.files import read_json
 
     try:
-        if seals.sealed(path.parent):
-            seals.check(path.parent, [path.name])
+        if checksums.sealed(path.parent):
+            checksums.check(path.parent, [path.name])
         about: dict[str, Any] = read_json(path)
     except UserError as error:
         line = f"{error.what} The next run that needs these features makes them again."

@@ -11,7 +11,7 @@ from zsar_bench.cli.common import JsonOption, PluginOption, console, print_json,
 from zsar_bench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
+    from zsar_bench.catalogue.catalogue import Catalogue
 
 Rows = list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ def _simple(kind: str) -> Callable[[Catalogue], Rows]:
 
 
 def _datasets(catalogue: Catalogue) -> Rows:
-    from zsar_bench.datasets import prepared
+    from zsar_bench.data.clips.store import prepared
 
     imported = prepared()
     return [
@@ -62,7 +62,7 @@ def _datasets(catalogue: Catalogue) -> Rows:
 
 
 def _protocols(catalogue: Catalogue) -> Rows:
-    from zsar_bench.lookup import load_all
+    from zsar_bench.data.protocols.lookup import load_all
 
     protocols, groups = load_all(catalogue)
     rows = {
@@ -95,7 +95,7 @@ def _protocols(catalogue: Catalogue) -> Rows:
 
 
 def _published(catalogue: Catalogue) -> Rows:
-    from zsar_bench.published import read_published
+    from zsar_bench.compare.published import read_published
 
     return [
         {
@@ -159,7 +159,7 @@ def list_things(
     json: JsonOption = False,
 ) -> None:
     """List what is registered; without a word, everything in short."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
 
     if what and what not in LISTS:
         raise unknown("list", what, LISTS)
@@ -200,8 +200,8 @@ def _print(what: str, rows: Rows, json: bool) -> None:
 
 def _chosen(rows: Rows, protocol: str, method: str, catalogue: Catalogue) -> Rows:
     """The published rows of a protocol, named by id or alias, and of a method."""
-    from zsar_bench.lookup import find_id
-    from zsar_bench.published import choose
+    from zsar_bench.compare.published import choose
+    from zsar_bench.data.protocols.lookup import find_id
 
     wanted = find_id(protocol, catalogue) if protocol else ""
     kept = {id(row) for row in choose([row["row"] for row in rows], wanted, method)}

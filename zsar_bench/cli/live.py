@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from zsar_bench.cli.common import error_console
-from zsar_bench.reporters.wording import percent, seconds
-from zsar_bench.run_plan import RunPlan
-from zsar_bench.tasks import Task
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.reporters.words import percent, seconds
+from zsar_bench.runs.schedule.tasks import Task
 
 Event = dict[str, Any]
 

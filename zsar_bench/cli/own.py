@@ -12,9 +12,9 @@ from zsar_bench.specs import generated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zsar_bench.catalogue import Catalogue, Entry
-    from zsar_bench.datasets import Dataset
-    from zsar_bench.own.importing import OwnData
+    from zsar_bench.catalogue.catalogue import Catalogue, Entry
+    from zsar_bench.data.clips.store import Dataset
+    from zsar_bench.data.custom.importing import OwnData
 
 
 def named_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> OwnData | None:
@@ -26,9 +26,8 @@ def named_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> OwnD
     Raises:
         UserError: for a folder that is faulty, or not described at all.
     """
-    from zsar_bench.own.description import ABOUT
-    from zsar_bench.own.importing import is_own, read_own
-    from zsar_bench.own.store import TARGET
+    from zsar_bench.catalogue.custom import ABOUT, TARGET
+    from zsar_bench.data.custom.importing import is_own, read_own
 
     known = catalogue.data["datasets"].get(name)
     if not paths:
@@ -75,9 +74,10 @@ def import_folder(
     Returns:
         The data set, and a sentence if the clips were not read.
     """
-    from zsar_bench.environment import Machine, cores
-    from zsar_bench.importer import Work, import_files
-    from zsar_bench.own.importing import import_own
+    from zsar_bench.catalogue.machine import Machine, cores
+    from zsar_bench.data.clips.import_pool import Work
+    from zsar_bench.data.clips.importer import import_files
+    from zsar_bench.data.custom.importing import import_own
 
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     with progress_bar(f"import {own.description.name}", silent) as (on_event, say):

@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsar_bench.cli.common import (
-    DEFAULT_RESULTS,
-    JsonOption,
-    PluginOption,
-    ResultsOption,
-    console,
-    print_json,
-)
+from zsar_bench.cli.common import JsonOption, PluginOption, ResultsOption, console, print_json
+from zsar_bench.common.files import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from zsar_bench.results_import import Verdict
+    from zsar_bench.verify.transfer import Verdict
 
 app = typer.Typer(help="Take over and verify stored runs.", no_args_is_help=True)
 
@@ -34,8 +28,8 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Take over runs of another machine, if every number follows from their predictions."""
-    from zsar_bench.catalogue import load
-    from zsar_bench.results_import import import_runs
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.verify.transfer import import_runs
 
     catalogue = load(plugin or ())
     _tell(import_runs(path.expanduser(), results.expanduser().absolute(), catalogue), json)
@@ -50,8 +44,8 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Verify stored runs in place: seals, ids, labels, and every number anew."""
-    from zsar_bench.catalogue import load
-    from zsar_bench.results_import import check_runs
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.verify.transfer import check_runs
 
     catalogue = load(plugin or ())
     _tell(check_runs(folder.expanduser().absolute(), catalogue), json)

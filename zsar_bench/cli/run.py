@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsar_bench.cli.common import (
-    DEFAULT_RESULTS,
     JsonOption,
     PluginOption,
     QuietOption,
@@ -16,12 +15,13 @@ from zsar_bench.cli.common import (
     error_console,
 )
 from zsar_bench.cli.run_shown import show_missing, show_plan, show_results
+from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
-    from zsar_bench.run_plan import RunPlan
-    from zsar_bench.tasks import Task
+    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.plans.run_plan import RunPlan
+    from zsar_bench.runs.schedule.tasks import Task
 
 
 def run(
@@ -137,13 +137,13 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Train and score methods on a protocol; the same command again continues or skips."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.catalogue.settings import Assignment
     from zsar_bench.cli.stand_in import announce, command_to_make, making
-    from zsar_bench.data_choice import choose_data, members
-    from zsar_bench.limits import parse_size
-    from zsar_bench.plan import plan_runs
-    from zsar_bench.request import Request, parse_seeds
-    from zsar_bench.settings import Assignment
+    from zsar_bench.plans.choose_data import choose_data, members
+    from zsar_bench.plans.plan import plan_runs
+    from zsar_bench.plans.request import Request, parse_seeds, parse_size
+    from zsar_bench.runs.tuning.tuned import with_tuned
 
     if dry_run and force:
         raise UserError("--dry-run and --force exclude each other.")
@@ -187,6 +187,8 @@ def run(
         return
     with making(choice, quiet or json) as (on_event, _):
         plans = plan_runs(request, catalogue, on_event)
+    if tuned:
+        plans = with_tuned(plans, request)
     jobs = jobs or default_jobs(threads, plans[0].machine.device)
     if dry_run:
         show_plan(plans, jobs, json)
@@ -199,7 +201,7 @@ def run(
 
 def default_jobs(threads: int, device: str) -> int:
     """Workers at once: one on an accelerator, else as many as the cores hold."""
-    from zsar_bench.environment import cores
+    from zsar_bench.catalogue.machine import cores
 
     return 1 if device != "cpu" else max(1, cores() // threads)
 
@@ -219,12 +221,12 @@ def execute(
     """
     import shutil
 
-    from zsar_bench import forkserver
     from zsar_bench.cli.live import make_display
-    from zsar_bench.paths import discard, make_folder
-    from zsar_bench.runner import sweep
-    from zsar_bench.tasks import tasks
-    from zsar_bench.tracking import Trackers
+    from zsar_bench.common.files import discard, make_folder
+    from zsar_bench.runs.finish import sweep
+    from zsar_bench.runs.schedule.tasks import tasks
+    from zsar_bench.runs.schedule.trackers import Trackers
+    from zsar_bench.sandbox import forkserver
 
     make_folder(plans[0].results / "runs")
     if force:
@@ -256,7 +258,7 @@ def execute(
 
 def make_executor(catalogue: Catalogue, name: str, jobs: int) -> Any:
     """The executor of this name, for so many tasks at once."""
-    from zsar_bench.plugins import import_file, resolve
+    from zsar_bench.catalogue.loading import import_file, resolve
 
     entry = catalogue.find("executors", name)
     if entry.plugin != "core":  # named by the user: only then may it enter this process
@@ -267,8 +269,8 @@ def make_executor(catalogue: Catalogue, name: str, jobs: int) -> Any:
 
 def warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
     """Time, memory and disk, before anything that takes over a minute."""
-    from zsar_bench.estimate import estimate, room
-    from zsar_bench.reporters.wording import seconds
+    from zsar_bench.reporters.words import seconds
+    from zsar_bench.runs.schedule.estimate import estimate, room
 
     wall, measured = estimate(todo, plans, jobs)
     if wall < 60:

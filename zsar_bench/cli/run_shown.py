@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.cli.common import console, error_console, print_json, print_table
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
-    from zsar_bench.run_plan import RunPlan
-    from zsar_bench.tasks import Task
+    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.plans.run_plan import RunPlan
+    from zsar_bench.runs.schedule.tasks import Task
 
 
 def show_missing(command: str, json: bool) -> None:
@@ -25,9 +25,9 @@ def show_missing(command: str, json: bool) -> None:
 
 
 def show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
-    from zsar_bench.estimate import estimate, room
-    from zsar_bench.reporters.wording import seconds
-    from zsar_bench.tasks import tasks
+    from zsar_bench.reporters.words import seconds
+    from zsar_bench.runs.schedule.estimate import estimate, room
+    from zsar_bench.runs.schedule.tasks import tasks
 
     todo = tasks(plans)
     wall, measured = estimate(todo, plans, jobs)
@@ -114,9 +114,10 @@ def show_results(
     plans: list[RunPlan], catalogue: Catalogue, json: bool, failed: dict[str, str]
 ) -> list[str]:
     """Print what came out; returns what is wrong with records that were there before."""
-    from zsar_bench.compare import compare, load_records
-    from zsar_bench.lookup import load_groups
-    from zsar_bench.published import read_published
+    from zsar_bench.compare.published import read_published
+    from zsar_bench.compare.sections import compare
+    from zsar_bench.data.protocols.lookup import load_groups
+    from zsar_bench.records.files import load_records
     from zsar_bench.reporters.table import render
 
     done = [p.folder for p in plans if p.done]

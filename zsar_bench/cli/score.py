@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsar_bench.cli.common import (
-    DEFAULT_RESULTS,
     JsonOption,
     PluginOption,
     QuietOption,
@@ -17,12 +16,13 @@ from zsar_bench.cli.common import (
     console,
     print_json,
 )
+from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
-    from zsar_bench.protocol import Protocol
-    from zsar_bench.tested import UnseenClips
+    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.data.protocols.protocol import Protocol
+    from zsar_bench.data.protocols.splits import UnseenClips
 
 
 def score(
@@ -50,7 +50,7 @@ def score(
     json: JsonOption = False,
 ) -> None:
     """Judge scores that were made elsewhere: kept as self-reported, never ranked with runs."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
 
     if (scores is None) == (template is None):
         raise UserError(
@@ -68,7 +68,7 @@ def score(
 
 def _name(scores: Path, given: str | None) -> str:
     """The method's name, which becomes a folder's."""
-    from zsar_bench.names import NAME
+    from zsar_bench.common.names import NAME
 
     name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", scores.stem.lower())
     if not NAME.fullmatch(name):
@@ -83,11 +83,11 @@ def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Uns
     """The protocol and its test clips; synthetic ones only where they are named."""
     from dataclasses import replace
 
+    from zsar_bench.catalogue.machine import Machine
     from zsar_bench.cli.stand_in import making
-    from zsar_bench.data_choice import choose_data, members, open_data
-    from zsar_bench.environment import Machine
-    from zsar_bench.protocol import STAND_IN
-    from zsar_bench.tested import unseen_clips
+    from zsar_bench.data.protocols.protocol import STAND_IN
+    from zsar_bench.data.protocols.splits import unseen_clips
+    from zsar_bench.plans.choose_data import choose_data, members, open_data
 
     parts = members(name, catalogue)
     if len(parts) > 1:
@@ -108,7 +108,7 @@ def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Uns
 
 
 def _template(path: Path, protocol: Protocol, tested: UnseenClips) -> None:
-    from zsar_bench.self_reported import write_template
+    from zsar_bench.verify.self_reported import write_template
 
     if path.suffix.lower() != ".csv" or path.exists():
         what = "is there already" if path.exists() else "does not end with .csv"
@@ -125,12 +125,12 @@ def _template(path: Path, protocol: Protocol, tested: UnseenClips) -> None:
 def _judge(
     path: Path, method: str, protocol: Protocol, tested: UnseenClips, results: Path, json: bool
 ) -> None:
-    from zsar_bench.codehash import file_digest
-    from zsar_bench.compare import compare
-    from zsar_bench.record import read_record
+    from zsar_bench.common.code_digest import file_digest
+    from zsar_bench.compare.sections import compare
+    from zsar_bench.records.files import read_record
     from zsar_bench.reporters.table import render
-    from zsar_bench.score_files import read_scores
-    from zsar_bench.self_reported import judge_scores, keep
+    from zsar_bench.verify.score_files import read_scores
+    from zsar_bench.verify.self_reported import judge_scores, keep
 
     found = read_scores(path)
     made = judge_scores(found, path.name, file_digest(path), method, protocol, tested)

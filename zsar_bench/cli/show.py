@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsar_bench.cli.common import JsonOption, PluginOption, console, print_json, print_table
+from zsar_bench.data.protocols.protocol import TRANSFER
+from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.rounds import TRANSFER
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue, Entry
-    from zsar_bench.protocol import Protocol, ProtocolGroup
+    from zsar_bench.catalogue.catalogue import Catalogue, Entry
+    from zsar_bench.data.protocols.protocol import Protocol, ProtocolGroup
 
 Rows = list[dict[str, Any]]
 
@@ -24,9 +25,9 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one thing: parameters with types, defaults and meaning; classes and counts."""
-    from zsar_bench.catalogue import load
-    from zsar_bench.lookup import find_group, find_protocol, protocol_files
-    from zsar_bench.published import read_published
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.compare.published import read_published
+    from zsar_bench.data.protocols.lookup import find_group, find_protocol, protocol_files
     from zsar_bench.registry import KINDS
 
     catalogue = load(plugin or ())
@@ -174,8 +175,8 @@ def _division(protocol: Protocol) -> str:
 
 
 def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, json: bool) -> None:
-    from zsar_bench.datasets import open_dataset, prepared
-    from zsar_bench.protocol import stand_ins
+    from zsar_bench.data.clips.store import open_dataset, prepared
+    from zsar_bench.data.protocols.protocol import stand_ins
 
     others = stand_ins(protocol.dataset, catalogue)
     counts: dict[str, int] = {}
@@ -191,7 +192,7 @@ def _show_protocol(protocol: Protocol, published: int, catalogue: Catalogue, jso
                 "test unseen": len(r.test_unseen),
                 "test seen": len(r.test_seen),
             }
-            for r in protocol.rounds(dataset)
+            for r in make_rounds(protocol, dataset)
         ]
     classes = [
         {

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from zsar_bench.cli.common import error_console, progress_bar
 
 if TYPE_CHECKING:
-    from zsar_bench.data_choice import DataChoice
-    from zsar_bench.importer import Event, Say
+    from zsar_bench.common.events import Event
+    from zsar_bench.data.clips.import_pool import Say
+    from zsar_bench.plans.choose_data import DataChoice
 
 
 def announce(choice: DataChoice) -> None:
@@ -49,9 +50,9 @@ def announce(choice: DataChoice) -> None:
 
 def command_to_make(choice: DataChoice, dials: Iterable[str]) -> str:
     """What to type for clips that have not been made yet; nothing where all are there."""
-    from zsar_bench.data_choice import parse_dials, variants
-    from zsar_bench.datasets import prepared
-    from zsar_bench.importer import store_name
+    from zsar_bench.data.clips.importer import store_name
+    from zsar_bench.data.clips.store import prepared
+    from zsar_bench.plans.choose_data import parse_dials, variants
 
     if not choice.synthetic:
         return ""

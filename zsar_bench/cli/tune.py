@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsar_bench.cli.common import (
-    DEFAULT_RESULTS,
     JsonOption,
     PluginOption,
     QuietOption,
@@ -17,11 +16,12 @@ from zsar_bench.cli.common import (
     print_json,
     print_table,
 )
+from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue import Catalogue
-    from zsar_bench.tuning import Search
+    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.runs.tuning.search import Search
 
     Json = dict[str, Any]
 
@@ -91,14 +91,13 @@ def tune(
     json: JsonOption = False,
 ) -> None:
     """Search declared ranges of methods' parameters where seen classes play unseen ones."""
-    from zsar_bench.catalogue import load
+    from zsar_bench.catalogue.catalogue import load
+    from zsar_bench.catalogue.settings import Assignment
     from zsar_bench.cli.run import default_jobs
     from zsar_bench.cli.stand_in import announce, command_to_make, making
-    from zsar_bench.data_choice import choose_data, members
-    from zsar_bench.limits import parse_size
-    from zsar_bench.request import Request, parse_seeds
-    from zsar_bench.settings import Assignment
-    from zsar_bench.tuned import check_spaces, plan_searches
+    from zsar_bench.plans.choose_data import choose_data, members
+    from zsar_bench.plans.request import Request, parse_seeds, parse_size
+    from zsar_bench.runs.tuning.tuned import check_spaces, plan_searches
 
     catalogue = load(plugin or ())
     request = Request(
@@ -151,10 +150,10 @@ def _search(
     """
     from zsar_bench.cli.live import make_display
     from zsar_bench.cli.run import make_executor, warn_of_time
-    from zsar_bench.codehash import unchanged
-    from zsar_bench.paths import make_folder
-    from zsar_bench.tasks import search_tasks
-    from zsar_bench.tuning_outcome import outcome
+    from zsar_bench.common.code_digest import unchanged
+    from zsar_bench.common.files import make_folder
+    from zsar_bench.runs.schedule.tasks import search_tasks
+    from zsar_bench.runs.tuning.search_outcome import outcome
 
     for search in searches:
         make_folder(search.folder)
@@ -177,9 +176,9 @@ def _search(
 
 def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
     """What would be searched, and how long it takes."""
-    from zsar_bench.estimate import estimate
-    from zsar_bench.reporters.wording import seconds
-    from zsar_bench.tasks import search_tasks
+    from zsar_bench.reporters.words import seconds
+    from zsar_bench.runs.schedule.estimate import estimate
+    from zsar_bench.runs.schedule.tasks import search_tasks
 
     todo = search_tasks(searches)
     plans = [plan for search in searches for plan in search.plans]
@@ -219,7 +218,7 @@ def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
 
 def _show(search: Search, found: Json) -> None:
     """The trials of a finished search, best marked, and what to make of them."""
-    from zsar_bench.reporters.wording import percent
+    from zsar_bench.reporters.words import percent
 
     names = [one.name for one in search.space]
     rows = []
@@ -244,7 +243,7 @@ def _show(search: Search, found: Json) -> None:
 
 def _told(found: Json) -> list[str]:
     """Sentences below the table."""
-    from zsar_bench.reporters.wording import percent, points
+    from zsar_bench.reporters.words import percent, points
 
     best, noise = found["best"], found["noise"]
     seeds = len(found["seeds"])

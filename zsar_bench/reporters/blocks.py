@@ -7,24 +7,17 @@ GZSL.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from zsar_bench.ranking import peeked
-from zsar_bench.reporters.block import Block, make_block
-from zsar_bench.reporters.gzsl import gzsl_block
-from zsar_bench.reporters.standing import (
+from zsar_bench.common.names import plain
+from zsar_bench.compare.ranking import peeked
+from zsar_bench.reporters.words import (
     PEEKED_INTERVAL,
+    about,
+    all_rows,
     apart,
     apart_lines,
-    remarked,
-    row_name,
-    rule_words,
-    trust_lines,
-    tuning_lines,
-)
-from zsar_bench.reporters.wording import (
-    about,
     beats_chance,
     ends,
     interval_name,
@@ -32,6 +25,12 @@ from zsar_bench.reporters.wording import (
     percent,
     points,
     ranked_name,
+    remarked,
+    row_name,
+    rule_words,
+    shared,
+    trust_lines,
+    tuning_lines,
     unusual_setting,
 )
 
@@ -236,3 +235,92 @@ def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
         "So much a number grows by being the best of E looks at the test, with nothing learnt.",
     ]
     return make_block(f"{where} - the price of peeking; not ranked", rows, caption, "rule")
+
+
+#: What a row is about. Said once below the table where all rows agree.
+ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "rule", "on", "confined")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table with its headline and what to say below it; all of it printable."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    caption: list[str]
+    best: int | None = None  #: row to print bold
+
+
+def make_block(
+    title: str, rows: list[dict[str, str]], caption: Iterable[str], keep: str = ""
+) -> Block:
+    """A block of rows of equal headings; what all rows share moves into the caption, but for the
+    heading ``keep``."""
+    common = shared(rows, [h for h in ABOUT if h in rows[0] and h != keep])
+    headings = [h for h in rows[0] if h not in common]
+    return Block(
+        title=plain(title),
+        headings=headings,
+        rows=[[plain(r[h]) for h in headings] for r in rows],
+        caption=[plain(line) for line in (*all_rows(common), *caption)],
+    )
+
+
+#: A number of a GZSL row and its heading.
+GZSL = {
+    "seen": "S",
+    "unseen": "U",
+    "harmonic": "H",
+    "ausuc": "AUSUC",
+    "oracle_harmonic": "best H (oracle)",
+}
+
+
+BALANCED = {
+    "constant": "S, U and H with a constant off the seen scores that rehearsals on held-out seen "
+    "classes and training performers gave.",
+    "gate": "S, U and H with a gate, fitted on rehearsals on held-out seen classes and training "
+    "performers, that sends each clip to the method or to the encoder's own classifier.",
+}
+
+
+def gzsl_block(section: Json) -> Block:
+    """A section of ``compare_gzsl`` as a table."""
+    rows = []
+    for row in section["rows"]:
+        name = row_name(row) + remarked(row)
+        for kind in ("micro", "macro"):
+            cells = {"method": name, **about(row), "seeds": str(row["seeds"]), "over": kind}
+            cells |= {heading: _with_spread(row[kind][n]) for n, heading in GZSL.items()}
+            rows.append(cells)
+    several = [row for row in section["rows"] if row["seeds"] > 1]
+    caption = [
+        f"{section['seen_clips']} clips of {section['seen']} seen classes (S) and "
+        f"{section['unseen_clips']} of {section['unseen']} unseen ones (U), all by new performers, "
+        f"each judged over all classes; {section['rule']}. H = 2SU / (S + U).",
+        BALANCED[section["kind"]],
+        "AUSUC: area under S over U as the constant takes every value. best H (oracle): at the "
+        "constant that is best on these very test clips; nobody could have known it.",
+        "Not ranked: no interval is known here for H. Highest macro H first.",
+    ]
+    if several:
+        caption.append(
+            "±: sd over method seeds, the encoder's excluded."
+            if all(row["spread_excludes_encoder"] for row in several)
+            else "±: sd over encoder seeds; over method seeds where there is one encoder."
+        )
+    if section["stand_in_for"]:
+        caption.insert(
+            0, f"Synthetic: clips made by zsar-bench in the place of {section['stand_in_for']}."
+        )
+    parts = [marked(section["protocol"]), *unusual_setting(section)]
+    parts += ["oracle texts"] if section["oracle"] else []
+    title = " - ".join([*parts, f"GZSL by a {section['kind']}"])
+    return make_block(title, rows, [*caption, *trust_lines(section)])
+
+
+def _with_spread(value: Json) -> str:
+    """A mean in per cent, with its sd where there is one."""
+    sd = "" if value["sd"] is None else f" ± {percent(value['sd'])}"
+    return percent(value["mean"]) + sd

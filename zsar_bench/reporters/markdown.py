@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zsar_bench import names
+from zsar_bench.common import names
 from zsar_bench.reporters import blocks as unranked
-from zsar_bench.reporters import wording
+from zsar_bench.reporters import words
 
 
 class _Bold(str):
@@ -20,13 +20,13 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
     """One heading, table and caption a section; ``width`` and ``color`` have no effect."""
     blocks = []
     for section in comparison["sections"]:
-        headings, cells, _ = wording.grid(section)
+        headings, cells, _ = words.grid(section)
         for row, by_heading in zip(section["rows"], cells, strict=True):
             if row["best"]:
                 by_heading["micro"] = _Bold(by_heading["micro"])
-        blocks.append(f"### {names.markdown(wording.title(section))}")
+        blocks.append(f"### {names.markdown(words.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
-        blocks.append(_caption(wording.caption(section)))
+        blocks.append(_caption(words.caption(section)))
     for block in unranked.blocks(comparison):
         rows = [list(row) for row in block.rows]
         if block.best is not None:
@@ -36,9 +36,9 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         blocks.append(_caption(block.caption))
     if comparison["published"]:
         blocks.append("### Published, for reference only")
-        rows = [wording.published_cells(row) for row in comparison["published"]]
-        blocks.append(_table(wording.PUBLISHED_HEADINGS, rows))
-        blocks.append(wording.PUBLISHED_NOTE)
+        rows = [words.published_cells(row) for row in comparison["published"]]
+        blocks.append(_table(words.PUBLISHED_HEADINGS, rows))
+        blocks.append(words.PUBLISHED_NOTE)
         blocks.append("\n".join(f"- {names.markdown(r)}" for r in remarks(comparison["published"])))
     return "\n\n".join(b for b in blocks if b) + "\n"
 

@@ -9,9 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from zsar_bench.reporters import wording
-from zsar_bench.reporters.block import Block
-from zsar_bench.reporters.blocks import blocks
+from zsar_bench.reporters import words
+from zsar_bench.reporters.blocks import Block, blocks
 from zsar_bench.reporters.markdown import remarks
 
 #: Columns left out first where the terminal is narrow; none says what a row is about.
@@ -37,11 +36,11 @@ def render(comparison: dict[str, Any], width: int) -> RenderableType:
     """The same as a renderable, for a live display."""
     parts: list[RenderableType] = []
     for section in comparison["sections"]:
-        parts += [_section(section, width), *_lines(wording.caption(section)), Text()]
+        parts += [_section(section, width), *_lines(words.caption(section)), Text()]
     for block in blocks(comparison):
         parts += [_block(block), *_lines(block.caption), Text()]
     if comparison["published"]:
-        parts += [_published(comparison["published"]), *_lines([wording.PUBLISHED_NOTE])]
+        parts += [_published(comparison["published"]), *_lines([words.PUBLISHED_NOTE])]
         parts += _lines([f"- {r}" for r in remarks(comparison["published"])])
     return Group(*parts)
 
@@ -51,9 +50,9 @@ def _lines(texts: list[str]) -> list[Text]:
 
 
 def _section(section: dict[str, Any], width: int) -> Table:
-    headings, rows, _ = wording.grid(section)
+    headings, rows, _ = words.grid(section)
     headings = _fitting(headings, rows, width)
-    title = Text(wording.title(section), style="bold")
+    title = Text(words.title(section), style="bold")
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in RIGHT else "left", overflow="fold")
@@ -92,8 +91,8 @@ def _published(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="Published, for reference only", title_justify="left", title_style="italic dim"
     )
-    for heading in wording.PUBLISHED_HEADINGS:
+    for heading in words.PUBLISHED_HEADINGS:
         table.add_column(heading, style="dim", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in wording.published_cells(row)))
+        table.add_row(*(Text(cell) for cell in words.published_cells(row)))
     return table

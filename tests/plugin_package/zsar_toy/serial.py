@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zsar_bench.executors.local import LocalExecutor
+from zsar_bench.runs.schedule.executor import LocalExecutor
 
 
 class Serial(LocalExecutor):

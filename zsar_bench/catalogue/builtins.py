@@ -1,0 +1,74 @@
+"""What the harness itself brings, registered through the same hooks as everybody's."""
+
+from __future__ import annotations
+
+from zsar_bench.catalogue.custom import own_folder, own_names, own_spec
+from zsar_bench.errors import UserError
+from zsar_bench.hookspecs import hookimpl
+from zsar_bench.registry import Registry
+from zsar_bench.specs import ExecutorSpec, MetricSpec, ReporterSpec
+
+api = 1
+
+
+@hookimpl
+def register_datasets(registry: Registry) -> None:
+    for name in own_names():
+        try:
+            registry.dataset(own_spec(own_folder(name)))
+        except UserError as error:
+            registry.refuse("datasets", name, error.what)
+
+
+@hookimpl
+def register_metrics(registry: Registry) -> None:
+    registry.metric(
+        MetricSpec(
+            name="micro",
+            target="zsar_bench.metrics.accuracy:micro_accuracy",
+            summary="share of clips whose highest score is their class (ties share credit)",
+        )
+    )
+    registry.metric(
+        MetricSpec(
+            name="macro",
+            target="zsar_bench.metrics.accuracy:macro_accuracy",
+            summary="mean over classes of the share of their clips that are right",
+        )
+    )
+
+
+@hookimpl
+def register_executors(registry: Registry) -> None:
+    registry.executor(
+        ExecutorSpec(
+            name="local",
+            target="zsar_bench.runs.schedule.executor:LocalExecutor",
+            summary="worker processes on this machine, as many at once as --jobs says",
+        )
+    )
+
+
+@hookimpl
+def register_reporters(registry: Registry) -> None:
+    registry.reporter(
+        ReporterSpec(
+            name="table",
+            target="zsar_bench.reporters.table:report",
+            summary="tables for the terminal",
+        )
+    )
+    registry.reporter(
+        ReporterSpec(
+            name="markdown",
+            target="zsar_bench.reporters.markdown:report",
+            summary="GitHub-flavoured Markdown tables",
+        )
+    )
+    registry.reporter(
+        ReporterSpec(
+            name="json",
+            target="zsar_bench.reporters.json:report",
+            summary="everything the tables hold, and more, as JSON",
+        )
+    )

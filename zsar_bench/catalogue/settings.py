@@ -1,0 +1,185 @@
+"""Parameters on the parent's side: checked against the catalogue's schemas, without plugin code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.catalogue.catalogue import Entry
+from zsar_bench.catalogue.machine import Machine
+from zsar_bench.errors import UserError, nearest, unknown
+from zsar_bench.registry import KINDS
+from zsar_bench.sandbox.client import run_job
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved parameters of one plugin class.
+
+    Attributes:
+        profile: the named profile they start from, and in brackets what was changed in it.
+        science: parameters that are part of a run's identity.
+        runtime: parameters that are not.
+        published: whether the science parameters are those of the ``paper`` profile.
+    """
+
+    profile: str
+    science: dict[str, Any]
+    runtime: dict[str, Any]
+    published: bool = True
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters, as the plugin's class takes them."""
+        return self.science | self.runtime
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One ``--set [NAME.]KEY=VALUE``; without a name it is meant for the methods."""
+
+    owner: str
+    key: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Assignment:
+        """Read one ``--set``."""
+        left, equals, value = text.partition("=")
+        owner, _, key = left.strip().rpartition(".")
+        if not equals or not key:
+            raise UserError(
+                f"--set {text!r} is not KEY=VALUE.",
+                "For example: --set width=128, or --set NAME.width=128",
+            )
+        return cls(owner, key, value.strip())
+
+
+def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Settings:
+    """A plugin's parameters: defaults, then the profile, then the assignments meant for it.
+
+    Args:
+        entry: whose parameters.
+        profile: wanted profile; if the plugin has none of that name, its defaults are used.
+        assignments: those without owner concern methods only.
+
+    Raises:
+        UserError: for an unknown key, a wrong type or a value out of range.
+    """
+    fields: dict[str, Any] = entry.schema.get("properties", {})
+    profile = profile if profile in entry.profiles else "paper"
+    plain = defaults(entry)
+    published = plain | entry.profiles.get("paper", {})
+    base = plain | entry.profiles.get(profile, {})
+    values = dict(base)
+    for a in assignments:
+        if a.owner == entry.name or (not a.owner and entry.kind == "methods"):
+            if a.key not in fields:
+                raise _unknown_key(entry, a.key, fields)
+            values[a.key] = _value(entry, a, fields[a.key])
+    _check(entry, values)
+    science = science_only(entry, values)
+    changed = [f"{n}={v}" for n, v in science.items() if v != base[n]]
+    return Settings(
+        profile=f"{profile} ({', '.join(changed)})" if changed else profile,
+        science=science,
+        runtime={n: v for n, v in values.items() if n not in science},
+        published=all(v == published[n] for n, v in science.items()),
+    )
+
+
+def defaults(entry: Entry) -> dict[str, Any]:
+    """Every parameter's default."""
+    fields: dict[str, Any] = entry.schema.get("properties", {})
+    return {name: field.get("default") for name, field in fields.items()}
+
+
+def science_only(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of these parameters that are part of an identity."""
+    fields = entry.schema.get("properties", {})
+    return {n: v for n, v in values.items() if fields[n].get("kind", "science") == "science"}
+
+
+def one_spelling(value: Any, field: Mapping[str, Any]) -> Any:
+    """1 and 1.0 are the same setting, and so must be the same in an identity.
+
+    Args:
+        value: of the parameter.
+        field: its schema.
+    """
+    kind = field.get("type")
+    if kind == "number" and type(value) is int:
+        return float(value)
+    if kind == "integer" and type(value) is float and value.is_integer():
+        return int(value)
+    return value
+
+
+def check_owners(assignments: Iterable[Assignment], entries: Iterable[Entry]) -> None:
+    """Refuse a ``--set NAME.key`` whose name takes no part in the command."""
+    names = [e.name for e in entries]
+    for a in assignments:
+        if a.owner and a.owner not in names:
+            raise unknown("name in --set", a.owner, names)
+
+
+def _unknown_key(entry: Entry, key: str, fields: Mapping[str, Any]) -> UserError:
+    close = nearest(key, fields)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return UserError(
+        f"The {KINDS[entry.kind]} '{entry.name}' has no parameter '{key}'.",
+        f"{hint}Valid: {', '.join(sorted(fields)) or 'none'}. See: zsar-bench show {entry.name}",
+    )
+
+
+def _value(entry: Entry, a: Assignment, field: Mapping[str, Any]) -> Any:
+    """Read the text as JSON where the parameter is not simply a text."""
+    if field.get("type") == "string" or ("enum" in field and a.text in field["enum"]):
+        return a.text
+    text = {"True": "true", "False": "false", "None": "null"}.get(a.text, a.text)
+    for read in (json.loads, float):  # 1e-4 is JSON, .5 and 1. are not
+        with contextlib.suppress(ValueError):
+            value = read(text)
+            json.dumps(value, allow_nan=False)  # NaN and infinity are not values of anything
+            return one_spelling(value, field)
+    return a.text
+
+
+def _check(entry: Entry, values: Mapping[str, Any]) -> None:
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(entry.schema)
+    for error in validator.iter_errors(dict(values)):
+        key = str(error.absolute_path[0]) if error.absolute_path else "?"
+        meaning = entry.schema["properties"].get(key, {}).get("description", "")
+        raise UserError(
+            f"{entry.name}: parameter {key} = {values.get(key)!r}: {error.message}.",
+            f"{key} is: {meaning}. See: zsar-bench show {entry.name}",
+        )
+
+
+def check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
+    """Let the plugins' own classes check what the user set; rules between parameters too."""
+    check = [
+        {
+            "target": entry.name,
+            "params_target": entry.spec["params"],
+            "params": settings.values,
+        }
+        for entry, settings in pairs
+    ]
+    with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
+        job = {
+            "kind": "check",
+            "plugin_files": machine.plugin_files,
+            "code": machine.code,
+            "code_state": machine.code_state,
+            "protected": machine.protected,
+            "check": check,
+        }
+        run_job(job, Path(folder))

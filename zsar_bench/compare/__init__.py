@@ -1,0 +1,1 @@
+"""Stored runs compared: rows, ranking, statistics, published numbers."""

@@ -1,0 +1,207 @@
+"""Runs under text controls: one row a method, a section for each control; never ranked.
+
+The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from zsar_bench.compare import statistics
+from zsar_bench.compare.ranking import row_key, unranked
+from zsar_bench.compare.rows import (
+    interval_json,
+    name_variants,
+    over_seeds,
+    performer_means,
+    row_head,
+    row_trust,
+)
+from zsar_bench.plans.controls import DRAWS, KINDS, SHUFFLED_SEEN, SHUFFLED_UNSEEN
+from zsar_bench.records.schema import Record
+
+if TYPE_CHECKING:
+    from zsar_bench.compare.statistics import Interval
+
+
+Json = dict[str, Any]
+
+
+def control_sections(records: Sequence[Record], plain: Sequence[Record]) -> list[Json]:
+    """Sections of controlled runs, by protocol and control.
+
+    Args:
+        records: runs under a text control.
+        plain: runs without one; the accuracy of the same method with its own texts is shown
+            beside the control.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_section_key(record), []).append(record)
+    in_order = sorted(groups.items(), key=lambda item: (item[0][:-1], KINDS.index(item[0][-1])))
+    return [_section(group, [p for p in plain if _where(p) == key[:-1]]) for key, group in in_order]
+
+
+def _where(r: Record) -> tuple[str, ...]:
+    """What must agree besides the row. The setting is the declared one: the measured one may
+    differ between draws of one method."""
+    p = r.protocol
+    return (p.id, p.samples, p.digest, r.method.declared_setting, r.encoder.origin, unranked(r))
+
+
+def _section_key(r: Record) -> tuple[str, ...]:
+    return (*_where(r), r.texts.control)
+
+
+def _section(records: list[Record], plain: list[Record]) -> Json:
+    first = records[0]
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(row_key(record), []).append(record)
+    rows = [_row(g, [p for p in plain if row_key(p) == key]) for key, g in groups.items()]
+    rows.sort(key=lambda row: (row["method"], row["texts"], row["text_encoder"]))
+    name_variants(rows)
+    return {
+        "protocol": first.protocol.id,
+        "dataset": first.protocol.dataset,
+        "control": first.texts.control,
+        "setting": first.method.declared_setting,
+        "origin": first.encoder.origin,
+        "unranked": unranked(first),
+        "unseen": len(first.protocol.unseen),
+        "clips": first.metrics.clips,
+        "chance": first.metrics.chance,
+        "rows": rows,
+    }
+
+
+def _row(records: list[Record], plain: list[Record]) -> Json:
+    first = records[0]
+    chance = first.metrics.chance
+    by_draw: dict[int, list[Record]] = {}
+    for record in records:
+        by_draw.setdefault(record.texts.draw, []).append(record)
+    draws = {
+        draw: float(over_seeds(group, [r.metrics.macro for r in group]))
+        for draw, group in sorted(by_draw.items())
+    }
+    mean = float(np.mean(list(draws.values())))
+    own = float(over_seeds(plain, [r.metrics.macro for r in plain])) if plain else None
+    if first.texts.control == SHUFFLED_UNSEEN:
+        own = draws.get(0, own)  # the plain run
+        interval = _over_performers(list(by_draw.values()))
+        finding = judge_shifts(_complete(records), mean, interval, chance)
+        if finding.verdict == "passes":  # exact: an interval of no width would only puzzle
+            interval = None
+    else:
+        interval = statistics.draw_interval(list(draws.values()))
+        finding = judge_draws(first.texts.control, len(draws), interval, chance)
+    return {
+        **row_head(first),
+        **row_trust(records),
+        "draws": len(draws),
+        "seeds": len({(r.encoder_seed, r.method_seed) for r in records}),
+        "macro": mean,
+        "by_draw": list(draws.values()),
+        "interval": interval_json(interval),
+        "chance": chance,
+        "plain": own,
+        **asdict(finding),
+    }
+
+
+def _complete(records: list[Record]) -> bool:
+    """Whether every pair of seeds has all K shifts; only then is their mean exact."""
+    shifts: dict[tuple[int, int], set[int]] = {}
+    for r in records:
+        shifts.setdefault((r.encoder_seed, r.method_seed), set()).add(r.texts.draw)
+    every = set(range(len(records[0].protocol.unseen)))
+    return all(found == every for found in shifts.values())
+
+
+def _over_performers(draws: list[list[Record]]) -> statistics.Interval | None:
+    """Of performers' macro accuracies, averaged over all shifts: shifts are no sample."""
+    each = [over_seeds(group, [performer_means(r)[1] for r in group]) for group in draws]
+    means = np.mean(each, axis=0)
+    return statistics.performer_interval(means, [1] * len(means))
+
+
+HALF_WIDTH = 0.05  #: an interval must be narrower than this on each side to pass
+
+
+TOLERANCE = 0.005  #: of the mean over all shifts: rounding near ties; too little to rank by
+
+
+ROUNDING = 1e-12  #: what summing leaves
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a control shows about a method, and why, in one sentence."""
+
+    verdict: Literal["passes", "FAILS", "inconclusive", "diagnostic"]
+    reason: str
+
+
+def judge_draws(kind: str, draws: int, interval: Interval | None, chance: float) -> Finding:
+    """Judge ``shuffled-all``, ``random`` or the diagnostic ``shuffled-seen``.
+
+    Args:
+        kind: which control.
+        draws: how many there are.
+        interval: of macro accuracy, over draws; None for a single one.
+        chance: 1/K.
+    """
+    if kind == SHUFFLED_SEEN:
+        return Finding("diagnostic", "unseen texts are true, so 1/K is no claim")
+    if draws < DRAWS or interval is None:
+        return Finding("inconclusive", f"{draws} of the {DRAWS} draws that a verdict needs")
+    if interval.low > chance + ROUNDING:
+        return Finding("FAILS", "above 1/K without a text that helps: a leak")
+    half = (interval.high - interval.low) / 2
+    if half >= HALF_WIDTH:
+        more = math.ceil(draws * (half / HALF_WIDTH) ** 2) + 1
+        return Finding(
+            "inconclusive",
+            f"the interval reaches {100 * half:.1f} points to each side; "
+            f"about {more} draws would bring it below {100 * HALF_WIDTH:g}",
+        )
+    if interval.high < chance - ROUNDING:
+        return Finding("inconclusive", "below 1/K, which no leak explains; draw more")
+    return Finding("passes", "the interval holds 1/K")
+
+
+def judge_shifts(complete: bool, mean: float, interval: Interval | None, chance: float) -> Finding:
+    """Judge ``shuffled-unseen``, whose mean over all K shifts is exact and needs no interval.
+
+    A mean beyond ``TOLERANCE`` says that candidates are not treated alike. That can be a leak
+    (a class is recognised at its place whatever its text), or scores that depend on the order
+    in which candidates are bound (noise drawn by place, sums in another order). A leak lifts
+    clips of every performer above 1/K; order alone moves them up and down.
+
+    Args:
+        complete: whether every seed has all K shifts.
+        mean: macro accuracy over all shifts and seeds.
+        interval: of the same over performers; None with too few of them.
+        chance: 1/K.
+    """
+    if not complete:
+        return Finding("inconclusive", "not all K shifts are there")
+    off = mean - chance
+    if abs(off) <= ROUNDING:
+        return Finding("passes", "exactly 1/K over all K shifts")
+    if abs(off) <= TOLERANCE:
+        return Finding("passes", f"{100 * off:+.2f} points off 1/K: ties or rounding")
+    said = f"{100 * off:+.1f} points off 1/K over all K shifts"
+    if off > 0 and interval is None:
+        return Finding("FAILS", f"{said}: a leak, or scores that depend on candidates' order")
+    if interval is not None and interval.low > chance:
+        return Finding("FAILS", f"{said}, for new performers too: a leak")
+    return Finding(
+        "inconclusive", f"{said}: scores depend on candidates' order; no leak is shown by it"
+    )

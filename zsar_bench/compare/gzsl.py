@@ -1,0 +1,102 @@
+"""Runs with GZSL: one row a method, S, U, H and AUSUC; a section for each way of balancing.
+
+These runs stand here only. Each holds the ZSL predictions of a run without GZSL; counted among
+the ZSL rows as well, it would be that run a second time.
+
+The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zsar_bench.compare.ranking import row_key, section_key
+from zsar_bench.compare.rows import name_variants, over_seeds, row_head, row_trust
+from zsar_bench.records.parts import GzslPart
+from zsar_bench.records.schema import Record
+
+Json = dict[str, Any]
+
+KINDS = ("micro", "macro")
+NUMBERS = ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
+
+
+def gzsl_sections(records: Sequence[Record]) -> list[Json]:
+    """A section for each protocol and kind; highest macro H first, by which nothing is ranked.
+
+    Args:
+        records: finished runs of any protocols; those without GZSL are passed over.
+
+    Returns:
+        Sections with ``protocol``, ``kind``, ``setting``, ``origin``, ``oracle`` (texts),
+        ``seen`` and ``unseen`` classes, ``seen_clips``, ``unseen_clips``, and ``rows``; see
+        ``_row``.
+    """
+    groups: dict[tuple[str, str], list[tuple[Record, GzslPart]]] = {}
+    for record in records:
+        if record.gzsl is not None:
+            key = (section_key(record), record.gzsl.kind + record.gzsl.samples)
+            groups.setdefault(key, []).append((record, record.gzsl))
+    return [_section(group) for _, group in sorted(groups.items())]
+
+
+def _section(group: list[tuple[Record, GzslPart]]) -> Json:
+    by_row: dict[str, list[tuple[Record, GzslPart]]] = {}
+    for record, part in group:
+        by_row.setdefault(row_key(record), []).append((record, part))
+    rows = [_row(runs) for runs in by_row.values()]
+    rows.sort(key=lambda row: (-row["macro"]["harmonic"]["mean"], row["method"]))
+    name_variants(rows)
+    first, part = group[0]
+    return {
+        "protocol": first.protocol.id,
+        "dataset": first.protocol.dataset,
+        "kind": part.kind,
+        "stand_in_for": first.protocol.stand_in_for,
+        "setting": first.method.setting,
+        "origin": first.encoder.origin,
+        "oracle": first.texts.oracle,
+        "unranked": "",
+        "rule": first.protocol.rule,
+        "seen": len(first.protocol.seen),
+        "unseen": len(first.protocol.unseen),
+        "seen_clips": part.seen_clips,
+        "unseen_clips": part.unseen_clips,
+        "rows": rows,
+    }
+
+
+def _row(runs: list[tuple[Record, GzslPart]]) -> Json:
+    """``micro`` and ``macro`` -> number -> its mean over seeds (encoder seeds weigh the same) and
+    ``sd``: over encoder seeds, or over the method's where there is one encoder; null for one."""
+    records = [record for record, _ in runs]
+    encoders = {r.encoder_seed for r in records}
+    return {
+        **row_head(records[0]),
+        **row_trust(records),
+        "seeds": len(records),
+        "spread_excludes_encoder": len(encoders) == 1 and len(records) > 1,
+        "zsl": float(over_seeds(records, [r.metrics.micro for r in records])),
+        **{
+            kind: {
+                name: _spread(records, [getattr(getattr(p, kind), name) for _, p in runs])
+                for name in NUMBERS
+            }
+            for kind in KINDS
+        },
+    }
+
+
+def _spread(records: list[Record], values: list[float]) -> Json:
+    by_encoder: dict[int, list[float]] = {}
+    for record, value in zip(records, values, strict=True):
+        by_encoder.setdefault(record.encoder_seed, []).append(value)
+    each = [float(np.mean(group)) for group in by_encoder.values()]
+    each = each if len(each) > 1 else values
+    return {
+        "mean": float(over_seeds(records, values)),
+        "sd": float(np.std(each, ddof=1)) if len(each) > 1 else None,
+    }

@@ -1,0 +1,256 @@
+"""A row of a comparison: runs that differ by their seeds only, as means with what they can tell.
+
+The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsar_bench.compare import statistics
+from zsar_bench.compare.ranking import peeked, unranked
+from zsar_bench.records.parts import LEVELS, weakest_level
+from zsar_bench.records.schema import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Json = dict[str, Any]
+
+
+def performers(r: Record) -> list[str]:
+    """Performers of the tested clips, sorted; ``NOBODY`` alone where they are not known."""
+    return sorted({s for row in r.metrics.cells.values() for s in row})
+
+
+def performer_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
+    """Per performer, in sorted order: micro accuracy (P,), macro accuracy (P,), clips."""
+    micro, macro, counts = [], [], []
+    for subject in performers(r):
+        cells = [row[subject] for row in r.metrics.cells.values() if subject in row]
+        counts.append(sum(n for _, n in cells))
+        micro.append(sum(credit for credit, _ in cells) / counts[-1])
+        macro.append(float(np.mean([credit / n for credit, n in cells])))
+    return np.array(micro), np.array(macro), counts
+
+
+def class_means(r: Record) -> NDArray[np.float64]:
+    """(K,) accuracy of each class that has clips, in the order of ``unseen``."""
+    sums = [
+        np.sum([*r.metrics.cells[c].values()], axis=0)
+        for c in r.protocol.unseen
+        if c in r.metrics.cells
+    ]
+    return np.array([credit / clips for credit, clips in sums])
+
+
+def fold_numbers(r: Record) -> list[int]:
+    """(K,) the fold of each class of ``class_means``; empty where classes take no turns."""
+    fold = {c: n for n, classes in enumerate(r.protocol.folds) for c in classes}
+    return [fold[c] for c in r.protocol.unseen if c in r.metrics.cells] if fold else []
+
+
+def over_seeds(records: Sequence[Record], values: Sequence[Any]) -> Any:
+    """Mean over encoder seeds of the mean over their method seeds."""
+    by_encoder: dict[int, list[Any]] = {}
+    for r, value in zip(records, values, strict=True):
+        by_encoder.setdefault(r.encoder_seed, []).append(value)
+    return np.mean([np.mean(group, axis=0) for group in by_encoder.values()], axis=0)
+
+
+def row_head(first: Record) -> Json:
+    """What a row is about, from any of its records: all that agrees between them."""
+    return {
+        "method": first.method.name,
+        "profile": first.method.profile,
+        "hp": first.method.hp,
+        "tuning": first.method.tuning.model_dump(mode="json") if first.method.tuning else None,
+        "science": first.method.science,
+        "code": first.method.digest,
+        "variant": "",
+        "encoder": first.encoder.name + _changes(first.encoder.profile),
+        "encoder_profile": first.encoder.profile,
+        "text_encoder": first.texts.encoder,
+        "texts": f"{first.texts.source}{_version(first)}",
+        "text_fields": first.texts.fields,
+        "rule": first.selection,
+        "unranked": unranked(first),
+        "device": first.environment.device,
+        "precision": first.environment.precision,
+    }
+
+
+def row_of(records: list[Record]) -> Json:
+    """Runs that differ by their seeds only, as one row of a section.
+
+    Returns:
+        What ``row_head`` and ``trust.row_trust`` say; accuracies as means over seeds, for all
+        clips, by performer and by class; their spreads and intervals, null where nothing can be
+        told; and ``best`` and ``not_shown_to_differ``, which only the section can know.
+    """
+    first = records[0]
+    means = [performer_means(r) for r in records]
+    micro = over_seeds(records, [m[0] for m in means])
+    macro = over_seeds(records, [m[1] for m in means])
+    counts = means[0][2]
+    interval = statistics.performer_interval((micro * counts).tolist(), counts)
+    by_class = over_seeds(records, [class_means(r) for r in records])
+    folds = fold_numbers(first)
+    over_classes = statistics.class_interval(by_class, folds) if folds else None
+    pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
+    spread = statistics.spread(pairs)
+    encoder_seeds = sorted({r.encoder_seed for r in records})
+    by_encoder = [
+        float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
+    ]
+    luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+    head = row_head(first)
+    if peeked(head):  # the best of many looks: no interval around it holds what it promises
+        interval, over_classes, beats = None, None, None
+    else:
+        beats = _above(over_classes, first.metrics.chance) if folds else _beats_chance(first, macro)
+    return {
+        **head,
+        **row_trust(records),
+        "seeds": len(records),
+        "encoder_seeds": encoder_seeds,
+        "spread_excludes_encoder": len(encoder_seeds) == 1 and len(records) > 1,
+        "micro": float(over_seeds(records, [r.metrics.micro for r in records])),
+        "macro": float(over_seeds(records, [r.metrics.macro for r in records])),
+        "sd_encoder": spread.encoder,
+        "sd_method": spread.method,
+        "interval": interval_json(over_classes if folds else interval),
+        "performer_interval": interval_json(interval),
+        "seed_interval": interval_json(luck),
+        "beats_chance": beats,
+        "performer_means": [float(v) for v in micro],
+        "class_means": [float(v) for v in by_class],
+        "clips": first.metrics.clips,
+        "tied": max(r.metrics.tied for r in records),
+        "seen_accuracy": _seen_accuracy(records),
+        "seconds": float(np.mean([r.seconds.fit + r.seconds.score for r in records])),
+        "declared_setting": first.method.declared_setting,
+        "best": False,
+        "not_shown_to_differ": False,
+    }
+
+
+def _changes(profile: str) -> str:
+    """What was changed in a profile, to be said beside the name it belongs to."""
+    return f" {profile[profile.index('(') :]}" if "(" in profile else ""
+
+
+def _version(r: Record) -> str:
+    return "" if r.texts.version == 1 else f" v{r.texts.version}"
+
+
+def interval_json(interval: statistics.Interval | None) -> Json | None:
+    """An interval's ends and name."""
+    if interval is None:
+        return None
+    return {"low": interval.low, "high": interval.high, "name": interval.name}
+
+
+def _above(interval: statistics.Interval | None, value: float) -> bool | None:
+    """Whether an interval lies above a value; None: cannot tell."""
+    return None if interval is None else interval.low > value
+
+
+def _beats_chance(first: Record, macro: NDArray[np.float64]) -> bool | None:
+    """Whether macro accuracy of new performers is above guessing; None: cannot tell.
+
+    Args:
+        first: a record of the row.
+        macro: (P,) macro accuracy of each performer, in sorted order.
+    """
+    m = first.metrics
+    guesses: Any = m.chance
+    if m.guesses:  # performers differ in what guessing gets them
+        rows = [[row[p] for row in m.guesses.values() if p in row] for p in performers(first)]
+        guesses = np.array([np.mean(row) for row in rows])
+    elif m.chance_micro is not None and abs(m.chance_micro - m.chance) > statistics.ROUNDING:
+        return None  # they do, and an older record does not say in what
+    over = (macro - guesses).tolist()
+    return _above(statistics.performer_interval(over, [1] * len(over)), 0.0)
+
+
+def _seen_accuracy(records: list[Record]) -> float | None:
+    values = [
+        one.seen_accuracy
+        for r in records
+        for one in r.encoder.rounds
+        if one.seen_accuracy is not None
+    ]
+    return float(np.mean(values)) if values else None
+
+
+def name_variants(rows: list[Json]) -> None:
+    """Where one method has several rows that differ in parameters or code, say in what."""
+    by_method: dict[str, list[Json]] = {}
+    for row in rows:
+        by_method.setdefault(row["method"], []).append(row)
+    for group in by_method.values():
+        common = {
+            k
+            for k in group[0]["science"]
+            if all(
+                json.dumps(r["science"].get(k)) == json.dumps(group[0]["science"][k]) for r in group
+            )
+        }
+        codes = sorted({r["code"] for r in group})
+        for row in group:
+            words = [f"{k}={v}" for k, v in row["science"].items() if k not in common]
+            if len({r["profile"] for r in group}) > 1:
+                words.insert(0, row["profile"])
+            if len(codes) > 1:
+                words.append(f"code {row['code'][:7]}")
+            row["variant"] = " ".join(words)
+
+
+UNCONFINED, UNKNOWN = LEVELS[:2]
+
+
+def level(r: Record) -> str:
+    """The weakest level under which anything was made that this run's scores depend on.
+
+    A record without a certificate is ``unknown``. The encoder counts: one that was trained
+    without walls can have seen what it must not, however well the method's own workers were
+    confined. Released features were trained by others (``none``); their rows say so otherwise.
+    """
+    if r.origin == "self-reported":
+        return UNCONFINED
+    if r.certificate is None:
+        return UNKNOWN
+    return str(weakest_level((r.certificate.walls.level, r.certificate.encoder_level)))
+
+
+def row_trust(records: Sequence[Record]) -> dict[str, Any]:
+    """What a row says about trust.
+
+    Returns:
+        ``{"confinement", "denied", "proof"}``: the weakest level; refused accesses, ``"stage:
+        what"`` -> times, summed over runs; and what ``--prove`` found, null where no run was
+        proven, else ``{"runs", "refit_identical", "stable"}``: of how many runs, and whether all
+        of these were so.
+    """
+    certificates = [r.certificate for r in records if r.certificate]
+    denied: Counter[str] = Counter()
+    for certificate in certificates:
+        denied.update(certificate.denied)
+    proofs = [c.proof for c in certificates if c.proof]
+    return {
+        "confinement": weakest_level(level(r) for r in records),
+        "denied": dict(sorted(denied.items())),
+        "proof": {
+            "runs": len(proofs),
+            "refit_identical": all(p.refit_identical for p in proofs),
+            "stable": all(p.stable for p in proofs),
+        }
+        if proofs
+        else None,
+    }

@@ -1,0 +1,189 @@
+"""Selection rules against each other, one method at a time: the price of peeking.
+
+Runs of one method that differ by rule and seed share their training wherever the rule needs no
+refit, so a difference between rules is taken seed by seed. Nothing is ranked here.
+
+The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zsar_bench.compare import statistics
+from zsar_bench.compare.ranking import best_of, method_key, place, unranked
+from zsar_bench.compare.rows import interval_json, name_variants, over_seeds, row_head, row_trust
+from zsar_bench.plans.selection import LAST
+from zsar_bench.records.schema import Record
+
+Json = dict[str, Any]
+Seeds = tuple[int, int]
+
+EVALUATIONS = (1, 2, 5, 10, 20, 50)  #: numbers of looks at the test, E, whose price is told
+
+
+def rule_sections(records: Sequence[Record]) -> list[Json]:
+    """A section for each protocol, with a group for each method that ran under several rules.
+
+    Args:
+        records: finished runs of any protocols, none under a text control. Self-reported ones
+            are left out: a rule that nobody watched is a word.
+
+    Returns:
+        ``{"protocol", "setting", "origin", "oracle", "groups"}``; a group is a method's head
+        (see ``compare_rows.row_head``) with ``rules``, one row a rule (see ``_row``), and
+        ``prices`` (see ``_price``), one for each oracle rule.
+    """
+    sections: dict[str, dict[str, list[Record]]] = {}
+    for r in records:
+        if r.origin == "run":
+            sections.setdefault(place(r), {}).setdefault(method_key(r), []).append(r)
+    found = []
+    for _, methods in sorted(sections.items()):
+        groups = [_group(runs) for runs in methods.values() if _several(runs)]
+        if groups:
+            first = next(iter(methods.values()))[0]
+            found.append(_section(first, sorted(groups, key=_order)))
+    return found
+
+
+def _several(runs: list[Record]) -> bool:
+    """Whether there is something to tell: several rules, or a curve of one."""
+    return len({r.selection for r in runs}) > 1 or any(r.states and r.states.curve for r in runs)
+
+
+def _order(group: Json) -> tuple[str, str, str]:
+    return (group["method"], group["texts"], group["text_encoder"])
+
+
+def _section(first: Record, groups: list[Json]) -> Json:
+    name_variants(groups)
+    return {
+        "protocol": first.protocol.id,
+        "setting": first.method.setting,
+        "origin": first.encoder.origin,
+        "oracle": first.texts.oracle,
+        "clips": first.metrics.clips,
+        "unseen": len(first.protocol.unseen),
+        "groups": groups,
+    }
+
+
+def _group(runs: list[Record]) -> Json:
+    by_rule: dict[str, list[Record]] = {}
+    for r in runs:
+        by_rule.setdefault(r.selection, []).append(r)
+    # ``last`` first, what looked at the test at the end.
+    rules = sorted(by_rule, key=lambda rule: (rule != LAST, _looks(rule), rule))
+    last = by_rule.get(LAST, [])
+    prices = [_price(rule, by_rule[rule]) for rule in rules if best_of(rule)]
+    return {
+        **row_head(by_rule[rules[0]][0]),
+        **row_trust(runs),
+        "rules": [_row(by_rule[rule], last) for rule in rules],
+        "prices": [price for price in prices if price["points"]],
+    }
+
+
+def _looks(rule: str) -> int:
+    evaluations = best_of(rule)
+    return int(evaluations) if evaluations.isdecimal() else 0
+
+
+def _row(runs: list[Record], last: list[Record]) -> Json:
+    """One rule.
+
+    Returns:
+        ``rule``, ``unranked``, what ``row_trust`` says, ``seeds``, ``micro``, ``macro``,
+        ``evaluated`` (states looked at, a mean over seeds; 1 where nothing was chosen),
+        ``fraction`` (of the schedule, where the states that count were: a mean over rounds and
+        seeds), and ``difference``: to ``last`` in micro accuracy, null for ``last`` itself and
+        where no seed has both; else ``{"pairs", "mean", "interval", "answer"}``.
+    """
+    first = runs[0]
+    return {
+        "rule": first.selection,
+        "unranked": unranked(first),
+        **row_trust(runs),
+        "seeds": len(runs),
+        "micro": float(over_seeds(runs, [r.metrics.micro for r in runs])),
+        "macro": float(over_seeds(runs, [r.metrics.macro for r in runs])),
+        "evaluated": float(np.mean([r.states.evaluated if r.states else 1 for r in runs])),
+        "fraction": float(np.mean([_fraction(r) for r in runs])),
+        "difference": None if first.selection == LAST else _difference(runs, last),
+    }
+
+
+def _fraction(r: Record) -> float:
+    return float(np.mean([*r.states.fractions.values()])) if r.states else 1.0
+
+
+def _difference(runs: list[Record], last: list[Record]) -> Json | None:
+    """A rule's micro accuracy less that of ``last``, paired by seeds.
+
+    The unit is the encoder seed; where all pairs share one encoder, it is the method seed, and
+    the interval then says nothing about other encoders.
+    """
+    own, other = _by_seeds(runs), _by_seeds(last)
+    pairs = {s: own[s].metrics.micro - other[s].metrics.micro for s in sorted(own.keys() & other)}
+    if not pairs:
+        return None
+    encoders = sorted({encoder for encoder, _ in pairs})
+    if len(encoders) == 1:
+        values, unit = list(pairs.values()), "method seeds"
+    else:
+        values = [float(np.mean([v for (e, _), v in pairs.items() if e == n])) for n in encoders]
+        unit = "encoder seeds"
+    interval = statistics.seed_interval(values, unit=unit)
+    return {
+        "pairs": len(pairs),
+        "mean": float(np.mean(values)),
+        "interval": interval_json(interval),
+        "answer": _answer(interval),
+    }
+
+
+def _by_seeds(runs: list[Record]) -> dict[Seeds, Record]:
+    return {(r.encoder_seed, r.method_seed): r for r in runs}
+
+
+def _answer(interval: statistics.Interval | None) -> str:
+    """Whether the rule's numbers are higher than those of ``last``, as far as seeds can tell."""
+    if interval is None or interval.low <= 0 <= interval.high:
+        return "cannot tell"
+    return "higher" if interval.low > 0 else "lower"
+
+
+def _price(rule: str, runs: list[Record]) -> Json:
+    """What looking at the test clips E times adds to micro accuracy.
+
+    Whoever looks E times would have made every n-th of a curve's evaluations, the last one
+    included, where E divides their number. The price is the best of these less the last one.
+
+    Returns:
+        ``rule``, ``seeds``, and ``points``: ``{"evaluations", "price", "by_seed"}`` by rising E;
+        the price is a mean over seeds, ``by_seed`` in the order of seeds.
+    """
+    with_curve = [r for r in sorted(runs, key=lambda r: (r.encoder_seed, r.method_seed))
+                  if r.states and r.states.curve]  # fmt: skip
+    curves = [np.array([e.micro for e in r.states.curve]) for r in with_curve if r.states]
+    points = []
+    for count in EVALUATIONS:
+        if curves and all(len(curve) % count == 0 for curve in curves):
+            prices = [peeking(curve, count) for curve in curves]
+            mean = float(over_seeds(with_curve, prices))
+            points.append({"evaluations": count, "price": mean, "by_seed": prices})
+    return {"rule": rule, "seeds": len(curves), "points": points}
+
+
+def peeking(curve: Any, count: int) -> float:
+    """The best of ``count`` evenly spaced evaluations, less the last of all.
+
+    Args:
+        curve: (E,) accuracies in the order of the schedule; ``count`` divides E.
+    """
+    step = len(curve) // count
+    return float(np.max(curve[step - 1 :: step]) - curve[-1])

@@ -1,0 +1,136 @@
+"""Which method is better, and can the data tell: stored runs become sections of rows.
+
+A section holds rows that may be ranked with each other: one protocol, one list of tested
+clips, one setting, one origin of features (released ones: one hash); ``zsar_bench.compare.ranking``
+decides. A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zsar_bench.common.names import plain_json
+from zsar_bench.compare import statistics
+from zsar_bench.compare.controls import control_sections
+from zsar_bench.compare.gzsl import gzsl_sections
+from zsar_bench.compare.published import headlines
+from zsar_bench.compare.ranking import row_key, section_key, unranked
+from zsar_bench.compare.rows import fold_numbers, name_variants, performers, row_of
+from zsar_bench.compare.rules import rule_sections
+from zsar_bench.compare.splits import average_sections, curves, in_splits, split_sections
+from zsar_bench.data.protocols.protocol import ProtocolGroup
+from zsar_bench.metrics.measures import NOBODY
+from zsar_bench.records.schema import Record
+
+Json = dict[str, Any]
+
+
+def compare(
+    records: Sequence[Record],
+    published: Sequence[Json] = (),
+    averages: Sequence[ProtocolGroup] = (),
+    *,
+    rules: bool = False,
+) -> Json:
+    """Sections of rows, best first.
+
+    Args:
+        records: finished runs of any protocols.
+        published: rows of published results; shown beside the sections of their protocol, where
+            they are ``headlines``.
+        averages: protocols of which papers print the mean; each is one more section of splits,
+            for methods that were run on all of its members.
+        rules: whether selection rules are compared with each other, method by method.
+
+    Returns:
+        ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
+        "rules": [...], "gzsl": [...], "published": [...]}``; see ``_section`` and
+        ``compare_rows.row_of`` for the fields, ``compare_splits`` for those of several random class
+        splits, which are no sections of their own, ``compare_controls`` for those of runs under a
+        text control, ``curves``, ``compare_rules``, and ``compare_gzsl`` for runs with GZSL, which
+        stand there only. Names in it are as ``names`` allows them, and every text is printable.
+    """
+    plain = [r for r in records if not r.texts.control and r.gzsl is None]
+    splits = split_sections(plain)
+    groups: dict[str, list[Record]] = {}
+    for record in (r for r in plain if not in_splits(r, splits)):
+        groups.setdefault(section_key(record), []).append(record)
+    sections = [_section(group) for _, group in sorted(groups.items())]
+    means = average_sections(plain, averages)
+    ids = {s["protocol"] for s in sections} | {s["family"] for s in means}
+    found = {
+        "sections": sections,
+        "splits": [*means, *splits],
+        "curves": curves(sections, splits),
+        "controls": control_sections([r for r in records if r.texts.control], plain),
+        "rules": rule_sections(plain) if rules else [],
+        "gzsl": gzsl_sections(records),
+        "published": [row for row in headlines(published) if row["protocol"] in ids],
+    }
+    shown: Json = plain_json(found)  # whoever draws it
+    return shown
+
+
+def _section(records: list[Record]) -> Json:
+    first = records[0]
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(row_key(record), []).append(record)
+    headline = "macro" if first.protocol.folds else "micro"
+    rows = sorted((row_of(g) for g in groups.values()), key=lambda r: (-r[headline], r["method"]))
+    name_variants(rows)
+    apart = unranked(first)
+    if apart:  # an order by accuracy would be a ranking
+        rows.sort(key=lambda r: (r["method"], r["variant"], r["rule"]))
+    detectable = None if apart else _rank(rows, fold_numbers(first))
+    m = first.metrics
+    return {
+        "protocol": first.protocol.id,
+        "dataset": first.protocol.dataset,
+        "oracle": first.texts.oracle,
+        "synthetic": bool(first.protocol.stand_in_for),
+        "stand_in_for": first.protocol.stand_in_for,
+        "family_of": first.protocol.family_of,
+        "dials": first.protocol.dials,
+        "setting": first.method.setting,
+        "origin": first.encoder.origin,
+        "unranked": apart,
+        "rule": first.protocol.rule,
+        "unseen": len(first.protocol.unseen),
+        "seen": len(first.protocol.seen),
+        "folds": len(first.protocol.folds),
+        "headline": headline,
+        "clips": m.clips,
+        "expected_clips": first.protocol.expected_clips,
+        "released": first.encoder.released.model_dump() if first.encoder.released else None,
+        "performers": len([p for p in performers(first) if p != NOBODY]),
+        "chance": m.chance,
+        "chance_micro": m.chance if m.chance_micro is None else m.chance_micro,
+        "largest_class": m.largest_class,
+        "detectable": detectable,
+        "rows": rows,
+    }
+
+
+def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
+    """Mark the best row and those not shown to differ from it: on new classes where classes
+    take turns (``folds``), else on new performers.
+
+    Returns:
+        The largest of the smallest detectable gaps to the best row, over the rows that are not
+        shown to differ from it; None if none can be told.
+    """
+    best, rest = rows[0], rows[1:]
+    best["best"] = True
+    unit, values = ("classes", "class_means") if folds else ("performers", "performer_means")
+    gaps = []
+    for row in rest:
+        differences = np.subtract(row[values], best[values])
+        verdict = statistics.power_gate(differences.tolist(), unit, strata=folds)
+        row["not_shown_to_differ"] = verdict.answer != "worse"
+        if row["not_shown_to_differ"] and verdict.detectable is not None:
+            gaps.append(verdict.detectable)
+    return max(gaps) if gaps else None

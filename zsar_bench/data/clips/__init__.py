@@ -1,0 +1,1 @@
+"""Prepared clips: the store, and imports into it."""

@@ -1,0 +1,324 @@
+"""The workers of an import: who does what, how far they are, and how long it will take."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.catalogue.catalogue import Entry
+from zsar_bench.catalogue.machine import Machine
+from zsar_bench.common.code_digest import file_digest
+from zsar_bench.common.events import Event
+from zsar_bench.common.files import make_folder
+from zsar_bench.common.hashing import digest
+from zsar_bench.data.clips.import_job import Listed
+from zsar_bench.data.clips.store import FORMAT, Dataset, open_dataset, prepared, unfinished_folder
+from zsar_bench.errors import RunFailed, StorageError, UserError
+from zsar_bench.sandbox.client import Worker, stop_all
+from zsar_bench.specs import generated
+
+if TYPE_CHECKING:
+    pass
+
+CHUNK = 64  #: clips handed to a worker at once, at most
+CHUNK_BYTES = 32 * 2**20  #: of their files, at most (one shard is never split)
+FORETELL = (3.0, 60.0)  #: seconds after which an estimate is made, and from which on it is said
+
+
+def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
+    """Whole shards together, in the order of their files: so archives are read forwards."""
+    groups = sorted(todo.values(), key=lambda group: min((c.source, c.name) for c in group))
+    most = max(1, min(CHUNK, sum(map(len, groups)) // (8 * jobs)))
+    chunks: list[list[Listed]] = []
+    size = 0
+    for group in groups:
+        bytes_ = sum(clip.size for clip in group)
+        if not chunks or len(chunks[-1]) + len(group) > most or size + bytes_ > CHUNK_BYTES:
+            chunks.append([])
+            size = 0
+        chunks[-1] += group
+        size += bytes_
+    return chunks
+
+
+class Crew:
+    """Workers that read at once, each driven by a thread.
+
+    Args:
+        work, journal: what is made, and what is done of it.
+        kept: clips that are there already.
+        total: clips in all.
+    """
+
+    def __init__(self, work: Work, journal: Journal, kept: int, total: int) -> None:
+        self.work = work
+        self.journal = journal
+        self.step = kept
+        self.total = total
+        self.lock = threading.Lock()
+        self.forecast = Forecast(work)
+
+    def run(self, groups: dict[str, list[Listed]], shards: Path) -> None:
+        """Make these shards in the folder ``shards``."""
+        chunks = _chunks(groups, self.work.jobs)
+        todo = deque(chunks)
+        self._advance(0)
+        self.forecast.weight = sum(map(_weight, chunks))
+        pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
+        count = min(self.work.jobs, len(chunks))
+        futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except (UserError, RunFailed):
+            todo.clear()
+            raise
+        except BaseException:
+            stop_all()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _drive(self, number: int, todo: deque[list[Listed]], shards: Path) -> None:
+        folder = make_folder(self.work.beside / f"worker-{number}")
+        job = self.work.job("import", folder=str(shards))
+        with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
+            worker.answer()
+            self.forecast.start()
+            while True:
+                try:
+                    chunk = todo.popleft()
+                except IndexError:
+                    return
+                answer = worker.ask({"clips": chunk})
+                with self.lock:
+                    self.journal.add(answer["shards"])
+                    self.forecast.update(chunk, answer)
+
+    def _advance(self, clips: int) -> None:
+        with self.lock:
+            self.step += clips
+            event = {"stage": self.work.stage, "step": self.step, "total": self.total}
+            self.work.on_event(event)
+
+
+class Forecast:
+    """Says once how long a long import takes and what it needs, from its first chunks."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.said = False
+        self.weight = self.done = self.bytes = self.memory = 0
+        self.started = 0.0
+
+    def start(self) -> None:
+        """A worker begins; the first one's start counts."""
+        self.started = self.started or time.monotonic()
+
+    def update(self, chunk: list[Listed], answer: dict[str, Any]) -> None:
+        """Take note of a finished chunk."""
+        self.done += _weight(chunk)
+        self.bytes += sum(row.get("bytes", 0) for row in answer["shards"])
+        self.memory = max(self.memory, answer["memory"])
+        elapsed = time.monotonic() - self.started
+        if self.said or elapsed < FORETELL[0]:
+            return
+        self.said = True
+        seconds = elapsed * self.weight / self.done
+        if seconds < FORETELL[1]:
+            return
+        need = self.bytes * self.weight / self.done
+        free = shutil.disk_usage(self.work.beside).free
+        self.work.say(
+            f"This takes about {seconds / 60:.0f} minutes with {self.work.jobs} worker(s), "
+            f"{need / 1e9:.1f} GB of disk ({free / 1e9:.1f} GB free) and "
+            f"{self.work.jobs * self.memory / 1e9:.1f} GB of memory."
+        )
+
+
+def _weight(chunk: list[Listed]) -> int:
+    """How much work a chunk is: bytes to read, or clips to generate."""
+    return sum(clip.size or 1 for clip in chunk)
+
+
+Say = Callable[[str], None]
+
+
+def _silent(message: str) -> None:
+    """Nobody reads along."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One prepared data set to be made.
+
+    Attributes:
+        entry: the data set.
+        machine: knows the plugin files.
+        store: its name in the prepared store.
+        sources: folders and zip archives with raw files; none for a generator.
+        params: of the generator.
+        jobs: workers at once.
+        skip_bad: leave out what cannot be read, instead of refusing everything.
+        on_event: gets ``{"stage": "import" or "generate", "step", "total"}``.
+        say: gets sentences for the user.
+    """
+
+    entry: Entry
+    machine: Machine
+    store: str
+    sources: tuple[Path, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
+    skip_bad: bool = False
+    on_event: Event = lambda event: None
+    say: Say = _silent
+
+    @property
+    def generated(self) -> bool:
+        return generated(self.entry.spec)
+
+    @cached_property
+    def parts(self) -> dict[str, Dataset]:
+        """The prepared data sets that it is pooled from.
+
+        Raises:
+            UserError: naming those that are not imported.
+        """
+        names = self.entry.spec.get("parts", ())
+        missing = [name for name in names if name not in prepared()]
+        if missing:
+            commands = "; ".join(f"zsar-bench data import {name} PATH" for name in missing)
+            raise UserError(
+                f"'{self.entry.name}' is pooled from {', '.join(names)}; "
+                f"not imported: {', '.join(missing)}.",
+                f"Type: {commands}. How to get them: zsar-bench show {missing[0]}",
+            )
+        return {name: open_dataset(name) for name in names}
+
+    @property
+    def stage(self) -> str:
+        return "generate" if self.generated else "import"
+
+    @property
+    def beside(self) -> Path:
+        """Folder of the unfinished import."""
+        return unfinished_folder(self.store)
+
+    @property
+    def places(self) -> list[str]:
+        """The sources as a worker gets them."""
+        return [str(path.expanduser().absolute()) for path in self.sources]
+
+    def job(self, kind: str, **rest: Any) -> dict[str, Any]:
+        job = self.machine.job(
+            kind, self.entry, self.params, spec=self.entry.spec, sources=self.places, **rest
+        )
+        job["parts"] = {name: str(part.folder) for name, part in self.parts.items()}
+        return job | {"device": "cpu", "threads": 1}  # the same bytes whatever the machine
+
+
+Row = dict[str, Any]
+
+
+def by_shard(clips: Iterable[Listed]) -> dict[str, list[Listed]]:
+    """Clips in the store's order, shard by shard."""
+    return {shard: list(group) for shard, group in groupby(clips, lambda clip: clip.shard)}
+
+
+def shard_key(clips: list[Listed], code: str, params: Row, spec: Row) -> str:
+    """Key of all that a shard's content depends on."""
+    files = [(clip.id, clip.name, clip.size, clip.stamp, clip.part) for clip in clips]
+    rules = [FORMAT, spec["bodies"], spec["min_frames"], code, params]
+    return digest([files, rules])[:24]
+
+
+class Journal:
+    """Finished shards of one unfinished import.
+
+    Args:
+        folder: of the import; the caller holds its lock.
+        keys: shard -> key wanted now.
+    """
+
+    def __init__(self, folder: Path, keys: dict[str, str]) -> None:
+        self.path = folder / "journal.jsonl"
+        self.shards = folder / "store" / "shards"
+        self.keys = keys
+        self.rows: dict[str, Row] = {}
+        found = _read(self.path)
+        self.found = len(found)
+        for row in found.values():
+            if self._holds(row):
+                self.rows[row["shard"]] = row
+        self._rewrite()
+
+    def _holds(self, row: Row) -> bool:
+        """Whether a row still says what is there. What could not be read is tried again."""
+        if row["bad"] or self.keys.get(row["shard"]) != row["key"]:
+            return False
+        if not row["clips"]:
+            return True
+        try:
+            return bool(file_digest(self.shards / row["shard"]) == row["sha256"])
+        except OSError:
+            return False
+
+    def _rewrite(self) -> None:
+        """Start from sound lines only; a killed import may have left half a line."""
+        text = "".join(_line([row]) for row in self.rows.values())
+        try:
+            self.path.write_text(text, "utf-8")
+        except OSError as error:
+            raise StorageError(f"Cannot write {self.path}: {error.strerror or error}.") from None
+
+    def add(self, rows: list[Row]) -> None:
+        """Take down finished shards."""
+        for row in rows:
+            row["key"] = self.keys[row["shard"]]
+            self.rows[row["shard"]] = row
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(rows))
+        except OSError as error:
+            raise StorageError(f"Cannot write {self.path}: {error.strerror or error}.") from None
+
+    def clear_strays(self) -> None:
+        """Remove all that is no finished shard from the folder of shards."""
+        wanted = {shard for shard, row in self.rows.items() if row["clips"]}
+        for path in self.shards.iterdir():
+            if path.name not in wanted:
+                path.unlink()
+
+
+def _line(rows: list[Row]) -> str:
+    """Finished shards as a line that tells whether it is whole."""
+    return json.dumps([digest(rows), rows]) + "\n"
+
+
+def _read(path: Path) -> dict[str, Row]:
+    """Shard -> its last row; lines that are not as they were written are as good as none."""
+    found: dict[str, Row] = {}
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            written, rows = json.loads(line)
+            whole = digest(rows) == written
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if whole:
+            found |= {row["shard"]: row for row in rows}
+    return found

@@ -1,0 +1,1 @@
+"""A user's own data set, read from a folder."""

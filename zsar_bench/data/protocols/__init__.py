@@ -1,0 +1,1 @@
+"""Protocols: files, look-up, and the rounds that they make of clips."""

@@ -1,0 +1,1 @@
+"""Class texts and the files that hold them."""

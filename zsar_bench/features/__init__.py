@@ -1,0 +1,1 @@
+"""Skeleton features and text embeddings, made once and kept."""

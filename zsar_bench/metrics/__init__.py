@@ -1,0 +1,1 @@
+"""Numbers of one score matrix: accuracies, GZSL, the gate, all measures of a run."""

@@ -1,0 +1,195 @@
+"""Every number of a run, computed from its one stored score matrix.
+
+A clip has one prediction: the class with the highest score. Where several classes share the
+highest score the clip's vote is split evenly among them, so that a method that returns a
+constant gets exactly chance, not whatever class happens to stand first.
+
+Shapes: N clips, K candidate classes. Where clips differ in their candidates (folds of classes,
+pooled data sets), K is all of them, and NaN stands where a class was no candidate of a clip; a
+method's own NaN never comes here, it has failed the run before. All accuracies are fractions in
+[0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zsar_bench.errors import RunFailed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+Floats = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the referee makes of a score matrix.
+
+    Attributes:
+        credit: (N,) correctness of each clip: 1, 0, or 1/m for a tie of m classes that
+            includes the true one.
+        tied: number of clips whose highest score is shared by several classes.
+    """
+
+    credit: Floats
+    tied: int
+
+
+def judge(scores: Scores, labels: Labels) -> Judged:
+    """Mark every clip.
+
+    Args:
+        scores: (N, K), higher is better; NaN for no candidate.
+        labels: (N,) integers in [0, K), the column of the true class.
+
+    Raises:
+        RunFailed: a score is infinite, or the true class is no candidate.
+        ValueError: shapes, types or labels that cannot be a run's.
+    """
+    _check(scores, labels)
+    votes = _votes(scores)
+    credit = votes[np.arange(len(labels)), labels]
+    return Judged(credit, tied=int(np.count_nonzero(votes.max(axis=1) < 1)))
+
+
+def confusion(scores: Scores, labels: Labels) -> Floats:
+    """(K, K) clips of the row's class that were taken for the column's; ties split a clip."""
+    _check(scores, labels)
+    matrix = np.zeros((scores.shape[1],) * 2)
+    np.add.at(matrix, labels, _votes(scores))
+    return matrix
+
+
+def micro(credit: Floats) -> float:
+    """Mean over clips of ``credit`` (N,): the top-1 accuracy that papers print."""
+    if not len(credit):
+        raise ValueError("no clips to average over")
+    return float(np.mean(credit))
+
+
+def macro(credit: Floats, labels: Labels, classes: int) -> float:
+    """Mean over classes of each class's accuracy; classes without clips are left out."""
+    if not len(credit):
+        raise ValueError("no clips to average over")
+    sums, counts = per_class(credit, labels, classes)
+    present = counts > 0
+    return float(np.mean(sums[present] / counts[present]))
+
+
+def per_class(credit: Floats, labels: Labels, classes: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Sum of credit (K,) and number of clips (K,) of each class."""
+    _check_labels(labels, len(credit), classes)
+    sums, counts = np.zeros(classes), np.zeros(classes, dtype=np.int64)
+    np.add.at(sums, labels, credit)
+    np.add.at(counts, labels, 1)
+    return sums, counts
+
+
+def per_subject(credit: Floats, subjects: Sequence[str]) -> dict[str, tuple[float, int]]:
+    """Sum of credit and number of clips of each performer, by the performers' sorted names.
+
+    For an interval over performers, ``credit`` is first averaged over the seeds, clip by clip.
+    """
+    if len(subjects) != len(credit):
+        raise ValueError(f"{len(subjects)} subjects for {len(credit)} clips")
+    names, rows = np.unique(np.asarray(subjects, dtype=np.str_), return_inverse=True)
+    sums, counts = np.bincount(rows, weights=credit), np.bincount(rows)
+    return {str(name): (float(s), int(n)) for name, s, n in zip(names, sums, counts, strict=True)}
+
+
+def chance(classes: int) -> float:
+    """Accuracy, micro and macro, of a guess among K classes that ignores the clip."""
+    if classes < 1:
+        raise ValueError(f"a protocol has at least one class, not {classes}")
+    return 1 / classes
+
+
+def guesses(scores: Scores) -> Floats:
+    """(N,) expected credit of a guess among each clip's own candidates: 1/K_i."""
+    found: Floats = 1 / np.count_nonzero(~np.isnan(scores), axis=1)
+    return found
+
+
+def largest_class(scores: Scores, labels: Labels) -> float:
+    """Micro accuracy of always naming the most frequent of the classes that were candidates
+    together."""
+    if not len(labels):
+        raise ValueError("no clips to count")
+    _check(scores, labels)
+    _, group = np.unique(~np.isnan(scores), axis=0, return_inverse=True)
+    counts = np.zeros((group.max() + 1, scores.shape[1]), dtype=np.int64)
+    np.add.at(counts, (group.ravel(), labels), 1)
+    return float(counts.max(axis=1).sum() / len(labels))
+
+
+def harmonic_mean(seen: float, unseen: float) -> float:
+    """H = 2SU / (S + U) of two accuracies; 0 where both are 0 (Xian et al. 2019)."""
+    if not (0 <= seen <= 1 and 0 <= unseen <= 1):
+        raise ValueError(f"accuracies are fractions in [0, 1], not {seen} and {unseen}")
+    return 2 * seen * unseen / (seen + unseen) if seen + unseen else 0.0
+
+
+# The two headline numbers in the shape of a registered metric.
+
+
+def micro_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
+    """Share of clips recognised. ``scores`` (N, K), ``labels`` (N,), ``subjects`` unused."""
+    return micro(judge(scores, labels).credit)
+
+
+def macro_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
+    """Mean share recognised, class by class: no class counts more for having more clips."""
+    return macro(judge(scores, labels).credit, labels, scores.shape[1])
+
+
+def _votes(scores: Scores) -> Floats:
+    """(N, K) each clip's one vote, split evenly among the classes with its highest score."""
+    # Compared in the stored type: a cast to a narrower one would invent ties.
+    top = scores == np.nanmax(scores, axis=1, keepdims=True)
+    votes: Floats = top / top.sum(axis=1, keepdims=True, dtype=np.float64)
+    return votes
+
+
+def _check(scores: Scores, labels: Labels) -> None:
+    if scores.ndim != 2 or 0 in scores.shape or not np.issubdtype(scores.dtype, np.floating):
+        raise ValueError(
+            f"scores are (N clips, K classes) of a float type, not {scores.shape} {scores.dtype}"
+        )
+    _check_labels(labels, *scores.shape)
+    infinite = np.isinf(scores)
+    if infinite.any():
+        raise RunFailed(
+            f"{np.count_nonzero(infinite)} of {scores.size} scores are not finite "
+            f"({np.count_nonzero(infinite.any(axis=1))} of {len(scores)} clips)"
+        )
+    lost = np.count_nonzero(np.isnan(scores[np.arange(len(labels)), labels]))
+    if lost:
+        raise RunFailed(f"{lost} of {len(scores)} clips have no score for their own class")
+
+
+def _check_labels(labels: Labels, clips: int, classes: int) -> None:
+    if labels.shape != (clips,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels are ({clips},) of an integer type, not {labels.shape} {labels.dtype}"
+        )
+    if clips and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(f"labels lie in [0, {classes}), not in [{labels.min()}, {labels.max()}]")
+
+
+def tolerance(scores: NDArray[np.float32], precision: str) -> float:
+    """Largest change of a score that rounding explains.
+
+    A thousandth of the scores' spread in float32 and a tenth of it in mixed precision, whose
+    sums differ with the batch; a method that looks at the batch moves by about the spread.
+    """
+    share = 1e-3 if precision == "float32" else 1e-1
+    return float(share * np.nanstd(scores) + 1e-6 * np.nanmax(np.abs(scores)))

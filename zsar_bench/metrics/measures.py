@@ -1,0 +1,96 @@
+"""Every number of a run that follows from its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsar_bench.metrics import accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+NOBODY = ""  #: the performer of clips whose performers are not known
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Every number that follows from predictions; the fields of a record's ``metrics``.
+
+    Attributes:
+        clips: tested clips.
+        micro: share of clips that are right; ties share the credit.
+        macro: mean over classes of the share of their clips that are right.
+        chance, chance_micro: expected ``macro`` and ``micro`` of guessing among the candidates.
+        guesses: class -> subject -> expected share by guessing; empty if it is the same for all.
+        largest_class: accuracy of always naming the most frequent class.
+        tied: clips on which the highest score is shared.
+        cells: class -> subject -> (credit, clips).
+    """
+
+    clips: int
+    micro: float
+    macro: float
+    chance: float
+    chance_micro: float
+    guesses: dict[str, dict[str, float]]
+    largest_class: float
+    tied: int
+    cells: dict[str, dict[str, tuple[float, int]]]
+
+
+def measure(
+    candidates: Sequence[str],
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    scores: NDArray[np.float32],
+) -> Measures:
+    """Every number of a record that follows from its predictions.
+
+    Args:
+        candidates: K official class ids.
+        labels: (N,) index of the true class in ``candidates``.
+        subjects: N performers.
+        scores: (N, K); NaN where a class was no candidate of a clip.
+
+    Raises:
+        RunFailed: a score is infinite, or the true class is no candidate.
+    """
+    judged = accuracy.judge(scores, labels)
+    guess = accuracy.guesses(scores)
+    classes = [candidates[i] for i in labels]
+    return Measures(
+        clips=len(labels),
+        micro=accuracy.micro(judged.credit),
+        macro=accuracy.macro(judged.credit, labels, len(candidates)),
+        chance=accuracy.macro(guess, labels, len(candidates)),
+        chance_micro=accuracy.micro(guess),
+        guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
+        largest_class=accuracy.largest_class(scores, labels),
+        tied=judged.tied,
+        cells=cells(judged.credit, classes, subjects),
+    )
+
+
+def cells(
+    credit: NDArray[np.float64], classes: Sequence[str], subjects: Sequence[str]
+) -> dict[str, dict[str, tuple[float, int]]]:
+    """Credit and clips by class and performer: all that metrics and statistics need.
+
+    Args:
+        credit: (N,) credit of each clip.
+        classes, subjects: N official class ids and performers.
+    """
+    table: dict[str, dict[str, tuple[float, int]]] = {}
+    for value, class_id, subject in zip(credit.tolist(), classes, subjects, strict=True):
+        total, count = table.setdefault(class_id, {}).get(subject, (0.0, 0))
+        table[class_id][subject] = (total + value, count + 1)
+    return table
+
+
+def _means(table: dict[str, dict[str, tuple[float, int]]]) -> dict[str, dict[str, float]]:
+    return {c: {s: total / n for s, (total, n) in row.items()} for c, row in table.items()}

@@ -1,0 +1,1 @@
+"""From a request to runs: pure, starts no worker, makes no data."""

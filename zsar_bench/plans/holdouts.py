@@ -1,0 +1,213 @@
+"""Which GZSL runs can be, and the rehearsals that calibrate one: nothing but training clips.
+
+A rehearsal is a rotation of held-out classes (the published list where there is one, else those
+of ``selection.rotations``) crossed with held-out performers: encoder and method learn from the
+kept classes' clips of the other training performers, so that neither has met a clip, or the
+performer, of what plays the seen test clips.
+
+Pseudo-unseen clips are those of the same held-out performers, if every held-out class has at
+least ``ENOUGH`` of them: then both sides are of new performers, as in the test. With fewer
+clips a macro accuracy is mostly noise and all training performers' clips are taken. It matters
+little: in the simulation of ``gzsl_calibration`` held-out performers alone are better by up to 0.4
+points of H where performers differ much, and worse by up to 0.6, with few clips, where they do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from zsar_bench.data.protocols.splits import Round
+from zsar_bench.errors import UserError, unknown
+from zsar_bench.features.source import FeatureSource
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import (
+    PSEUDO_UNSEEN,
+    SEEN_VAL,
+    peeks,
+    rotated,
+    rotations,
+    validation_performers,
+)
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue.catalogue import Entry
+    from zsar_bench.data.protocols.protocol import Protocol
+    from zsar_bench.features.source import FeatureSource
+    from zsar_bench.plans.run_plan import RunPlan
+
+CONSTANT = "constant"
+GATE = "gate"
+KINDS = {
+    CONSTANT: "one number off the scores of seen classes before the highest score wins",
+    GATE: "a logistic regression sends each clip to the method or to the encoder's classifier",
+}
+ENOUGH = 5  #: pseudo-unseen clips of a class below which all training performers' are taken
+WITHOUT = "Run it without --gzsl."
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A rotation of a GZSL run.
+
+    Attributes:
+        round: its training clips; its unseen ones are the pseudo-unseen, its seen ones to test
+            the pseudo-seen clips.
+        performers: training performers that it learns nothing from.
+        unseen_of: whose clips are pseudo-unseen: these performers', or all training performers'.
+    """
+
+    round: Round
+    performers: list[str]
+    unseen_of: Literal["validation", "training"]
+
+
+def check_gzsl(
+    kind: str | None, protocol: Protocol, methods: Sequence[Entry], rules: Sequence[str],
+    *, released: bool, control: str | None,
+) -> None:  # fmt: skip
+    """Refuse what GZSL has no meaning for.
+
+    Args:
+        kind: as the user named it; None: no GZSL.
+        protocol, methods, rules: that are to be run.
+        released: whether features are brought along.
+        control: text control.
+
+    Raises:
+        UserError: for an unknown kind, and for requests that cannot be.
+    """
+    if kind is None:
+        return
+    if kind not in KINDS:
+        raise unknown("kind of GZSL", kind, KINDS)
+    if control is not None:
+        raise UserError("--gzsl and --text-control exclude each other: controls are about ZSL.")
+    if released:
+        raise UserError(
+            "GZSL is calibrated on encoders that are trained without some seen classes"
+            + (", reads the encoder's own logits," if kind == GATE else "")
+            + " and needs new performers; released features have nothing of this.",
+            WITHOUT,
+        )
+    if not protocol.one_split or protocol.own_candidates:
+        raise UserError(
+            f"GZSL judges every clip over all classes, and in '{protocol.id}' rounds or clips "
+            "differ in theirs.",
+            WITHOUT
+            if protocol.own_candidates
+            else f"For one split: --protocol {protocol.dataset}/random:5@0",
+        )
+    looking = [rule for rule in rules if peeks(rule)]
+    if looking:
+        raise UserError(
+            f"GZSL by '{looking[0]}' would be chosen on test twice over.", "Use --selection last."
+        )
+    for method in methods:
+        if method.spec["setting"] == "transductive":
+            raise UserError(
+                f"The method '{method.name}' is transductive: its scores depend on which clips "
+                "come together, so no calibration on others holds for them.",
+                WITHOUT,
+            )
+
+
+def rehearsals(
+    protocol: Protocol, one: Round, clips: Mapping[str, Sequence[Any]]
+) -> list[Rehearsal]:
+    """The rehearsals of a round.
+
+    Args:
+        protocol: may name pseudo-unseen classes.
+        one: the round.
+        clips: class and subject of every clip.
+
+    Raises:
+        UserError: if the round has no seen test clips of new performers, or cannot be rehearsed.
+    """
+    subject, classes = clips["subject"], clips["class"]
+    where = f"{one.name} of '{protocol.id}'"
+    known = {subject[i] for i in one.train}
+    tested = {subject[i] for i in one.test_seen}
+    if not tested or tested & known or "" in tested:
+        raise UserError(
+            f"GZSL tests seen classes on new performers, and {where} has no such clips"
+            + (": its test performers also train." if tested & known else "."),
+            WITHOUT,
+        )
+    try:
+        turns, held = rotations(protocol, one), validation_performers(one, clips)
+    except UserError as error:
+        raise UserError(f"GZSL is calibrated on training clips: {error.what}", WITHOUT) from None
+    found = []
+    for number, out in enumerate(turns, 1):
+        kept = tuple(c for c in one.seen if c not in out)
+        new = [i for i in one.train if classes[i] in out]
+        few = [i for i in new if subject[i] in held]
+        counts = Counter(classes[i] for i in few)
+        enough = all(counts[c] >= ENOUGH for c in out)
+        turned = replace(
+            one,
+            name=f"{one.name} gzsl-{number}",
+            train=_learnt(one.train, classes, subject, out, held),
+            encoder_train=_learnt(one.encoder_train, classes, subject, out, held),
+            test_unseen=few if enough else new,
+            test_seen=[i for i in one.train if classes[i] in kept and subject[i] in held],
+            seen=kept,
+            unseen=tuple(out),
+        )
+        if {classes[i] for i in turned.encoder_train} != {*kept} or not turned.test_seen:
+            raise UserError(
+                f"GZSL is calibrated without some training performers, and without "
+                f"{', '.join(held)} {where} lacks clips of a seen class.",
+                WITHOUT,
+            )
+        found.append(Rehearsal(turned, held, "validation" if enough else "training"))
+    return found
+
+
+def _learnt(
+    index: Sequence[int],
+    classes: Sequence[str],
+    subject: Sequence[str],
+    out: Sequence[str],
+    held: Sequence[str],
+) -> list[int]:
+    """Clips of neither held-out classes nor held-out performers."""
+    return [i for i in index if classes[i] not in out and subject[i] not in held]
+
+
+def rotation_sources(plan: RunPlan, number: int) -> list[tuple[Rehearsal, FeatureSource]]:
+    """The rehearsals of a round of a run, each with features of an encoder of its own; none
+    where no GZSL was asked for.
+
+    Raises:
+        UserError: as ``rehearsals``.
+    """
+    if not plan.gzsl:
+        return []
+    source = plan.encoders[number]
+    found = rehearsals(plan.protocol, source.round, source.dataset.clips)
+    return [(one, source.retrained(one.round)) for one in found]
+
+
+def trial_sources(plan: RunPlan, number: int) -> list[FeatureSource]:
+    """The features of a round's trials: of the same encoder to validate on seen classes; of
+    encoders that never met the held-out classes to test on these.
+
+    Raises:
+        UserError: if the rule cannot be followed on this round.
+    """
+    source = plan.encoders[number]
+    if plan.rule == SEEN_VAL:
+        validation_performers(source.round, source.dataset.clips)  # or it is refused, before work
+        return [source]
+    if plan.rule != PSEUDO_UNSEEN:
+        return []
+    classes = source.dataset.clips["class"]
+    return [
+        source.retrained(rotated(source.round, r, held, classes))
+        for r, held in enumerate(rotations(plan.protocol, source.round))
+    ]

@@ -1,0 +1,175 @@
+"""What a run leaves behind: ``run.json``, every field documented, and one score matrix.
+
+A run's folder is sealed when it is complete: a record whose files are not as the run left them is
+refused with its name. The first runs have no seal; their metrics must follow from their
+predictions wherever these are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from zsar_bench.common.names import (
+    LONGEST_PART,
+    NAME,
+    PLAIN,
+    PROTOCOL,
+    RULE,
+    RUN_ID,
+    WORD,
+)
+from zsar_bench.records.migrations import BROUGHT, SCHEMA, migrate
+from zsar_bench.records.parts import (
+    STRICT,
+    Certificate,
+    Choice,
+    EncoderPart,
+    Environment,
+    GzslPart,
+    MethodPart,
+    Metrics,
+    ProtocolPart,
+    Rescoring,
+    Seconds,
+    StateChoice,
+    TextPart,
+)
+from zsar_bench.records.parts import doc as _doc
+
+if TYPE_CHECKING:
+    pass
+
+
+class Record(BaseModel):
+    """``run.json``."""
+
+    model_config = STRICT
+
+    schema_version: Annotated[int, _doc("version of this schema")] = SCHEMA
+    run_id: Annotated[str, _doc("digest of ``identity``, 16 hex digits")]
+    identity: Annotated[dict[str, Any], _doc("everything that can change a score")]
+    created: Annotated[str, _doc("UTC, ISO 8601")]
+    protocol: Annotated[ProtocolPart, _doc("what was tested, on which samples")]
+    method: Annotated[MethodPart, _doc("the method and its parameters")]
+    encoder: Annotated[EncoderPart, _doc("the skeleton encoder")]
+    texts: Annotated[TextPart, _doc("class texts and their encoder")]
+    encoder_seed: Annotated[int, _doc("seed of the skeleton encoder; 0 where there is none")]
+    method_seed: Annotated[int, _doc("seed of the method; 0 where it is not known")]
+    selection: Annotated[str, _doc("rule that chose the checkpoint, or unknown")]
+    metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]
+    rescoring: Annotated[Rescoring, _doc("clips scored again one at a time in another order")]
+    choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
+    environment: Annotated[Environment, _doc("where and with what the run was made, or judged")]
+    seconds: Annotated[Seconds, _doc("wall time of the run's own stages; 0 where not known")]
+    origin: Annotated[
+        Literal["run", "self-reported"], _doc("self-reported: only its scores were judged here")
+    ] = "run"
+    states: Annotated[
+        StateChoice | None, _doc("how the state was chosen; null: the last, nothing to choose")
+    ] = None
+    certificate: Annotated[
+        Certificate | None, _doc("what its workers could reach; null: made before certificates")
+    ] = None
+    gzsl: Annotated[
+        GzslPart | None, _doc("clips of all classes over all classes; null: not asked for")
+    ] = None
+
+
+def parse_record(data: bytes) -> Record:
+    """A ``run.json`` of any schema up to ours.
+
+    Raises:
+        NewerSchemaError: if a later release wrote it.
+        ValueError: in a sentence that names the field, if it does not follow its schema or
+            has a name that could not be a path's part.
+    """
+    from pydantic_core import from_json
+
+    try:
+        value = from_json(data)
+    except ValueError as error:
+        raise ValueError(f"the file: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError("the file: an object is expected")
+    try:
+        record = Record.model_validate(migrate(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "the file"
+        raise ValueError(f"{where}: {first['msg']}") from None
+    fault = fault_in_record(record)
+    if fault:
+        raise ValueError(fault)
+    return record
+
+
+def record_bytes(record: Record) -> bytes:
+    """A record as ``run.json``, in the oldest schema that holds all it says."""
+    version = SCHEMA
+    unsaid: dict[str, Any] = {}
+    while version in BROUGHT and not any(_said(record, name) for name in BROUGHT[version]):
+        for name in BROUGHT[version]:
+            part, _, field = name.rpartition(".")
+            if part and getattr(record, part) is not None:
+                unsaid.setdefault(part, {})[field] = True
+            elif not part:
+                unsaid[field] = True
+        version -= 1
+    older = record.model_copy(update={"schema_version": version})
+    return older.model_dump_json(indent=1, exclude=unsaid).encode() + b"\n"
+
+
+def _said(record: Record, name: str) -> bool:
+    """Whether a field, "part.field" within a part, says anything."""
+    value: Any = record
+    for step in name.split("."):
+        value = None if value is None else getattr(value, step)
+    return value not in (None, "")
+
+
+def fault_in_record(r: Record) -> str:
+    """What is wrong with a record's names, with the field; empty if nothing.
+
+    A record may come from a stranger, and its names become paths here. Its other texts are the
+    user's own words (a parameter may be a prompt of several lines): they are made plain where they
+    are shown.
+    """
+    for where, pattern, name in _names(r):
+        if not pattern.fullmatch(name):
+            return f"{where}: {name[:80]!r} is no such name ({pattern.pattern})"
+    if len(r.protocol.id) > LONGEST_PART:
+        return f"protocol.id: it has {len(r.protocol.id)} characters"
+    return ""
+
+
+def _names(r: Record) -> Iterator[tuple[str, re.Pattern[str], str]]:
+    """Every name of a record that may become part of a path, or is one by its kind."""
+    yield "run_id", RUN_ID, r.run_id
+    yield "protocol.id", PROTOCOL, r.protocol.id
+    yield "protocol.dataset", NAME, r.protocol.dataset
+    yield "method.name", NAME, r.method.name
+    yield "encoder.name", NAME, r.encoder.name
+    yield "texts.encoder", NAME, r.texts.encoder
+    yield "selection", RULE, r.selection
+    yield "protocol.rule", RULE, r.protocol.rule
+    if r.protocol.stand_in_for:
+        yield "protocol.stand_in_for", NAME, r.protocol.stand_in_for
+    if r.protocol.family_of:
+        yield "protocol.family_of", PROTOCOL, r.protocol.family_of
+    if r.texts.control:
+        yield "texts.control", NAME, r.texts.control
+    folds = [c for fold in r.protocol.folds for c in fold]
+    for class_id in (*r.protocol.seen, *r.protocol.unseen, *folds, *r.metrics.cells):
+        yield "a class", PLAIN, class_id
+    for table in (r.metrics.cells, r.metrics.guesses):
+        for performer in {p for row in table.values() for p in row}:
+            if performer:
+                yield "a performer", PLAIN, performer
+    for word in (*r.protocol.dials, *r.texts.fields):
+        yield "a dial or text field", WORD, word
+    for name in r.metrics.plugins:
+        yield "metrics.plugins", NAME, name

@@ -1,0 +1,386 @@
+"""The words and figures that every human-readable reporter shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from zsar_bench.common.names import plain
+from zsar_bench.compare.ranking import SELF_REPORTED, best_of, leaking, peeked
+from zsar_bench.data.protocols.protocol import STAND_IN
+from zsar_bench.plans.selection import LAST
+
+Json = dict[str, Any]
+
+HEADINGS = (
+    "method",
+    "profile",
+    "encoder",
+    "texts",
+    "fields",
+    "text encoder",
+    "seeds",
+    "micro",
+    "macro",
+    "sd enc",
+    "sd meth",
+    "95 % interval",
+    "> chance",
+    "n",
+    "rule",
+    "on",
+    "confined",
+    "time",
+)
+#: What a row is about. Said once below the table where all rows agree, never left out.
+ABOUT = (
+    *("profile", "encoder", "texts", "fields", "text encoder"),
+    *("seeds", "n", "rule", "on", "confined"),
+)
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent with one decimal."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference in points of per cent, with its sign; none where it rounds to nothing."""
+    rounded = round(100 * value, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def seconds(value: float) -> str:
+    """A duration: ``0.4 s``, ``12 s``, ``3:05 min``, ``1:12 h``."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 90:
+        return f"{value:.0f} s"
+    minutes = round(value / 60) if value >= 3600 else int(value // 60)
+    if value >= 3600:
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes}:{int(value % 60):02d} min"
+
+
+def marked(protocol: str) -> str:
+    """A protocol's id, with a warning where its clips are synthetic."""
+    return f"{protocol} - SYNTHETIC" if protocol.startswith(STAND_IN) else protocol
+
+
+def unusual_setting(section: Json) -> list[str]:
+    """The setting, where it is not the inductive one that needs no word."""
+    return [] if section["setting"] == "inductive" else [section["setting"]]
+
+
+def title(section: Json) -> str:
+    """Headline of a section."""
+    extra = [*unusual_setting(section), *apart(section)]
+    if section["oracle"]:
+        extra.append("oracle texts, not ranked")
+    if section["origin"] == "declared":
+        extra.append("declared encoder, not ranked")
+    if section["released"]:
+        short = section["released"]["hash"][:12]
+        extra.append(f"released features {short}, ranked among themselves")
+    return plain(" - ".join([marked(section["protocol"]), *extra]))
+
+
+def cells(row: Json) -> dict[str, str]:
+    """One row's cells by heading."""
+    seeds = str(row["seeds"])
+    if row["spread_excludes_encoder"]:
+        seeds += " (spread excludes the encoder)"
+    told = {
+        "method": ranked_name(row),
+        **about(row),
+        "seeds": seeds,
+        "micro": percent(row["micro"]),
+        "macro": percent(row["macro"]),
+        "sd enc": percent(row["sd_encoder"]),
+        "sd meth": percent(row["sd_method"]),
+        "95 % interval": ends(row["interval"]),
+        "> chance": beats_chance(row),
+        "n": str(row["clips"]),
+        "time": seconds(row["seconds"]),
+    }
+    return {heading: plain(text) for heading, text in told.items()}
+
+
+def about(row: Json) -> dict[str, str]:
+    """Cells of what a row is about."""
+    return {
+        "profile": row["profile"],
+        "encoder": row["encoder"],
+        "texts": row["texts"],
+        "fields": "+".join(row["text_fields"]),
+        "text encoder": row["text_encoder"],
+        "rule": rule_words(row["rule"]),
+        "on": f"{row['device']} {row['precision']}",
+        "confined": CONFINED[row["confinement"]],
+    }
+
+
+def ranked_name(row: Json) -> str:
+    """A row's name, with a dagger where it is not shown to differ from the best."""
+    dagger = " †" if row["not_shown_to_differ"] else ""
+    return row_name(row) + dagger + remarked(row)
+
+
+def beats_chance(row: Json) -> str:
+    """Whether a row is better than chance, in words."""
+    return {True: "yes", False: "no", None: "cannot tell"}[row["beats_chance"]]
+
+
+def interval_name(rows: Iterable[Json]) -> str | None:
+    """The name of these rows' intervals; None where none has one."""
+    return next((str(r["interval"]["name"]) for r in rows if r["interval"]), None)
+
+
+def shared(rows: Sequence[Mapping[str, str]], headings: Iterable[str]) -> dict[str, str]:
+    """Of these headings' cells those that are the same in all rows."""
+    return {h: rows[0][h] for h in headings if all(r[h] == rows[0][h] for r in rows)}
+
+
+def all_rows(common: Mapping[str, str]) -> list[str]:
+    """A line that says what all rows share, if they share anything.
+
+    Confinement is left to ``trust_lines``, which counts rows.
+    """
+    told = [f"{heading} {cell}" for heading, cell in common.items() if heading != "confined"]
+    return [f"All rows: {', '.join(told)}."] if told else []
+
+
+def ends(interval: Json | None) -> str:
+    """An interval's ends in per cent, drawn no further than an accuracy can go."""
+    if interval is None:
+        return "-"
+    return f"{percent(max(0.0, interval['low']))} to {percent(min(1.0, interval['high']))}"
+
+
+def grid(section: Json) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
+    """The headings worth a column, every row's cells, and what all rows have in common."""
+    rows = [cells(row) for row in section["rows"]]
+    # What was chosen on test is marked in every row, not below the table.
+    told = [h for h in ABOUT if not (h == "rule" and peeked(section))]
+    common = shared(rows, told)
+    empty = [h for h in ("sd enc", "sd meth") if all(r[h] == "-" for r in rows)]
+    return [h for h in HEADINGS if h not in common and h not in empty], rows, common
+
+
+def caption(section: Json) -> list[str]:
+    """What the numbers of a section mean, in sentences."""
+    rows = section["rows"]
+    lines = all_rows(grid(section)[2])
+    lines.append(
+        f"{section['clips']} clips of {_classes(section)}, {_who(section)}. "
+        f"Reference lines: {guessing(section)}, "
+        f"largest class {percent(section['largest_class'])} %."
+    )
+    if section["synthetic"]:
+        lines.insert(
+            0,
+            f"Synthetic: clips made by zsar-bench in the place of {section['stand_in_for']}. "
+            "These numbers say nothing about that data set and are never compared with "
+            "published ones.",
+        )
+    if section["released"]:
+        lines += _released(section)
+    elif section["expected_clips"] not in (0, section["clips"]):
+        lines.append(
+            f"The complete data set has {section['expected_clips']} test clips: "
+            "these rows are not the protocol's."
+        )
+    lines += apart_lines(section)
+    named = interval_name(rows)
+    if named:
+        lines.append(f"Interval: {named} ({section['headline']} accuracy averaged over seeds).")
+    elif peeked(section):
+        lines.append(PEEKED_INTERVAL)
+    elif section["performers"]:
+        lines.append("No interval: fewer than 6 performers.")
+    else:
+        lines.append("No interval: the performers are not known, so no row is shown to differ.")
+    if any(r["sd_encoder"] is not None for r in rows) and all(r["sd_method"] is None for r in rows):
+        lines.append("sd enc: over encoder seeds, each with a method seed of its own.")
+    if any(r["not_shown_to_differ"] for r in rows):
+        gap = section["detectable"]
+        resolves = f" Smallest gap this design detects: {percent(gap)} points." if gap else ""
+        lines.append(f"† not shown to differ from the best row.{resolves}")
+    if any(r["seeds"] < 5 for r in rows):
+        lines.append("Fewer than 5 seeds: spreads say little about training luck.")
+    return [plain(line) for line in (*lines, *tuning_lines(section), *trust_lines(section))]
+
+
+def _classes(section: Json) -> str:
+    """Which classes were candidates."""
+    if section["folds"]:
+        return f"{section['unseen']} classes, each unseen in one of {section['folds']} folds"
+    return f"{section['unseen']} unseen classes ({section['seen']} seen)"
+
+
+def guessing(section: Json) -> str:
+    """What a guess gets: 1/K, or two numbers where clips differ in their candidates."""
+    micro, macro = percent(section["chance_micro"]), percent(section["chance"])
+    same = abs(section["chance_micro"] - section["chance"]) < 1e-9
+    return f"1/K {macro} %" if same else f"guessing {micro} % micro and {macro} % macro"
+
+
+def _who(section: Json) -> str:
+    """Whose clips they are, and by which rule they were chosen."""
+    if section["released"]:
+        return f"performers not known, clips as released (the protocol says {section['rule']})"
+    return f"{section['performers']} performers, {section['rule']}"
+
+
+def _released(section: Json) -> list[str]:
+    """What must be known about released features before their numbers are read."""
+    about = section["released"]
+    counts = about["clips"]
+    parts = ", ".join(f"{n} {counts[n]}" for n in ("train", "ztest", "gtest") if n in counts)
+    lines = [
+        f"Features as released in '{about['folder']}' ({parts}; {about['channels']} channels): "
+        "how their encoder was trained is not known here, and every spread excludes it."
+    ]
+    dropped = about["dropped_clips"]
+    if dropped:
+        amount = f"{dropped} fewer" if dropped > 0 else f"{-dropped} more"
+        lines.append(
+            f"{amount} test clips than the complete data set's {section['expected_clips']}: "
+            "these rows are not the protocol's."
+        )
+    return lines
+
+
+def published_cells(row: Json) -> list[str]:
+    """Cells of one published row: method, protocol, value, features, texts, source."""
+    variant = f", {row['variant']}" if row.get("variant") else ""
+    told = [
+        f"{row['method']} ({row['venue']} {row['year']}){variant}",
+        row["protocol"],
+        f"{row['value']:.2f}",
+        row["skeleton_encoder"],
+        row["text_encoder"],
+        row["source"],
+    ]
+    return [plain(text) for text in told]
+
+
+PUBLISHED_HEADINGS = ("method", "protocol", "top-1", "encoder", "texts", "source")
+PUBLISHED_NOTE = (
+    "Printed in papers, not measured here; other features, texts and training clips, so not "
+    "ranked with the rows above. All of them: zsar-bench list published."
+)
+
+
+MOST_DENIED = 3  #: kinds of refused accesses that are told, most frequent first
+
+
+#: How a level of confinement is said.
+CONFINED = {
+    "landlock": "landlock",
+    "process": "no",
+    "unknown": "not known",
+    "unconfined": "unconfined",
+}
+
+
+PEEKED_INTERVAL = "No interval: around the best of several looks at the test none would hold."
+
+
+def row_name(row: Json) -> str:
+    """A row's method, in what it differs from others of the same method, and a leak."""
+    said = [row["variant"], leaking(row)]
+    return str(row["method"]) + "".join(f" ({words})" for words in said if words)
+
+
+def rule_words(rule: str) -> str:
+    """A selection rule, with what it did where it looked at the test clips."""
+    evaluations = best_of(rule)
+    return f"{rule} (best of {evaluations} on test)" if evaluations else rule
+
+
+def apart(section: Json) -> list[str]:
+    """Why a section's rows are not ranked, where they are not."""
+    return [f"{section['unranked']}, not ranked"] if section["unranked"] else []
+
+
+def apart_lines(section: Json) -> list[str]:
+    """What must be known of rows that are not ranked, before their numbers are read."""
+    lines = []
+    if SELF_REPORTED in section["unranked"]:
+        lines.append(
+            "Self-reported: scores were made elsewhere, unconfined, and only judged here; "
+            "what made them is not known."
+        )
+    if leaking(section):
+        lines.append(
+            "Leak: the method was told the true class of every clip that it scored. Such numbers "
+            "explain printed ones; they say nothing about how well unseen classes are recognised."
+        )
+    if peeked(section):
+        lines.append(
+            "Chosen on test: the best of E evaluations on the clips it is judged by, which is "
+            "too high by construction. What that is worth: zsar-bench compare --selection all."
+        )
+    return lines
+
+
+def remarked(row: Json) -> str:
+    """Marks of a row: that nobody knows how it was made, or that ``trust_lines`` speaks of it."""
+    reported = f" ({SELF_REPORTED})" if SELF_REPORTED in row["unranked"] else ""
+    return reported + (" ‡" if _remarks(row) else "")
+
+
+def trust_lines(section: Json) -> list[str]:
+    """How many rows were made without confinement, and what is remarked of single rows."""
+    rows = section["rows"]
+    lines = []
+    levels = [row["confinement"] for row in rows]
+    weak = len(levels) - levels.count("landlock")
+    if weak and SELF_REPORTED not in section["unranked"]:
+        old = levels.count("unknown")
+        since = f" ({old} before certificates were kept)" if old else ""
+        lines.append(f"{weak} of {len(rows)} rows were made without confinement{since}.")
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        name = row_name(row) + ("" if row["rule"] == LAST else f" by {row['rule']}")
+        for remark in _remarks(row):
+            about.setdefault(remark, []).append(name)
+    for remark, names in about.items():
+        lines.append(f"‡ {', '.join(dict.fromkeys(names))}: {remark}")
+    return lines
+
+
+def tuning_lines(section: Json) -> list[str]:
+    """Whether all rows come from equal searches; a table without a tuned row says nothing."""
+    budgets = Counter(row["tuning"]["budget"] for row in section["rows"] if row["tuning"])
+    plain = len(section["rows"]) - budgets.total()
+    if not budgets:
+        return []
+    told = [f"{rows} with {budget}" for budget, rows in sorted(budgets.items())]
+    told[0] = told[0].replace("with", "tuned with") + " trials"
+    if len(told) == 1 and not plain:
+        (budget,) = budgets
+        return [f"Every row was tuned with {budget} trials on pseudo-unseen classes."]
+    told += [f"{plain} not tuned here"] if plain else []
+    return [
+        f"Not the same search for every row: {', '.join(told)}. Part of a gap may be the search."
+    ]
+
+
+def _remarks(row: Json) -> list[str]:
+    """What a reader must know of one row: refused accesses, and a proof that failed."""
+    remarks = []
+    if row["denied"]:
+        found = sorted(row["denied"].items(), key=lambda item: (-item[1], item[0]))
+        told = [f"{what} ({times} x)" for what, times in found[:MOST_DENIED]]
+        more = len(found) - len(told)
+        told += [f"{more} more"] if more else []
+        remarks.append(f"accesses were refused: {', '.join(told)}.")
+    proof = row["proof"]
+    if proof and not proof["refit_identical"]:
+        remarks.append("not proven: a refit with unseen clips scrambled ended in another state.")
+    if proof and not proof["stable"]:
+        remarks.append("unstable: scores move beyond tolerance with a little noise on the inputs.")
+    return remarks

@@ -1,0 +1,1 @@
+"""Runs are made: fits, scores, rounds, hold-outs, GZSL, proofs, records."""

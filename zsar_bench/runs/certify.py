@@ -1,0 +1,108 @@
+"""What a record certifies: how its workers were walled in, what they were shown, what they tried.
+
+Everything here was noted by the parent: the walls as each worker's own first words, before any
+code of a plugin ran in it; digests of what was handed out; accesses that were refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.plans.selection import LAST, STATES
+from zsar_bench.records.parts import (
+    Certificate,
+    Evaluation,
+    Proof,
+    Rotation,
+    StateChoice,
+    WallsPart,
+    weakest_level,
+)
+from zsar_bench.runs.gzsl import read_gzsl
+from zsar_bench.runs.holdouts import read_trials
+
+if TYPE_CHECKING:
+    from zsar_bench.plans.run_plan import RunPlan
+
+Json = dict[str, Any]
+
+WORKERS = {
+    "fit_walls": "fit",
+    "score_walls": "score",
+    "unseen_walls": "score",
+    "rescore_walls": "score",
+}
+
+
+def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
+    """The certificate of a run whose rounds are all scored."""
+    rounds = {e.round.name: plan.read_round(n) for n, e in enumerate(plan.encoders)}
+    noted = [*rounds.values(), *(g for n in range(len(rounds)) for g in read_gzsl(plan, n))]
+    workers = [(WORKERS[k], one[k]) for one in noted for k in WORKERS if k in one]
+    workers += [("fit", t) for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
+    made = {e.round.name: e.certify() for e in plan.encoders}
+    denied: Counter[str] = Counter()
+    for stage, about in [*workers, *(("encoder", m) for m in made.values())]:
+        denied.update({f"{stage}: {what}": times for what, times in about["denied"].items()})
+    moved = [m["moved"] for m in made.values()]
+    return Certificate(
+        walls=weakest([about["walls"] for _, about in workers]),
+        encoder_level=weakest_level(m["level"] for m in made.values()),
+        bundles={name: one["bundle"] for name, one in rounds.items()},
+        fitted={name: one["state"] for name, one in rounds.items()},
+        scored={name: one["scored"] for name, one in rounds.items()},
+        encoder_classes={name: m["classes"] for name, m in made.items()},
+        encoder_clips={name: m["clips"] for name, m in made.items()},
+        encoder_moved=None if None in moved else max(moved),
+        denied=dict(sorted(denied.items())),
+        leak=plan.leak,
+        proof=proof,
+    )
+
+
+def weakest(walls: Sequence[Json]) -> WallsPart:
+    """Only what stood around every one of some workers."""
+    return WallsPart(
+        level="landlock" if all(w["level"] == "landlock" for w in walls) else "process",
+        abi=min(w["abi"] for w in walls),
+        **{
+            name: all(w[name] for w in walls)
+            for name in ("files", "tcp", "signals", "system_calls", "capabilities")
+        },
+    )
+
+
+def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> StateChoice | None:
+    """How the state that counts was chosen; None where nothing was.
+
+    Args:
+        plan: a run whose rounds are all scored.
+        curve: (fraction, micro, macro) of every state that was evaluated on test.
+    """
+    if plan.rule == LAST:
+        return None
+    looked = [t for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
+    return StateChoice(
+        fractions={
+            e.round.name: plan.read_round(n)["fraction"] for n, e in enumerate(plan.encoders)
+        },
+        evaluated=len(curve) + STATES * len(looked),
+        validation=[
+            Rotation(
+                round=t["round"],
+                held_out=t["held_out"],
+                clips=t["clips"],
+                encoder=t["encoder"],
+                accuracies=list(zip(_fractions(t["accuracies"]), t["accuracies"], strict=True)),
+                best=t["best"] / STATES,
+            )
+            for t in looked
+        ],
+        curve=[Evaluation(fraction=f, micro=micro, macro=macro) for f, micro, macro in curve],
+    )
+
+
+def _fractions(points: Sequence[float]) -> Iterable[float]:
+    return ((n + 1) / len(points) for n in range(len(points)))

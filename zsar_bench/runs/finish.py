@@ -1,0 +1,346 @@
+"""One run: every round fitted and scored in workers, then joined with labels by the parent.
+
+<run>.part/round-N/round.json, scores.sealed     a finished round
+<run>.part/round-N/trial-R/trial.json            a rotation, or a validation, of a round
+<run>.part/round-N/curve.sealed                  scores of every state, where a rule peeks
+<run>.part/out/                                  what becomes the run's folder
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsar_bench.common.checksums import write_sealed
+from zsar_bench.common.code_digest import unchanged
+from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.files import locked, make_folder, rename_folder, write_bytes, write_json
+from zsar_bench.common.hashing import digest
+from zsar_bench.data.protocols.splits import candidate_mask, candidates_in
+from zsar_bench.errors import RunFailed
+from zsar_bench.features.encoding import MOVED
+from zsar_bench.metrics.accuracy import tolerance
+from zsar_bench.metrics.measures import measure
+from zsar_bench.plans.controls import SHUFFLED_UNSEEN, Control
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import (
+    best_point,
+    evaluations,
+    peeks,
+)
+from zsar_bench.records.environment import environment
+from zsar_bench.records.parts import (
+    Choice,
+    GzslPart,
+    MethodPart,
+    Metrics,
+    ProtocolPart,
+    Rescoring,
+    Seconds,
+    TextPart,
+)
+from zsar_bench.records.schema import Record
+from zsar_bench.runs.certify import certificate, state_choice
+from zsar_bench.runs.fit import full_training
+from zsar_bench.runs.gzsl import assemble_gzsl, read_gzsl
+from zsar_bench.runs.holdouts import read_trials
+from zsar_bench.runs.proof import judge as judge_proof
+from zsar_bench.runs.round import _exam, _owner, _rescored, _stacked, read_scores
+from zsar_bench.sandbox.client import Worker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from zsar_bench.data.protocols.protocol import Protocol
+    from zsar_bench.records.gzsl_matrix import Matrix
+    from zsar_bench.records.schema import Record
+
+
+# --- Rounds ------------------------------------------------------------------------------------
+
+
+# --- The end of a run --------------------------------------------------------------------------
+
+
+def finish_run(plan: RunPlan, on_event: Event) -> Record:
+    """Join the rounds with labels, compute the metrics and give the run its final name."""
+    from zsar_bench.records.files import read_record, seal_run, write_predictions
+    from zsar_bench.records.gzsl_matrix import FILE, write_matrix
+    from zsar_bench.records.schema import record_bytes
+
+    with locked(plan.part):
+        if not plan.done:
+            if not unchanged(plan.machine.code, plan.machine.code_state):
+                raise RunFailed("a plugin's files have changed since this command began")
+            curve = _choose_on_test(plan, on_event) if peeks(plan.rule) else []
+            record, predictions, matrix = assemble(plan, curve)
+            out = make_folder(plan.part / "out")
+            write_predictions(out / "predictions.safetensors", *predictions)
+            if matrix is not None:
+                write_matrix(out / FILE, matrix)
+            write_bytes(out / "events.jsonl", _json_lines(_events(plan)))
+            write_bytes(out / "run.json", record_bytes(record))
+            seal_run(out)
+            if plan.folder.is_dir():  # it was there without the proof that is asked for now
+                plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
+            rename_folder(out, plan.folder)
+        shutil.rmtree(plan.part, ignore_errors=True)
+    if plan.fit_part != plan.part and all(p.done for p in _sharers(plan)):
+        shutil.rmtree(plan.fit_part, ignore_errors=True)
+    return read_record(plan.folder)
+
+
+def sweep(plan: RunPlan) -> None:
+    """Delete what a finished run was made of, where a kill came between its name and that."""
+    if plan.done and plan.part.is_dir():
+        with locked(plan.part):
+            shutil.rmtree(plan.part, ignore_errors=True)
+
+
+def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, float]]:
+    """The best state on test, one point of the schedule for all rounds; written into the rounds
+    as if it had been chosen by them.
+
+    Returns:
+        (fraction, micro, macro) of every point, the last state's last.
+    """
+    from zsar_bench.metrics import accuracy
+
+    grid = evaluations(plan.rule)
+    folders = [plan.round_folder(n) for n in range(len(plan.encoders))]
+    found = [read_scores(plan, n, curve=True) for n in range(len(folders))]
+    curve = []
+    for point in range(1, grid + 1):
+        joined = join(plan, [scores[point - 1] for scores in found])
+        credit = accuracy.judge(joined.scores, joined.labels).credit
+        macro = accuracy.macro(credit, joined.labels, len(joined.candidates))
+        curve.append((point / grid, accuracy.micro(credit), macro))
+    best = best_point([micro for _, micro, _ in curve])
+    for number, folder in enumerate(folders):
+        about = plan.read_round(number)
+        if "rescored" in about:
+            continue  # killed here before
+        scores = found[number][best - 1]
+        write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
+        diary = Diary(plan.encoders[number].round.name, on_event)
+        training = full_training(plan, number)
+        exam = _exam(plan, number, training)
+        about |= _rescored(plan, exam, training.state(best, grid), scores, diary.hear)
+        about |= {"fraction": best / grid, "events": [*about["events"], *diary.events]}
+        write_json(folder / "round.json", about)
+    return curve
+
+
+def _sharers(plan: RunPlan) -> list[RunPlan]:
+    """All runs that use this one's fits."""
+    controls: list[Control | None] = [plan.control]
+    if plan.control is not None and plan.control.kind == SHUFFLED_UNSEEN:
+        controls = [Control(SHUFFLED_UNSEEN, s) for s in range(len(plan.protocol.unseen))]
+    rules = plan.rules or (plan.rule,)
+    return [replace(plan, rule=rule, control=control) for rule in rules for control in controls]
+
+
+def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:
+    """Everything that was heard, trials before the round that they are of."""
+    from zsar_bench.runs.gzsl import read_gzsl
+
+    for number in range(len(plan.encoders)):
+        about = [*read_trials(plan, number), plan.read_round(number)]
+        for one in (*about, *read_gzsl(plan, number)):
+            yield from one["events"]
+
+
+def _json_lines(rows: Any) -> bytes:
+    import json
+
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The scored clips of all rounds with their labels.
+
+    Attributes:
+        ids, subjects: of N clips.
+        labels: (N,) column of the true class.
+        candidates: K official class ids.
+        scores: (N, K); NaN where a class was no candidate of a clip.
+    """
+
+    ids: list[str]
+    subjects: list[str]
+    labels: NDArray[np.int64]
+    candidates: list[str]
+    scores: NDArray[np.float32]
+
+
+def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
+    """Join the scores of every round, each (n, K) over its own classes, with the labels."""
+    clips = plan.encoders[0].dataset.clips
+    index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
+    candidates = candidates_in(plan.protocol, [encoder.round for encoder in plan.encoders])
+    column = {c: n for n, c in enumerate(candidates)}
+    scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
+    start = 0
+    for encoder, own_scores in zip(plan.encoders, found, strict=True):
+        one = encoder.round
+        own = np.where(candidate_mask(plan.protocol, clips, one), own_scores, np.float32(np.nan))
+        scores[start : start + len(own), [column[c] for c in one.unseen]] = own
+        start += len(own_scores)
+    return Joined(
+        ids=[clips["id"][i] for i in index],
+        subjects=[clips["subject"][i] for i in index],
+        labels=np.array([column[clips["class"][i]] for i in index], dtype=np.int64),
+        candidates=candidates,
+        scores=scores,
+    )
+
+
+def assemble(
+    plan: RunPlan, curve: Sequence[tuple[float, float, float]]
+) -> tuple[Record, tuple[Any, ...], Matrix | None]:
+    """The record of a run whose rounds are all scored, the arguments of
+    ``record.write_predictions`` after the path, and the GZSL matrix, if there is one.
+
+    Args:
+        plan: the run.
+        curve: (fraction, micro, macro) of every state that was evaluated on test.
+    """
+    from zsar_bench.runs.round import read_scores
+
+    found = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
+    predictions = (found.ids, found.labels, found.candidates, found.scores)
+    gzsl, matrix = assemble_gzsl(plan) if plan.gzsl else (None, None)
+    return _record(plan, found, curve, gzsl), predictions, matrix
+
+
+def protocol_part(
+    protocol: Protocol, data: str, candidates: list[str], ids: Sequence[str]
+) -> ProtocolPart:
+    """What was tested: a protocol, on data of this digest, on clips of these ids."""
+    return ProtocolPart(
+        id=protocol.id,
+        dataset=protocol.dataset,
+        digest=protocol.digest,
+        data=data,
+        samples=digest(sorted(ids)),
+        rule=protocol.rule,
+        seen=list(protocol.seen),
+        unseen=candidates,
+        folds=[list(fold) for fold in protocol.folds],
+        expected_clips=protocol.test_clips,
+        stand_in_for=protocol.stand_in_for,
+        family_of=protocol.family_of,
+        dials=dict(protocol.dials),
+    )
+
+
+def _record(
+    plan: RunPlan,
+    found: Joined,
+    curve: Sequence[tuple[float, float, float]],
+    gzsl: GzslPart | None,
+) -> Record:
+    from datetime import UTC, datetime
+
+    candidates, labels, scores = found.candidates, found.labels, found.scores
+    ids, subjects = found.ids, found.subjects
+    rounds = [plan.read_round(n) for n in range(len(plan.encoders))]
+    change = max(one["largest_change"] for one in rounds)
+    proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
+    trust = certificate(plan, proof)
+    allowed = tolerance(scores, plan.precision)
+    declared = plan.method.spec["setting"]
+    # Scores that depend on other clips, by the method or by its features.
+    moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
+    moves = moves or (gzsl is not None and gzsl.rescoring.largest_change > gzsl.rescoring.tolerance)
+    rehearsed = [one for n in range(len(plan.encoders)) for one in read_gzsl(plan, n)]
+    return Record(
+        run_id=plan.run_id,
+        identity=plan.identity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=protocol_part(plan.protocol, plan.encoders[0].dataset.digest, candidates, ids),
+        method=MethodPart(
+            name=plan.method.name,
+            plugin=plan.method.plugin,
+            digest=plan.method.digest,
+            profile=plan.params.profile,
+            science=plan.params.science,
+            runtime=plan.params.runtime,
+            hp="tuned" if plan.tuning else _origin_of_values(plan),
+            tuning=plan.tuning,
+            declared_setting=declared,
+            setting="transductive" if moves else declared,
+            leak=plan.leak,
+        ),
+        encoder=plan.encoders[0].record_part([e.record_round() for e in plan.encoders]),
+        texts=TextPart(
+            encoder=plan.texts.entry.name,
+            plugin=plan.texts.entry.plugin,
+            digest=plan.texts.entry.digest,
+            science=plan.texts.settings.science,
+            fingerprint=plan.texts.fingerprint,
+            source=plan.class_texts.name,
+            version=plan.class_texts.version,
+            fields=list(plan.fields),
+            texts=plan.class_texts.digest(plan.fields),
+            oracle=plan.class_texts.oracle,
+            control=plan.control.kind if plan.control else "",
+            draw=plan.control.draw if plan.control else 0,
+        ),
+        encoder_seed=plan.encoder_seed,
+        method_seed=plan.method_seed,
+        selection=plan.rule,
+        states=state_choice(plan, curve),
+        certificate=trust,
+        metrics=Metrics(
+            **vars(measure(candidates, labels, subjects, scores)),
+            plugins=_plugin_metrics(plan, labels, subjects, scores),
+        ),
+        rescoring=Rescoring(
+            clips=sum(one["rescored"] for one in rounds), largest_change=change, tolerance=allowed
+        ),
+        choices=[Choice(what=w, value=v, reason=why) for w, v, why in plan.choices],
+        environment=environment(plan.machine, plan.precision),
+        seconds=Seconds(
+            fit=sum([*(o["fit"] for o in rounds), *(o.get("fit_seconds", 0) for o in rehearsed)]),
+            score=sum([*(o["score"] for o in rounds), *(o["seconds"] for o in rehearsed)]),
+        ),
+        gzsl=gzsl,
+    )
+
+
+def _origin_of_values(plan: RunPlan) -> str:
+    """What the method declares of its published values, where these are in use."""
+    return str(plan.method.spec["hp"]) if plan.params.published else "untuned"
+
+
+def _plugin_metrics(
+    plan: RunPlan, labels: NDArray[np.int64], subjects: list[str], scores: NDArray[np.float32]
+) -> dict[str, float]:
+    """Metrics of other plugins, each in a worker; they get labels, so they come last."""
+    from safetensors.numpy import save
+
+    number = {s: n for n, s in enumerate(sorted(set(subjects)))}
+    blob = save(
+        {
+            "scores": scores,
+            "labels": labels,
+            "subjects": np.array([number[s] for s in subjects], dtype=np.int64),
+        }
+    )
+    values = {}
+    for entry in plan.metric_entries:
+        folder = make_folder(plan.part / f"metric-{entry.name}")
+        with Worker(plan.machine.job("metric", entry, {}), folder) as worker:
+            values[entry.name] = float(worker.ask(blob)["value"])
+        if not np.isfinite(values[entry.name]):
+            raise RunFailed(
+                f"the metric {entry.name} gave {values[entry.name]}, which is not finite"
+            )
+    return values

@@ -1,0 +1,142 @@
+"""One round of a run: fitted and scored in workers."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.common.checksums import sealed_content, write_sealed
+from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.files import locked, write_json
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import LAST, SEEN_VAL, STATES, evaluations, median_point, peeks
+from zsar_bench.runs.fit import Training, fit, full_training
+from zsar_bench.runs.holdouts import make_trial, read_trials
+from zsar_bench.runs.proof import prove_round
+from zsar_bench.runs.score import RESCORED, Exam, Scorer, rescore, score_states
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
+    """Fit and score one round; leaves ``round.json`` and ``scores.sealed`` in its folder, or
+    ``curve.sealed`` where the rule looks at the clips of all rounds together."""
+    folder = plan.round_folder(number)
+    with locked(folder):
+        if plan.done or (folder / "round.json").is_file():
+            return
+        source = plan.encoders[number]
+        diary = Diary(source.round.name, on_event)
+        training, point, grid = chosen(plan, number, diary)
+        exam = _exam(plan, number, training)
+        state = training.state(point, grid)
+        started = time.monotonic()
+        if peeks(plan.rule):
+            curve = score_states(exam, training, grid, diary.hear)
+            write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
+            about: dict[str, Any] = {}
+        else:
+            with Scorer(exam, [state], diary.hear) as scorer:
+                scores = scorer.all()
+            write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
+            about = {"score_walls": scorer.seen} | _rescored(plan, exam, state, scores, diary.hear)
+        fitted, trials = training.about, read_trials(plan, number)
+        seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: fitted["seconds"]}
+        fit_seconds = round(sum(seconds.values()), 3)
+        write_json(
+            folder / "round.json",
+            {
+                "fit": fit_seconds,
+                "score": round(time.monotonic() - started, 3),
+                "fraction": point / grid,
+                "bundle": fitted["bundle"],
+                "state": fitted["state"],
+                "scored": exam.digest(),
+                "fit_walls": {"walls": fitted["walls"], "denied": fitted["denied"]},
+                "events": diary.events,
+                **about,
+            },
+        )
+
+
+def _exam(plan: RunPlan, number: int, training: Training) -> Exam:
+    """A round's unseen clips and classes, asked of states of this training."""
+    source = plan.encoders[number]
+    one, folder = source.round, plan.round_folder(number)
+    asked, classes = one.test_unseen, one.unseen
+    return Exam(plan, source, asked, one, classes, one.name, folder, training.owner)
+
+
+def chosen(plan: RunPlan, number: int, diary: Diary) -> tuple[Training, int, int]:
+    """The training of a round, fitted, and the point of which grid its rule has chosen."""
+    folder = plan.round_folder(number)
+    if plan.rule == SEEN_VAL:
+        training, _, _ = make_trial(plan, plan.encoders[number], folder / "trial-0")
+    else:
+        training = full_training(plan, number)
+        with nullcontext() if training.folder == folder else locked(training.folder):
+            fit(training, lambda e: diary.hear({"stage": "fit", **e}))
+    return training, *chosen_point(plan, number)
+
+
+def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
+    """The point of which grid a round's rule has chosen, its trials being done.
+
+    An oracle has chosen nothing yet: its point is the last.
+    """
+    if plan.rule == LAST:
+        return 1, 1
+    if peeks(plan.rule):
+        return evaluations(plan.rule), evaluations(plan.rule)
+    return median_point([int(t["best"]) for t in read_trials(plan, number)]), STATES
+
+
+def _rescored(
+    plan: RunPlan, exam: Exam, state: Path, scores: NDArray[np.float32], on_event: Event
+) -> dict[str, Any]:
+    """What a round's second scoring found out."""
+    count = -(-RESCORED // len(plan.encoders))
+    change, again, seen = rescore(exam, state, scores, count, on_event)
+    return {"rescored": again, "largest_change": change, "rescore_walls": seen}
+
+
+def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
+    """Scores of one or more states as one tensor (E, n, K)."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    return save({"scores": np.stack(scores)})
+
+
+def read_scores(plan: RunPlan, number: int, curve: bool = False) -> NDArray[np.float32]:
+    """A round's scores (E, n, K): of the state that counts, or of every state on a curve."""
+    from safetensors.numpy import load
+
+    path = plan.round_folder(number) / ("curve.sealed" if curve else "scores.sealed")
+    blob = sealed_content(path, _owner(plan, number))
+    scores: NDArray[np.float32] = load(blob)["scores"]
+    return scores
+
+
+def _owner(plan: RunPlan, number: int) -> str:
+    """What a round's sealed scores belong to."""
+    return f"{plan.run_id} {number}"
+
+
+def prove(plan: RunPlan, number: int, on_event: Event) -> None:
+    """Refit a round and score it again; what comes out is added to its ``round.json``."""
+    folder = plan.round_folder(number)
+    with locked(folder):
+        if plan.done or "proof" in plan.read_round(number):
+            return
+        diary = Diary(plan.encoders[number].round.name, on_event)
+        training, point, grid = chosen(plan, number, diary)
+        exam = _exam(plan, number, training)
+        scores = read_scores(plan, number, peeks(plan.rule))[-1]
+        state = training.state(point, grid)
+        found = prove_round(training, exam, state, scores, diary.hear)
+        write_json(folder / "round.json", plan.read_round(number) | {"proof": found})

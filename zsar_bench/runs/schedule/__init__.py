@@ -1,0 +1,1 @@
+"""Tasks, who runs them, how long they take, who hears of them."""

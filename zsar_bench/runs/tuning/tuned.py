@@ -1,0 +1,226 @@
+"""Runs with the values that a search has found: exactly this search, or none."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsar_bench.catalogue.search_space import space_of
+from zsar_bench.catalogue.settings import Settings
+from zsar_bench.common.events import Event
+from zsar_bench.common.files import read_json
+from zsar_bench.common.hashing import digest
+from zsar_bench.errors import UserError
+from zsar_bench.plans.plan import plan_runs
+from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import PSEUDO_UNSEEN
+from zsar_bench.runs.tuning.search import OUTCOME, Search, check_search, searches_of
+
+if TYPE_CHECKING:
+    from zsar_bench.catalogue.catalogue import Catalogue, Entry
+    from zsar_bench.plans.request import Request
+    from zsar_bench.records.parts import TuningPart
+
+Json = dict[str, Any]
+
+DEFAULT_BUDGET = 30
+
+
+def fixed_by(request: Request, method: str) -> tuple[str, ...]:
+    """Parameters of a method that the user has set: they are not searched."""
+    return tuple(a.key for a in request.assignments if a.owner in ("", method))
+
+
+def search_from(
+    plans: Sequence[RunPlan], request: Request, budget: int = DEFAULT_BUDGET, seed: int = 0
+) -> Search:
+    """The search that starts from these runs, which differ by their seeds only.
+
+    Raises:
+        UserError: if the method declares nothing to search, or the protocol does not allow it.
+    """
+    fixed = fixed_by(request, plans[0].method.name)
+    _check_space(plans[0].method, fixed)
+    check_search(plans[0])
+    starts = [
+        replace(plan, rule=PSEUDO_UNSEEN, rules=(), control=None, prove=False) for plan in plans
+    ]
+    return Search(tuple(starts), budget, seed, fixed)
+
+
+def _check_space(method: Entry, fixed: Sequence[str]) -> None:
+    every = space_of(method.schema)
+    if not every:
+        raise UserError(
+            f"The method '{method.name}' declares no search ranges: there is nothing to tune.",
+            "Run it as it is, without --tuned. A range is declared by science(..., search=...).",
+        )
+    if not space_of(method.schema, fixed):
+        raise UserError(
+            f"Every parameter of '{method.name}' that could be searched is set.",
+            f"Leave out a --set of {' or '.join(one.name for one in every)}.",
+        )
+
+
+def check_spaces(request: Request, catalogue: Catalogue) -> None:
+    """Refuse, before any data are looked at, methods that have nothing to search.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    for name in request.methods:
+        _check_space(catalogue.find("methods", name), fixed_by(request, name))
+
+
+def plan_searches(
+    request: Request, catalogue: Catalogue, budget: int, seed: int, on_event: Event
+) -> list[Search]:
+    """One search a protocol and method, all of one budget.
+
+    Args:
+        request: what was asked for.
+        catalogue: what there is.
+        budget: trials at most.
+        seed: of the points.
+        on_event: hears how far a stand-in is that has to be made first.
+
+    Raises:
+        UserError: for anything in the request that cannot be.
+    """
+    groups: dict[tuple[str, str], list[RunPlan]] = {}
+    for plan in plan_runs(request, catalogue, on_event):
+        groups.setdefault((plan.protocol.id, plan.method.name), []).append(plan)
+    searches = [search_from(plans, request, budget, seed) for plans in groups.values()]
+    for search in searches:
+        assert search.sources  # or the rule is refused here, before any work
+    return searches
+
+
+def with_tuned(plans: Sequence[RunPlan], request: Request) -> list[RunPlan]:
+    """The same runs with the best values of the finished searches that they need.
+
+    Raises:
+        UserError: with the command to type, if there is no such search; if there are several; or
+            if those of different methods have different budgets.
+    """
+    for option, given in (("--splits", request.splits), ("--dial", request.dials)):
+        if given:
+            raise UserError(
+                f"--tuned takes the search of one protocol; {option} makes others of it.",
+                f"Leave out {option} or --tuned.",
+            )
+    found: dict[tuple[str, str], tuple[TuningPart, Json]] = {}
+    tuned = []
+    for plan in plans:
+        key = plan.protocol.id, plan.method.name
+        if key not in found:
+            found[key] = _finished(plan, request)
+        part, values = found[key]
+        tuned.append(replace(plan, params=_settings(plan.params, part, values), tuning=part))
+    check_budgets(tuned)
+    return tuned
+
+
+def check_budgets(plans: Iterable[RunPlan]) -> None:
+    """Refuse runs that come from searches of different budgets: they would not compare methods.
+
+    Raises:
+        UserError: with what each has.
+    """
+    budgets = {f"{p.method.name} on {p.protocol.id}": p.tuning.budget for p in plans if p.tuning}
+    if len({*budgets.values()}) > 1:
+        told = ", ".join(f"{name} {budget}" for name, budget in budgets.items())
+        raise UserError(
+            f"These searches have different budgets ({told} trials): a table of them would compare "
+            "budgets, not methods.",
+            f"Search again with --budget {max(budgets.values())}: it goes on where the smaller "
+            "one ended.",
+        )
+
+
+def _settings(base: Settings, part: TuningPart, values: Json) -> Settings:
+    """The parameters of a tuned run; its profile says so."""
+    said = f"tuned, budget {part.budget}"
+    plain, bracket, changed = base.profile.partition(" (")
+    profile = f"{plain} ({changed[:-1]}; {said})" if bracket else f"{plain} ({said})"
+    return replace(base, science=base.science | values, profile=profile, published=False)
+
+
+def _finished(plan: RunPlan, request: Request) -> tuple[TuningPart, Json]:
+    """The outcome of the finished search that a run takes its values from."""
+    from zsar_bench.records.parts import TuningPart
+
+    search = search_from([plan], request)
+    folder = searches_of(plan)
+    there = {file: _read(file) for file in sorted(folder.glob(f"[!.]*/{OUTCOME}"))}
+    own = {file: one for file, one in there.items() if one["basis"] == search.basis}
+    if not own:
+        others = f" ({len(there)} others are in {folder})" if there else ""
+        raise UserError(
+            f"There is no finished search of '{plan.method.name}' on '{plan.protocol.id}' with "
+            f"exactly these texts, encoders, parameters and device{others}.",
+            f"Type: {tune_command(request, plan.method.name)}",
+        )
+    if len(own) > 1:
+        told = "; ".join(f"{f.parent} (seeds {o['seeds']})" for f, o in own.items())
+        raise UserError(
+            f"There are {len(own)} finished searches of '{plan.method.name}' on "
+            f"'{plan.protocol.id}' that differ in their seeds or limits: {told}.",
+            "Whoever may choose among searches has searched more than the budget says: delete "
+            "the folders of all but one.",
+        )
+    (one,) = own.values()
+    best = one["best"]
+    part = TuningPart(
+        budget=one["budget"],
+        trials=len(one["trials"]),
+        trial=best["trial"],
+        accuracy=best["accuracy"],
+        base_accuracy=one["trials"][0]["accuracy"],
+        space=one["space"],
+        seeds=one["seeds"],
+        recipe=one["recipe"],
+        search=one["digest"],
+    )
+    return part, dict(best["values"])
+
+
+def _read(file: Path) -> Json:
+    """A search's outcome, as it was written.
+
+    Raises:
+        UserError: if it is not.
+    """
+    about = read_json(file)
+    content = {k: v for k, v in about.items() if k not in ("digest", "next")}
+    if about.get("digest") != digest(content):
+        raise UserError(
+            f"{file} is not as the search left it.",
+            "Delete it: the same command of tune makes it again from its trials.",
+        )
+    return dict(about)
+
+
+def tune_command(request: Request, method: str) -> str:
+    """The command that makes the search which a run needs."""
+    words = ["zsar-bench", "tune", method, "--protocol", request.protocol]
+    words += ["--budget", str(DEFAULT_BUDGET)]
+    given = {
+        "--skeleton-encoder": request.skeleton_encoder,
+        "--text-encoder": request.text_encoder,
+        "--texts": request.texts,
+        "--text-fields": ",".join(request.text_fields) if request.text_fields else None,
+        "--profile": request.profile,
+        "--data": None if request.data == "auto" else request.data,
+        "--device": None if request.device == "auto" else request.device,
+        "--threads": None if request.threads == 1 else request.threads,
+    }
+    for option, value in given.items():
+        words += [] if value is None else [option, str(value)]
+    for a in request.assignments:
+        words += ["--set", f"{a.owner}.{a.key}={a.text}" if a.owner else f"{a.key}={a.text}"]
+    words += ["--deterministic"] if request.deterministic else []
+    return shlex.join(words)

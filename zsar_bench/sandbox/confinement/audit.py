@@ -1,0 +1,230 @@
+"""Which accesses a worker was refused, as Python's audit events tell.
+
+This is a report, not a wall: the kernel refuses, whether anybody listens or not. It tells what a
+plugin reached for (its C code, or a plugin that silences the hook, goes unheard). Libraries look
+for files that may not be there all the time; so only what exists is told, or would lie where data
+and results are, and nothing of the system's own folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Callable, Collection
+from typing import Any
+
+from zsar_bench.sandbox.confinement.rules import Rules
+
+MOST = 50  #: kinds of accesses that are told
+MORE = "something else"  #: stands for all kinds beyond
+LONGEST = 200  #: characters of one
+#: Where programs look around, and nothing of a benchmark lies.
+SYSTEM = ("/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/sys", "/dev", "/opt")
+PROC = ("/proc/self", "/proc/thread-self")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+REFUSED = (errno.EACCES, errno.EPERM)
+
+#: Events whose first argument names what is changed, and the position of a second such name.
+CHANGES = {
+    "os.remove": None,
+    "os.rmdir": None,
+    "os.mkdir": None,
+    "os.truncate": None,
+    "os.rename": 1,
+    "os.link": 0,
+    "os.symlink": 1,
+}
+SOCKETS = {"socket.connect": "connect", "socket.bind": "bind", "socket.sendto": "send to"}
+SPAWNS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
+
+
+class Denials:
+    """Listens to audit events.
+
+    Args:
+        rules: what the worker may do.
+        protected: where data and results lie.
+        tell: called with all counts, and whether the last one is the first of its kind.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        protected: Collection[str],
+        tell: Callable[[dict[str, int], bool], None],
+    ) -> None:
+        self.counts: dict[str, int] = {}
+        self._rules = rules
+        self._protected = tuple(protected)
+        self._tell = tell
+        # Whoever looks for modules or for what is installed looks into these.
+        self._searched = {os.path.realpath(path) for path in sys.path}
+        self._within = threading.local()
+        self._allowed: set[object] = set()
+
+    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+        """An audit hook; whatever goes wrong in it is not the plugin's concern."""
+        kind = _HEARD.get(event)
+        if kind is None or getattr(self._within, "hook", False):
+            return
+        self._within.hook = True  # what the hook itself does is audited, too
+        try:
+            kind(self, event, args)
+        except Exception:
+            pass
+        finally:
+            self._within.hook = False
+
+    def _note(self, what: str) -> None:
+        what = "".join(c if c.isprintable() else "?" for c in what)[:LONGEST]
+        new = what not in self.counts
+        if new and len(self.counts) >= MOST:
+            what, new = MORE, MORE not in self.counts
+        self.counts[what] = self.counts.get(what, 0) + 1
+        self._tell(self.counts, new)
+
+    # --- Files ---------------------------------------------------------------------------------
+
+    def _open(self, event: str, args: tuple[Any, ...]) -> None:
+        path, mode, flags = args[0], args[1], args[2]
+        if path is None or isinstance(path, int) or path in self._allowed:
+            return
+        writing = bool(flags & WRITING) if isinstance(flags, int) else False
+        if isinstance(mode, str):
+            writing = any(sign in mode for sign in "wax+")
+        if self._refused(path, writing):
+            name = os.fsdecode(path)
+            unread = name.endswith(".pyc") and _imports()  # it has the source, too
+            if writing or not (unread or self._is_searched(path)):
+                self._note(f"{'write' if writing else 'open'} {os.path.abspath(name)}")
+        elif not writing and len(self._allowed) < 10_000:
+            self._allowed.add(path)
+
+    def _list(self, event: str, args: tuple[Any, ...]) -> None:
+        path = "." if args[0] is None else args[0]
+        if isinstance(path, int) or _imports():
+            return
+        if self._refused(path, False) and not self._is_searched(path):
+            self._note(f"list {os.path.abspath(os.fsdecode(path))}")
+
+    def _is_searched(self, path: Any) -> bool:
+        real = os.path.realpath(os.fsdecode(path))
+        return real in self._searched and not self._below_protected(real)
+
+    def _change(self, event: str, args: tuple[Any, ...]) -> None:
+        for position in (0, CHANGES[event]):
+            if position is None or isinstance(args[position], int):
+                continue
+            if event == "os.symlink" and position == 0:
+                continue  # what a symbolic link names need not be reached
+            name = os.fsdecode(args[position])
+            if self._outside(name):
+                self._note(f"write {os.path.abspath(name)}")
+
+    def _refused(self, path: Any, writing: bool) -> bool:
+        """Try it, where trying changes nothing."""
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if error.errno in REFUSED:
+                return self._matters(os.fsdecode(path))
+            if writing:
+                return self._outside(os.fsdecode(path))
+            return self._below_protected(os.path.realpath(path))
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return False
+        try:
+            os.close(os.open(path, os.O_WRONLY if writing else os.O_RDONLY | os.O_NONBLOCK))
+        except OSError as error:
+            return error.errno in REFUSED and self._matters(os.fsdecode(path))
+        return False
+
+    def _outside(self, name: str) -> bool:
+        """Whether something is to be made or removed where that cannot be."""
+        folder = os.path.realpath(os.path.dirname(os.path.abspath(name)))
+        if not os.path.isdir(folder):
+            return self._below_protected(folder)
+        allowed = any(_below(folder, write) for write in self._rules.write)
+        return not allowed and self._matters(folder)
+
+    def _below_protected(self, name: str) -> bool:
+        if any(_below(name, allowed) for allowed in (*self._rules.read, *self._rules.write)):
+            return False
+        return any(_below(name, path) for path in self._protected)
+
+    def _matters(self, name: str) -> bool:
+        real = os.path.realpath(name)
+        own = (*PROC, f"/proc/{os.getpid()}")
+        if _below(real, "/proc"):
+            # Files of the system stand beside the folders of processes, which have numbers.
+            process = real.removeprefix("/proc").strip("/").partition("/")[0].isdecimal()
+            return process and not any(_below(real, path) for path in own)
+        return not any(_below(real, path) for path in SYSTEM)
+
+    # --- Everything else -----------------------------------------------------------------------
+
+    def _socket(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self._rules.network:
+            address = args[1]
+            where = ":".join(map(str, address)) if isinstance(address, tuple) else str(address)
+            self._note(f"{SOCKETS[event]} {where}")
+
+    def _socket_new(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self._rules.network:
+            from socket import AddressFamily
+
+            self._note(f"socket {AddressFamily(args[1]).name}")
+
+    def _spawn(self, event: str, args: tuple[Any, ...]) -> None:
+        program = "/bin/sh" if event == "os.system" else args[0] or args[1][0]
+        name = os.fsdecode(program)
+        found = name if os.path.dirname(name) else shutil.which(name)
+        if found is None:
+            return
+        try:
+            os.close(os.open(found, os.O_RDONLY))
+        except OSError as error:
+            if error.errno in REFUSED:
+                self._note(f"spawn {found}")
+
+    def _kill(self, event: str, args: tuple[Any, ...]) -> None:
+        pid = int(args[0])
+        try:
+            if event == "os.killpg":
+                os.killpg(pid, 0)
+            else:
+                os.kill(pid, 0)
+        except PermissionError:
+            self._note(f"signal {pid}")
+        except OSError:
+            pass
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _imports() -> bool:
+    """Whether the interpreter's own search for modules asks, as it does at every import."""
+    with contextlib.suppress(ValueError):
+        frame = sys._getframe(3)  # beyond this function, the event's own and ``hear``
+        return frame.f_code.co_filename.startswith("<frozen importlib")
+    return False
+
+
+_HEARD: dict[str, Callable[[Denials, str, tuple[Any, ...]], None]] = {
+    "open": Denials._open,
+    "os.listdir": Denials._list,
+    "os.scandir": Denials._list,
+    "socket.__new__": Denials._socket_new,
+    "os.kill": Denials._kill,
+    "os.killpg": Denials._kill,
+    **dict.fromkeys(CHANGES, Denials._change),
+    **dict.fromkeys(SOCKETS, Denials._socket),
+    **dict.fromkeys(SPAWNS, Denials._spawn),
+}

@@ -1,0 +1,1 @@
+"""Stored runs recomputed, scores of others judged, runs moved between machines."""

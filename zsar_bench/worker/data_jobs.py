@@ -1,0 +1,68 @@
+"""Jobs about data sets: what raw files are, and shards made of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from zsar_bench.catalogue.loading import resolve
+from zsar_bench.specs import generated
+from zsar_bench.worker.job import Job, Line, build
+
+
+def _origin(job: Job) -> Any:
+    """The data set's reader; or its generator, which has parameters, or pool, which has parts."""
+    if job["spec"]["stand_in_for"]:
+        return build(job)
+    target = resolve(job["target"])
+    if not job["parts"]:
+        return target()
+    from zsar_bench.common.files import read_json
+    from zsar_bench.data.clips.store import Dataset
+
+    folders = {name: Path(folder) for name, folder in job["parts"].items()}
+    return target({n: Dataset(f, read_json(f / "dataset.json")) for n, f in folders.items()})
+
+
+def run_scan(job: Job, line: Line) -> None:
+    from zsar_bench.common.files import write_json
+    from zsar_bench.data.clips.import_job import list_files, list_generated
+
+    origin, spec = _origin(job), job["spec"]
+    if generated(spec):
+        listing = list_generated(origin, spec)
+    else:
+        listing = list_files(origin, spec, [Path(s) for s in job["sources"]])
+    write_json(Path(job["out"]), listing)
+    line.say({"clips": len(listing["clips"])})
+
+
+def run_import(job: Job, line: Line) -> None:
+    from zsar_bench.data.clips.import_job import (
+        Listed,
+        ShardMaker,
+        from_files,
+        from_generator,
+        peak_memory,
+    )
+
+    origin, spec = _origin(job), job["spec"]
+    sources = [Path(s) for s in job["sources"]]
+    take = from_generator(origin) if generated(spec) else from_files(origin, sources)
+    last, unsaid = time.monotonic(), 0
+
+    def report(clips: int) -> None:
+        nonlocal last, unsaid
+        unsaid += clips
+        if time.monotonic() - last > 0.1:
+            line.progress({"clips": unsaid})
+            last, unsaid = time.monotonic(), 0
+
+    maker = ShardMaker(take, spec, Path(job["folder"]), report)
+    line.say({"ready": True})
+    for request in line.requests():
+        rows = maker.make(Listed(*clip) for clip in request["clips"])
+        line.progress({"clips": unsaid})
+        unsaid = 0
+        line.say({"shards": rows, "memory": peak_memory()})
