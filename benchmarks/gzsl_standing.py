@@ -1,14 +1,15 @@
-"""How should a GZSL constant be carried from rehearsals to the real fit? A simulation.
+"""How should a GZSL constant be carried from pseudo-unseen splits to the real fit? A simulation.
 
 Classes have texts in clusters; a clip is a fixed map of its class's text, plus something that the
-text does not say, its performer, and noise. Simple methods are fitted as a GZSL run does it, with
-scores whose scale varies by 30 % between fits. Printed, for each design: by how many points macro
-H on new performers falls short of that of the best constant, for each way of carrying it over.
+text does not say, its subject, and noise. Simple methods are fitted as a GZSL run does it, with
+scores whose scale varies by 30 % between fits. Printed, for each design: by how many points
+mean class H on new subjects falls short of that of the best constant, for each way of carrying it
+over.
 
     python benchmarks/gzsl_standing.py [DRAWS [DIFFER [validation]]]
 
-DRAWS: worlds a design; 8 take a minute. DIFFER: how much performers differ, 1 unless said.
-``validation``: pseudo-unseen clips are those of held-out performers only, however few.
+DRAWS: worlds a design; 8 take a minute. DIFFER: how much subjects differ, 1 unless said.
+``validation``: pseudo-unseen clips are those of held-out subjects only, however few.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from zsar_bench.metrics.gzsl import balances, best_constant, credit, curve, marg
 
 Array = NDArray[np.float64]
 
-DESIGNS = {  # seen, unseen, performers, clips of each, noise
+DESIGNS = {  # seen, unseen, subjects, clips of each, noise
     "22/5": (22, 5, 8, 4, 0.8),
     "40/10": (40, 10, 10, 3, 0.8),
     "48/12": (48, 12, 20, 2, 1.0),
@@ -68,11 +69,11 @@ WAYS: dict[str, tuple[Callable[[float, Array], float], Callable[[float, Array], 
 
 @dataclass(frozen=True)
 class World:
-    """Clips (N, C), their classes and performers (N,), and texts (classes, D)."""
+    """Clips (N, C), their classes and subjects (N,), and texts (classes, D)."""
 
     clips: Array
     labels: NDArray[np.int64]
-    performers: NDArray[np.int64]
+    subjects: NDArray[np.int64]
     texts: Array
 
 
@@ -88,9 +89,9 @@ def make(
     habit = 0.4 * rng.normal(size=(people, 1, wide))
     habit = differ * (habit + 0.3 * rng.normal(size=(people, classes, wide)))
     labels = np.repeat(np.arange(classes), people * each)
-    performers = np.tile(np.repeat(np.arange(people), each), classes)
-    clips = centre[labels] + habit[performers, labels]
-    return World(clips + noise * rng.normal(size=clips.shape), labels, performers, texts)
+    subjects = np.tile(np.repeat(np.arange(people), each), classes)
+    clips = centre[labels] + habit[subjects, labels]
+    return World(clips + noise * rng.normal(size=clips.shape), labels, subjects, texts)
 
 
 def scores(
@@ -130,14 +131,14 @@ def scores(
 def shortfalls(
     seed: int, design: tuple[int, int, int, int, float], differ: float, only: bool
 ) -> Array:
-    """(methods, ways) points of macro H below the best constant's."""
+    """(methods, ways) points of mean class H below the best constant's."""
     rng = np.random.default_rng(seed)
     seen, unseen, people, each, noise = design
     world = make(rng, seen + unseen, people, each, noise, differ)
     order = rng.permutation(seen + unseen)
     known, new = order[:seen], order[seen:]
-    learning = world.performers < people // 2
-    checked = world.performers < max(1, round(0.2 * (people // 2)))
+    learning = world.subjects < people // 2
+    checked = world.subjects < max(1, round(0.2 * (people // 2)))
     held = min(unseen, seen // 4)
     rows = []
     for method in METHODS.values():
@@ -158,10 +159,10 @@ def shortfalls(
             )
             mask, count = np.arange(len(classes)) < len(kept), np.count_nonzero(test)
             split = sides(found[:count], place[world.labels[test]], mask)
-            best = best_constant(curve(split, weights(split.labels, split.seen)["macro"]))
+            best = best_constant(curve(split, weights(split.labels, split.seen)["mean_class"]))
             return split, best, margins(found[count:], mask)
 
-        standings: dict[str, list[float]] = {way: [] for way in WAYS}
+        normalized: dict[str, list[float]] = {way: [] for way in WAYS}
         for turn in range(3):
             out = known[turn * held : (turn + 1) * held]
             kept = np.setdiff1d(known, out)
@@ -170,12 +171,12 @@ def shortfalls(
             test = (checked if only else learning) & of_out | checked & of_kept
             _, (_, constant), own = ask(train, test, kept, out)
             for way, (leave, _) in WAYS.items():
-                standings[way].append(leave(constant, own))
+                normalized[way].append(leave(constant, own))
         split, (top, _), own = ask(learning & np.isin(world.labels, known), ~learning, known, new)
         reached = []
         for way, (_, enter) in WAYS.items():
-            given = credit(split, enter(float(np.median(standings[way])), own))
-            reached.append(balances(split.labels, split.seen, given)["macro"].harmonic)
+            given = credit(split, enter(float(np.median(normalized[way])), own))
+            reached.append(balances(split.labels, split.seen, given)["mean_class"].harmonic)
         rows.append(100 * (top - np.array(reached)))
     return np.array(rows)
 

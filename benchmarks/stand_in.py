@@ -1,7 +1,7 @@
 """How fast the stand-in is made and how hard it is: nearest neighbour and supervised accuracy.
 
 Nothing zero-shot is computed here. All figures are cross-subject: trained on the training
-performers of the standard evaluation, tested on the others.
+subjects of the standard evaluation, tested on the others.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Data:
 
 
 def trains(name: ClipName) -> bool:
-    """Cross-subject: NTU's performers; PKU-MMD's 57 first subjects."""
+    """Cross-subject: NTU's subjects; PKU-MMD's 57 first subjects."""
     sample = ntu_lists.parse(name.id)
     return int(name.subject) <= 57 if sample is None else ntu_lists.xsub(sample)
 

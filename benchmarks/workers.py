@@ -152,7 +152,7 @@ def main() -> None:
         process, total = sweep(folder)
     extra, share = confined - alone, process / total
     figures = {
-        "walls": support().level,
+        "confinement": support().level,
         "extra_seconds": round(extra, 3),
         "process_share": round(share, 3),
         "seconds_a_worker": round(process / Watched.count, 3),

@@ -150,7 +150,7 @@ def _class_map(rows: list[dict[str, Any]], all_: Known) -> str:
 def division(one: Protocol) -> str:
     """How a protocol's clips are divided into train and test, in a few words."""
     if one.rule == CROSS_FIT:
-        return f"performer cross-fit, {len(one.groups)} groups"
+        return f"subject cross-fit, {len(one.groups)} groups"
     if one.rule == TRANSFER:
         return "from part to part: " + ", ".join(f"{a} to {b}" for a, b in one.groups)
     return DIVISIONS[one.rule] + (f", by {one.column}" if one.column else "")
@@ -190,7 +190,7 @@ def variants(entry: Entry, all_: Known) -> str:
         return f"The data set has no division of its own; every protocol says it.{other}"
     if samples["rule"] == CROSS_FIT:
         groups = (f"({n}) {', '.join(g)}" for n, g in enumerate(samples["groups"], 1))
-        told = f"each group of performers is tested by models of the others: {'; '.join(groups)}"
+        told = f"each group of subjects is tested by models of the others: {'; '.join(groups)}"
     else:
         told = f"{DIVISIONS[samples['rule']]}, trained on {', '.join(samples['train'])}"
     return (

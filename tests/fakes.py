@@ -86,7 +86,7 @@ def random_texts(
 
 
 def random_train(clips: int, classes: int, channels: int = 5, seed: int = 2) -> SeenTrain:
-    """Standard-normal features; labels and two performers in turn."""
+    """Standard-normal features; labels and two subjects in turn."""
     g = Generator().manual_seed(seed)
     return SeenTrain(
         inputs=SkeletonInputs(torch.randn(clips, channels, generator=g)),

@@ -32,10 +32,10 @@ def test_the_mean_of_the_members() -> None:
     assert [s["protocol"] for s in said["sections"]] == ["p-1", "p-2", "p-3"]  # they stay
     (mean,) = said["splits"]
     (row,) = mean["rows"]
-    micro = [r.metrics.micro for r in runs]
+    top1 = [r.metrics.top1 for r in runs]
     assert (mean["family"], mean["mean"], row["splits"]) == ("three", True, 3)
-    assert row["micro"] == pytest.approx(np.mean(micro))
-    assert row["sd"] == pytest.approx(stats.tstd(micro))
+    assert row["top1"] == pytest.approx(np.mean(top1))
+    assert row["sd"] == pytest.approx(stats.tstd(top1))
     text = markdown.report(said, width=80, color=False)
     assert "three - mean of 3 splits" in text
     assert "published split |" not in text

@@ -553,16 +553,16 @@ def test_results_that_lie_where_the_user_stands_do_not_hide_the_plugins(child, t
         "\nexcept PermissionError:\n    SAID = 'refused'\n"
     )
     source = (
-        good("standing")
+        good("relative")
         .replace("does nothing", "{SAID}")
         .replace('summary="', 'summary=f"')
         .replace("api = 1", "from stands_here import SAID\napi = 1")
     )
-    files = write(tmp_path / "p", {"standing.py": source})
+    files = write(tmp_path / "p", {"relative.py": source})
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(here))
         found = load(files)
-    assert found.find("methods", "standing").spec["summary"] == "refused"
+    assert found.find("methods", "relative").spec["summary"] == "refused"
 
 
 def test_without_its_walls_the_discovery_child_asks_nobody(child, tmp_path, monkeypatch):

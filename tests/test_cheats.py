@@ -64,7 +64,7 @@ def scene(
 
 
 @pytest.fixture(scope="module")
-def without_walls(scene: Scene) -> dict[str, bool]:
+def unconfined(scene: Scene) -> dict[str, bool]:
     """Which doors are open to a process that nothing confines."""
     found = scene.unconfined(*BURGLAR, call="attempt", argument=scene.targets)
     for ear in ("tcp", "unix", "abstract"):
@@ -74,7 +74,7 @@ def without_walls(scene: Scene) -> dict[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def tried(scene: Scene, without_walls: dict[str, bool]) -> dict[str, dict[str, bool]]:
+def tried(scene: Scene, unconfined: dict[str, bool]) -> dict[str, dict[str, bool]]:
     """Verb -> door -> whether it was open to the method or encoder ``burglar``."""
     aims = f"targets={json.dumps(scene.targets)}"
     done = scene.run("burglar", "--set", f"burglar.{aims}", plugins=BURGLAR)
@@ -141,11 +141,11 @@ def doors() -> Iterator[Any]:
 
 @pytest.mark.parametrize("door", [*doors()])
 def test_a_door_is_one_and_is_shut(
-    door: str, without_walls: dict[str, bool], tried: dict[str, dict[str, bool]]
+    door: str, unconfined: dict[str, bool], tried: dict[str, dict[str, bool]]
 ) -> None:
-    if not without_walls[door] and door in NOT_EVERYWHERE:
+    if not unconfined[door] and door in NOT_EVERYWHERE:
         pytest.skip("shut here even without walls")
-    assert without_walls[door], "this is no attack"
+    assert unconfined[door], "this is no attack"
     assert [verb for verb in VERBS if tried[verb][door]] == []
 
 
@@ -175,7 +175,7 @@ def test_with_labels_it_is_always_right_and_without_it_guesses(
     assert accuracy.judge(scores, labels).credit.tolist() == [1.0] * 32
 
     found = scene.record("burglar").metrics
-    assert (found.clips, found.tied, found.micro, found.macro) == (16, 16, 0.5, 0.5)
+    assert (found.clips, found.tied, found.top1, found.mean_class) == (16, 16, 0.5, 0.5)
 
 
 def test_nobody_was_reached_and_nothing_changed(
@@ -192,7 +192,7 @@ def test_nobody_was_reached_and_nothing_changed(
 def test_the_record_tells_what_was_refused(scene: Scene, tried: dict[str, dict[str, bool]]) -> None:
     certificate = scene.record("burglar").certificate
     assert certificate is not None
-    assert certificate.walls.model_dump() == vars(support())
+    assert certificate.confinement.model_dump() == vars(support())
     assert certificate.encoder_level == support().level
     t = scene.targets
     for stage in ("fit", "score"):

@@ -56,12 +56,12 @@ def found(scene: Scene) -> dict[str, Record]:
 @pytest.mark.parametrize("method", [*METHODS, "answers-checked"])
 def test_it_has_no_answers(method: str, found: dict[str, Record]) -> None:
     one = found[method].metrics
-    assert (one.clips, one.tied, one.micro, one.macro) == (16, 16, 0.5, 0.5)
+    assert (one.clips, one.tied, one.top1, one.mean_class) == (16, 16, 0.5, 0.5)
 
 
 def test_a_tracker_that_may_have_helped_is_named(found: dict[str, Record]) -> None:
     """No walls stand around trackers, which are the user's own: this one feeds a method."""
-    assert found["answers-accomplice"].metrics.micro == 1.0
+    assert found["answers-accomplice"].metrics.top1 == 1.0
     for record in found.values():
         (choice,) = [c for c in record.choices if c.what == "trackers"]
         assert "answers" in choice.value
@@ -87,7 +87,7 @@ def test_what_was_read_when_plugins_were_listed_is_told(
 ) -> None:
     """The listing may read what is no data and no result; its finds are parameters, and shown."""
     known = json.loads((scene.folder / "cheats" / "undeclared.json").read_text())
-    assert found["answers-imported"].metrics.micro == 1.0
+    assert found["answers-imported"].metrics.top1 == 1.0
     assert json.loads(found["answers-imported"].method.science["known"]) == known
     assert found["answers-profile"].method.science["known"] == ""
 
@@ -103,7 +103,7 @@ def test_a_declared_file_is_read_and_told(scene: Scene) -> None:
     """Nobody can know what is in it; but it is hashed, and shown."""
     method = "answers-declared"
     one = run(scene, method, plugins=("answers", "declared"), words=("--prove",))[method]
-    assert one.metrics.micro == 1.0
+    assert one.metrics.top1 == 1.0
     assert one.certificate is not None
     proof = one.certificate.proof
     assert proof is not None

@@ -83,7 +83,7 @@ def test_an_honest_method_of_the_same_make_is_inductive(done: Any, scene: Scene)
         assert scene.record(method).rescoring.largest_change < 1e-6
     certificate = scene.record("habit").certificate
     assert certificate is not None
-    assert certificate.walls.model_dump() == vars(support())  # told before any plugin spoke
+    assert certificate.confinement.model_dump() == vars(support())  # told before any plugin spoke
 
 
 def random_inputs(clips: int) -> SkeletonInputs:
@@ -134,16 +134,16 @@ def test_a_true_class_query_is_flagged_where_texts_are_shifted() -> None:
     assert judge_shifts(True, np.mean(accuracy["honest"]), None, 0.2).verdict == "passes"
 
 
-def test_no_constant_beats_chance_on_macro(done: Any, scene: Scene) -> None:
+def test_no_constant_beats_chance_on_mean_class_accuracy(done: Any, scene: Scene) -> None:
     found = scene.record("best-constant").metrics
-    assert (found.macro, found.chance, found.tied) == (0.5, 0.5, 0)
-    assert found.micro == found.largest_class == 0.5
+    assert (found.mean_class, found.chance, found.tied) == (0.5, 0.5, 0)
+    assert found.top1 == found.majority_class == 0.5
     labels = np.array([0] * 9 + [1] * 3 + [2] * 2)  # where classes differ in size, too
     for constant in range(3):
         scores = np.tile(np.eye(3)[constant], (14, 1))
         credit = accuracy.judge(scores, labels).credit
-        assert accuracy.macro(credit, labels, 3) == pytest.approx(1 / 3)
-        assert accuracy.micro(credit) <= accuracy.largest_class(scores, labels)
+        assert accuracy.mean_class(credit, labels, 3) == pytest.approx(1 / 3)
+        assert accuracy.top1(credit) <= accuracy.majority_class(scores, labels)
 
 
 def test_accuracy_is_per_clip_however_unequal_batches_are() -> None:
@@ -151,7 +151,7 @@ def test_accuracy_is_per_clip_however_unequal_batches_are() -> None:
     scores, labels = np.eye(2)[[0, 0, 0, 0, 1]], np.array([0, 1, 1, 1, 1])
     batches = [accuracy.judge(scores[b], labels[b]).credit for b in (slice(4), slice(4, 5))]
     assert np.mean([b.mean() for b in batches]) == 0.625
-    assert accuracy.micro(accuracy.judge(scores, labels).credit) == pytest.approx(2 / 5)
+    assert accuracy.top1(accuracy.judge(scores, labels).credit) == pytest.approx(2 / 5)
 
 
 def test_a_scaler_is_fitted_over_seen_training_clips(done: Any, scene: Scene) -> None:

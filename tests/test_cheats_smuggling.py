@@ -67,7 +67,7 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
-def without_walls(scene: Scene) -> dict[str, bool]:
+def unconfined(scene: Scene) -> dict[str, bool]:
     """Which channels reach from one process to another where nothing confines them."""
     token = f"mark{secrets.token_hex(6)}"
     names = [f"daemon{smuggler.number_of(token)}"]
@@ -78,7 +78,7 @@ def without_walls(scene: Scene) -> dict[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def smuggled(scene: Scene, without_walls: dict[str, bool]) -> tuple[dict[str, bool], Watch]:
+def smuggled(scene: Scene, unconfined: dict[str, bool]) -> tuple[dict[str, bool], Watch]:
     """Which channels reached from ``fit`` to ``score``; what was seen to live meanwhile."""
     token = f"mark{secrets.token_hex(6)}"
     number = smuggler.number_of(token)
@@ -96,11 +96,11 @@ def smuggled(scene: Scene, without_walls: dict[str, bool]) -> tuple[dict[str, bo
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_channel_is_one_and_carries_nothing(
-    channel: str, without_walls: dict[str, bool], smuggled: tuple[dict[str, bool], Watch]
+    channel: str, unconfined: dict[str, bool], smuggled: tuple[dict[str, bool], Watch]
 ) -> None:
-    if not without_walls[channel] and channel in NOT_EVERYWHERE:
+    if not unconfined[channel] and channel in NOT_EVERYWHERE:
         pytest.skip("not there even without walls")
-    assert without_walls[channel], "this is no channel"
+    assert unconfined[channel], "this is no channel"
     assert not smuggled[0][channel]
 
 
@@ -123,4 +123,4 @@ def test_links_in_the_place_of_the_harness_files_are_not_followed(
     assert Path(scene.targets["canary"]).read_text() == "can"
     assert not [p for p in scene.results.rglob("*") if p.is_symlink()]
     found = scene.record("smuggler").metrics
-    assert (found.clips, found.tied, found.micro, found.macro) == (16, 16, 0.5, 0.5)
+    assert (found.clips, found.tied, found.top1, found.mean_class) == (16, 16, 0.5, 0.5)

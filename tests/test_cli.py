@@ -424,7 +424,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def workers(pids: set[int]) -> list[str]:
-    """Command lines of those processes that are still our wardens, workers or their server."""
+    """Command lines of those processes that are still our supervisors, workers or their server."""
     lines = []
     for pid in pids:
         try:
@@ -451,7 +451,7 @@ def test_an_interrupted_run_stops_its_workers_and_says_how_to_continue(cli, fini
             assert select.select([events], [], [], TIMEOUT)[0], "no fit was heard of"
             heard += events.read(65536)
         below = descendants(process.pid)
-        assert len(workers(below)) >= 5, "a server, a fit and the tracker, each with its warden"
+        assert len(workers(below)) >= 5, "a server, a fit and the tracker, each with its supervisor"
         process.send_signal(signal.SIGINT)
         # The pipe stays open until here: a tracker that nobody reads would hang, not die.
         out, err = process.communicate(timeout=TIMEOUT)

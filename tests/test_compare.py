@@ -22,7 +22,7 @@ from zsar_bench.records.schema import Record
 from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table, words
 
-PERFORMERS = tuple("12345678")
+SUBJECTS = tuple("12345678")
 CLASSES = ("a5", "a15", "a18")
 ESCAPE = "\x1b"
 
@@ -33,19 +33,19 @@ class Clips:
 
     correct: np.ndarray  #: (N,) credit
     action: list[str]
-    performer: list[str]
+    subject: list[str]
 
-    def of(self, performer: str) -> list[float]:
-        return [c for c, p in zip(self.correct, self.performer, strict=True) if p == performer]
+    def of(self, subject: str) -> list[float]:
+        return [c for c, p in zip(self.correct, self.subject, strict=True) if p == subject]
 
-    def micro(self) -> float:
+    def top1(self) -> float:
         return float(sum(self.correct) / len(self.correct))
 
-    def macro(self, performer: str | None = None) -> float:
+    def mean_class(self, subject: str | None = None) -> float:
         rows = [
             (c, a)
-            for c, a, p in zip(self.correct, self.action, self.performer, strict=True)
-            if performer in (None, p)
+            for c, a, p in zip(self.correct, self.action, self.subject, strict=True)
+            if subject in (None, p)
         ]
         shares = []
         for name in sorted({a for _, a in rows}):
@@ -54,35 +54,35 @@ class Clips:
         return sum(shares) / len(shares)
 
 
-def clips(seed: int, rate: float = 0.5, performers: tuple[str, ...] = PERFORMERS) -> Clips:
-    """Random credits; performers and classes have unequal numbers of clips, always the same."""
+def clips(seed: int, rate: float = 0.5, subjects: tuple[str, ...] = SUBJECTS) -> Clips:
+    """Random credits; subjects and classes have unequal numbers of clips, always the same."""
     rng = np.random.default_rng(seed)
-    action, performer = [], []
-    for i, p in enumerate(performers):
+    action, subject = [], []
+    for i, p in enumerate(subjects):
         for j, a in enumerate(CLASSES):
             count = 2 + (i + 2 * j) % 4
             action += [a] * count
-            performer += [p] * count
-    return Clips((rng.uniform(size=len(action)) < rate).astype(float), action, performer)
+            subject += [p] * count
+    return Clips((rng.uniform(size=len(action)) < rate).astype(float), action, subject)
 
 
 def exactly(rates: list[float], wobble: int = 0) -> Clips:
-    """20 clips a performer and class, of which the performer's share is right."""
+    """20 clips a subject and class, of which the subject's share is right."""
     correct: list[float] = []
-    action, performer = [], []
-    for i, (p, rate) in enumerate(zip(PERFORMERS, rates, strict=True)):
+    action, subject = [], []
+    for i, (p, rate) in enumerate(zip(SUBJECTS, rates, strict=True)):
         for a in CLASSES:
             right = round(20 * rate) + (wobble if i % 2 else -wobble)
             correct += [1.0] * right + [0.0] * (20 - right)
             action += [a] * 20
-            performer += [p] * 20
-    return Clips(np.array(correct), action, performer)
+            subject += [p] * 20
+    return Clips(np.array(correct), action, subject)
 
 
 def record(result: Clips, name: str = "m", seeds: tuple[int, int] = (0, 0), **more: Any) -> Any:
     """A plausible record; ``more`` overrides parts, e.g. ``protocol={"id": ...}``."""
     cells: dict[str, dict[str, list[float]]] = {}
-    for c, a, p in zip(result.correct, result.action, result.performer, strict=True):
+    for c, a, p in zip(result.correct, result.action, result.subject, strict=True):
         cell = cells.setdefault(a, {}).setdefault(p, [0.0, 0])
         cell[0] += float(c)
         cell[1] += 1
@@ -148,10 +148,10 @@ def record(result: Clips, name: str = "m", seeds: tuple[int, int] = (0, 0), **mo
         "selection": "last",
         "metrics": {
             "clips": len(result.correct),
-            "micro": result.micro(),
-            "macro": result.macro(),
+            "top1": result.top1(),
+            "mean_class": result.mean_class(),
             "chance": 1 / 3,
-            "largest_class": max(counts) / len(result.correct),
+            "majority_class": max(counts) / len(result.correct),
             "tied": 0,
             "cells": cells,
         },
@@ -202,7 +202,7 @@ def over_encoders(values: dict[tuple[int, int], float]) -> list[float]:
     return means
 
 
-@pytest.mark.parametrize("kind", ["micro", "macro"])
+@pytest.mark.parametrize("kind", ["top1", "mean_class"])
 def test_accuracies_are_averaged_inside_encoders_first(kind: str) -> None:
     row = only_row([record(c, seeds=s) for s, c in CROSSED.items()])
     means = over_encoders({s: getattr(c, kind)() for s, c in CROSSED.items()})
@@ -215,7 +215,7 @@ def test_accuracies_are_averaged_inside_encoders_first(kind: str) -> None:
 
 def test_both_spreads_against_numpy() -> None:
     row = only_row([record(c, seeds=s) for s, c in CROSSED.items()])
-    values = {s: c.micro() for s, c in CROSSED.items()}
+    values = {s: c.top1() for s, c in CROSSED.items()}
     assert row["sd_encoder"] == pytest.approx(np.std(over_encoders(values), ddof=1))
     squares = []
     for encoder in (0, 1, 2):
@@ -228,7 +228,7 @@ def test_both_spreads_against_numpy() -> None:
 def test_a_held_encoder_has_no_encoder_spread() -> None:
     row = only_row([record(clips(m), seeds=(0, m)) for m in range(4)])
     assert row["sd_encoder"] is None
-    assert row["sd_method"] == pytest.approx(np.std([clips(m).micro() for m in range(4)], ddof=1))
+    assert row["sd_method"] == pytest.approx(np.std([clips(m).top1() for m in range(4)], ddof=1))
     assert row["spread_excludes_encoder"]
     assert "spread excludes the encoder" in words.cells(row)["seeds"]
 
@@ -239,30 +239,30 @@ def test_one_run_has_no_spread() -> None:
     assert not row["spread_excludes_encoder"]
 
 
-def performer_rates(results: dict[tuple[int, int], Clips]) -> list[float]:
-    """Each performer's mean correctness, averaged over seeds, by a slow loop."""
+def subject_rates(results: dict[tuple[int, int], Clips]) -> list[float]:
+    """Each subject's mean correctness, averaged over seeds, by a slow loop."""
     rates = []
-    for p in PERFORMERS:
+    for p in SUBJECTS:
         of_p = {s: sum(c.of(p)) / len(c.of(p)) for s, c in results.items()}
         means = over_encoders(of_p)
         rates.append(sum(means) / len(means))
     return rates
 
 
-def test_the_performer_interval_against_scipy() -> None:
+def test_the_subject_interval_against_scipy() -> None:
     row = only_row([record(c, seeds=s) for s, c in CROSSED.items()])
-    rates = performer_rates(CROSSED)
+    rates = subject_rates(CROSSED)
     low, high = stats.t.interval(0.95, 7, loc=np.mean(rates), scale=stats.sem(rates))
-    assert row["performer_means"] == pytest.approx(rates)
+    assert row["subject_means"] == pytest.approx(rates)
     assert row["interval"]["low"] == pytest.approx(low)
     assert row["interval"]["high"] == pytest.approx(high)
-    assert row["interval"]["name"] == "95 % t over 8 performers"
+    assert row["interval"]["name"] == "95 % t over 8 subjects"
 
 
 def test_the_seed_interval_needs_five_encoders() -> None:
     five = {(e, e): clips(e) for e in range(5)}
     row = only_row([record(c, seeds=s) for s, c in five.items()])
-    values = [c.micro() for c in five.values()]
+    values = [c.top1() for c in five.values()]
     low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     assert row["seed_interval"]["low"] == pytest.approx(low)
     assert row["seed_interval"]["high"] == pytest.approx(high)
@@ -271,11 +271,11 @@ def test_the_seed_interval_needs_five_encoders() -> None:
 
 
 @pytest.mark.parametrize(("rate", "answer"), [(0.95, True), (0.35, False)])
-def test_beats_chance_is_judged_on_macro(rate: float, answer: bool) -> None:
+def test_beats_chance_is_judged_on_mean_class_accuracy(rate: float, answer: bool) -> None:
     result = clips(3, rate)
     row = only_row([record(result)])
-    macros = [result.macro(p) for p in PERFORMERS]
-    low, _ = stats.t.interval(0.95, 7, loc=np.mean(macros), scale=stats.sem(macros))
+    mean_classes = [result.mean_class(p) for p in SUBJECTS]
+    low, _ = stats.t.interval(0.95, 7, loc=np.mean(mean_classes), scale=stats.sem(mean_classes))
     assert row["beats_chance"] is bool(low > 1 / 3) is answer
 
 
@@ -300,7 +300,7 @@ def test_daggers_mark_what_is_not_shown_to_differ() -> None:
     rows = {r["method"]: r for r in section["rows"]}
     assert [r["method"] for r in section["rows"]] == ["best", "close", "far"]
     assert [r["best"] for r in section["rows"]] == [True, False, False]
-    # By hand: the paired t-tests over performers that scipy makes of it.
+    # By hand: the paired t-tests over subjects that scipy makes of it.
     assert stats.ttest_rel(BEST, FAR).pvalue < 1e-4
     assert stats.ttest_rel(BEST, CLOSE).pvalue > 0.3
     assert not rows["far"]["not_shown_to_differ"]
@@ -331,20 +331,20 @@ def test_two_equal_rows_are_not_shown_to_differ() -> None:
     assert section["detectable"] is None
 
 
-def test_too_few_performers_no_interval_and_said_so() -> None:
-    few = {rate: clips(1, rate, PERFORMERS[:5]) for rate in (0.97, 0.1)}
+def test_too_few_subjects_no_interval_and_said_so() -> None:
+    few = {rate: clips(1, rate, SUBJECTS[:5]) for rate in (0.97, 0.1)}
     records = [record(c, f"m{i}") for i, c in enumerate(few.values())]
     section = compare(records)["sections"][0]
-    assert section["performers"] == 5
+    assert section["subjects"] == 5
     for row in section["rows"]:
         assert row["interval"] is None
         assert row["beats_chance"] is None
         assert words.cells(row)["95 % interval"] == "-"
         assert words.cells(row)["> chance"] == "cannot tell"
     assert section["rows"][1]["not_shown_to_differ"]  # however far: five cannot tell
-    assert "No interval: fewer than 6 performers." in words.caption(section)
-    six = compare([record(clips(1, 0.9, PERFORMERS[:6]))])["sections"][0]
-    assert six["rows"][0]["interval"]["name"] == "95 % t over 6 performers"
+    assert "No interval: fewer than 6 subjects." in words.caption(section)
+    six = compare([record(clips(1, 0.9, SUBJECTS[:6]))])["sections"][0]
+    assert six["rows"][0]["interval"]["name"] == "95 % t over 6 subjects"
 
 
 # --- Sections and rows -------------------------------------------------------------------------
@@ -531,8 +531,8 @@ def test_markdown_is_a_table_of_the_same_numbers() -> None:
     best = comparison["sections"][0]["rows"][0]
     cells = dict(zip(headings, first, strict=True))
     assert cells["method"] == best["method"] == "a-method-with-a-long-name-3"
-    assert cells["micro"] == f"**{100 * best['micro']:.1f}**"
-    assert cells["macro"] == f"{100 * best['macro']:.1f}"
+    assert cells["top1"] == f"**{100 * best['top1']:.1f}**"
+    assert cells["mean_class"] == f"{100 * best['mean_class']:.1f}"
     assert text.count("**") == 2  # only the best is bold
     assert ESCAPE not in text
 
@@ -559,8 +559,8 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     flat = "".join(text.split())
     assert "toy-4-2" in text
     for row in comparison["sections"][0]["rows"]:
-        assert f"{100 * row['micro']:.1f}" in text
-    assert "95%tover8performers" in flat
+        assert f"{100 * row['top1']:.1f}" in text
+    assert "95%tover8subjects" in flat
     assert "57.50" in text
 
 

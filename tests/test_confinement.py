@@ -81,7 +81,7 @@ def base_rules(workdir: Path, reads: tuple[str, ...] = (), code: tuple[str, ...]
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """The answers of an unconfined (``free``) and a confined (``walled``) process."""
-    folder = tmp_path_factory.mktemp("walls")
+    folder = tmp_path_factory.mktemp("confinement")
     token = f"zsar-walls-{uuid.uuid4().hex}"
     outside, workdir, names = (folder / name for name in ("outside", "workdir", "names"))
     for made in (outside, workdir, names):
@@ -128,14 +128,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         rules = base_rules(workdir, (place["bundle"],))
         rules = Rules(read=rules.read, names=(*rules.names, str(names)), write=rules.write)
         answers = {}
-        for name, walls in (("free", None), ("walled", rules)):
+        for name, confinement in (("free", None), ("walled", rules)):
             for left in ("to-remove", "to-move"):
                 (outside / left).write_text("x")
             for made in ("made", "linked", "moved-out"):
                 (outside / made).unlink(missing_ok=True)
             if (outside / "folder").is_dir():
                 (outside / "folder").rmdir()
-            answers[name] = probe(folder, place, walls)
+            answers[name] = probe(folder, place, confinement)
         answers["after"] = {
             "victim": victim.poll(),
             "outside": sorted(os.listdir(outside)),
@@ -168,8 +168,8 @@ def test_nothing_outside_has_changed(outcomes: dict) -> None:
 @ONLY_LINUX
 def test_what_is_allowed_works(outcomes: dict) -> None:
     assert outcomes["walled"]["allowed_work"] == 'done: "fine"'
-    assert outcomes["walled"]["walls"]["level"] == "landlock"
-    assert outcomes["walled"]["walls"] == vars(support())
+    assert outcomes["walled"]["confinement"]["level"] == "landlock"
+    assert outcomes["walled"]["confinement"] == vars(support())
 
 
 PRIVILEGES = """
@@ -220,7 +220,7 @@ def test_a_network_opens_the_internet_families_and_nothing_else(tmp_path: Path) 
     assert answer["tcp"].startswith("done"), answer
     assert answer["tcp_listen"].startswith("done"), answer
     assert answer["abstract_socket"] == "refused: EPERM"
-    assert answer["walls"]["tcp"] is False
+    assert answer["confinement"]["tcp"] is False
 
 
 TRAIN = """
@@ -337,6 +337,6 @@ def test_without_landlock_the_other_walls_stand_and_the_level_says_so() -> None:
 
 def test_on_another_system_there_is_no_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    walls = support()
-    assert walls.level == "process"
-    assert not any((walls.files, walls.system_calls, walls.capabilities))
+    confinement = support()
+    assert confinement.level == "process"
+    assert not any((confinement.files, confinement.system_calls, confinement.capabilities))

@@ -53,14 +53,14 @@ def test_carving_leaves_exactly_what_is_not_protected(
 ) -> None:
     root = tmp_path_factory.getbasetemp() / "carve-tree"
     make(root, *TREE)
-    walls = [str(root / name) for name in protected]
-    found = carve(str(root), walls)
+    confinement = [str(root / name) for name in protected]
+    found = carve(str(root), confinement)
     for name in TREE:
-        assert reachable(found, root / name) != reachable(walls, root / name), name
+        assert reachable(found, root / name) != reachable(confinement, root / name), name
     for path in found:  # the largest: its folder holds something protected
         parent = os.path.dirname(path)
-        assert path == str(root) or any(w.startswith(parent + os.sep) for w in walls)
-    check(Rules(read=tuple(found)), walls)
+        assert path == str(root) or any(w.startswith(parent + os.sep) for w in confinement)
+    check(Rules(read=tuple(found)), confinement)
 
 
 def test_carving_a_part_of_something_protected_gives_nothing(tmp_path: Path) -> None:

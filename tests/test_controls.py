@@ -18,7 +18,7 @@ from conftest import TOY_ENCODERS, Cli
 from fakes import FakeContext, random_texts, random_train
 from safetensors.numpy import load_file
 from scipy import stats
-from test_compare import PERFORMERS, clips, record
+from test_compare import SUBJECTS, clips, record
 from test_identity import FIXED
 from test_identity import plan as made_up
 from test_runs import plan_without_workers
@@ -274,11 +274,11 @@ def test_the_interval_is_over_draws_and_seeds_are_averaged_inside() -> None:
         for d in range(25)
         for e in range(2)
     ]
-    means = [np.mean([r.metrics.macro for r in runs if r.texts.draw == d]) for d in range(25)]
+    means = [np.mean([r.metrics.mean_class for r in runs if r.texts.draw == d]) for d in range(25)]
     row = the_row(runs)
     assert (row["draws"], row["seeds"]) == (25, 2)
     np.testing.assert_allclose(row["by_draw"], means)
-    assert row["macro"] == pytest.approx(np.mean(means))
+    assert row["mean_class"] == pytest.approx(np.mean(means))
     low, high = stats.t.interval(0.95, 24, np.mean(means), stats.sem(means))
     assert (row["interval"]["low"], row["interval"]["high"]) == pytest.approx((low, high))
     assert row["interval"]["name"] == "95 % t over 25 draws"
@@ -303,7 +303,7 @@ def test_controls_are_never_ranked_with_real_rows() -> None:
     found = [(s["control"], [r["method"] for r in s["rows"]]) for s in comparison["controls"]]
     assert found == [(SHUFFLED_ALL, ["m"]), (RANDOM, ["other"])]
     rows = [s["rows"][0] for s in comparison["controls"]]
-    assert rows[0]["plain"] == pytest.approx(runs[0].metrics.macro)
+    assert rows[0]["plain"] == pytest.approx(runs[0].metrics.mean_class)
     assert rows[1]["plain"] is None
     assert comparison["sections"] == compare(runs[:1])["sections"]
 
@@ -336,9 +336,9 @@ def test_shifts_by_their_records() -> None:
         for s in range(3)
     ]
     row = the_row(runs)
-    assert row["macro"] == pytest.approx(1 / 3, abs=1e-15)
+    assert row["mean_class"] == pytest.approx(1 / 3, abs=1e-15)
     assert (row["verdict"], row["interval"]) == ("passes", None)
-    assert row["plain"] == runs[0].metrics.macro  # shift 0 is the plain run
+    assert row["plain"] == runs[0].metrics.mean_class  # shift 0 is the plain run
     assert the_row(runs[:2])["verdict"] == "inconclusive"
 
 
@@ -348,16 +348,16 @@ def test_a_seed_without_all_shifts_is_no_verdict() -> None:
     assert the_row(runs[:-1])["verdict"] == "inconclusive"
 
 
-def test_an_interval_over_all_shifts_is_one_over_performers() -> None:
+def test_an_interval_over_all_shifts_is_one_over_subjects() -> None:
     runs = shifts([0.5, 0.6, 0.7])
     row = the_row(runs)
     each = []
-    for p in PERFORMERS:
-        values = [clips(7, rate).macro(p) for rate in (0.5, 0.6, 0.7)]
+    for p in SUBJECTS:
+        values = [clips(7, rate).mean_class(p) for rate in (0.5, 0.6, 0.7)]
         each.append(sum(values) / 3)
     low, high = stats.t.interval(0.95, 7, np.mean(each), stats.sem(each))
     assert (row["interval"]["low"], row["interval"]["high"]) == pytest.approx((low, high))
-    assert row["interval"]["name"] == "95 % t over 8 performers"
+    assert row["interval"]["name"] == "95 % t over 8 subjects"
 
 
 def test_reporters_say_that_controls_are_not_ranked() -> None:
@@ -520,7 +520,7 @@ def test_a_planted_leak_is_flagged(base: Any) -> None:
     assert leaking["by_draw"] == [1.0, 1.0]  # far above 1/2, whatever the text
     assert leaking["verdict"] == "FAILS"
     honest = judged(base.honest)  # the same method under a referee that does shuffle
-    assert honest["macro"] < 0.75
+    assert honest["mean_class"] < 0.75
     assert honest["verdict"] != "FAILS"
 
 

@@ -20,8 +20,8 @@ def section(
             "texts": "a",
             "rule": "last",
             "unranked": "",
-            "micro": value,
-            "macro": value / 2,
+            "top1": value,
+            "mean_class": value / 2,
             "interval": {"low": value - 0.1, "high": value + 0.1} if value > 0.2 else None,
             "seeds": 3,
         }
@@ -51,9 +51,9 @@ def test_a_curve_rises_along_its_dial() -> None:
     assert [c["row"] for c in found] == ["m", "n"]
     m, n = found
     assert (m["protocol"], m["dial"], m["others"]) == ("p", "seen", {})
-    assert [(p["value"], p["micro"]) for p in m["points"]] == [(10, 0.4), (20, 0.15), (30, 0.5)]
+    assert [(p["value"], p["top1"]) for p in m["points"]] == [(10, 0.4), (20, 0.15), (30, 0.5)]
     assert [p["low"] is None for p in m["points"]] == [False, True, False]
-    assert [(p["value"], p["macro"]) for p in n["points"]] == [(20, 0.125), (30, 0.15)]
+    assert [(p["value"], p["mean_class"]) for p in n["points"]] == [(20, 0.125), (30, 0.15)]
 
 
 def test_one_point_is_no_curve_and_other_dials_are_other_curves() -> None:
@@ -106,15 +106,15 @@ def test_base_of_a_protocol() -> None:
 
 
 def test_random_splits_make_curves_of_their_own() -> None:
-    def split(value: float, count: int, micro: float) -> Any:
-        one = section({"seen": value}, {"m": micro})
+    def split(value: float, count: int, top1: float) -> Any:
+        one = section({"seen": value}, {"m": top1})
         del one["protocol"]
         one["rows"][0] |= {"splits": count, "seeds": [1]}
         return one | {"family": "p"}
 
     own = [section({"seen": 10.0}, {"m": 0.9}), section({"seen": 20.0}, {"m": 0.8})]
     found = curves(own, [split(10.0, 8, 0.4), split(20.0, 8, 0.5), split(30.0, 3, 0.6)])
-    assert [(c["splits"], [p["micro"] for p in c["points"]]) for c in found] == [
+    assert [(c["splits"], [p["top1"] for p in c["points"]]) for c in found] == [
         (0, [0.9, 0.8]),
         (8, [0.4, 0.5]),
     ]

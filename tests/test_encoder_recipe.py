@@ -246,7 +246,7 @@ def test_a_budget_ends_training_and_shapes_its_schedule(kind, encoder, monkeypat
 
 @pytest.mark.parametrize("clips", [224, 288, 352, 431])
 def test_the_laptop_budget_leaves_utd_mhad_alone(clips):
-    """Half the performers' clips of 14, 18, 22 and all 27 classes: 16 a class."""
+    """Half the subjects' clips of 14, 18, 22 and all 27 classes: 16 a class."""
     params = st_gcn.Params(**st_gcn.Params.profiles["laptop"])
     assert params.steps(clips) == (clips // 16, 20 * (clips // 16))
 
@@ -256,7 +256,7 @@ def test_a_budget_is_kept_on_more_clips():
     assert st_gcn.Params(**st_gcn.Params.profiles["paper"]).steps(1100) == (17, 80 * 17)
 
 
-class Asked(TorchDispatchMode):
+class Predicted(TorchDispatchMode):
     """Counts the operations that on a GPU would wait for the device's answer."""
 
     WAITS = ("_local_scalar_dense", "nonzero", "item", "equal", "masked_select", "is_nonzero")
@@ -272,11 +272,11 @@ class Asked(TorchDispatchMode):
 
 def test_no_training_step_waits_for_the_device(kind):
     def waits(steps: int) -> int:
-        with Asked() as asked:
+        with Predicted() as asked:
             kind.trained(made=some_alone(24), max_steps=steps)
         return asked.waits
 
-    with Asked() as asked:
+    with Predicted() as asked:
         bool(torch.ones(1).sum() > 0)
     assert asked.waits == 1, "it is seen"
     assert 0 < waits(1) == waits(3)  # steps of one epoch, which counts its rows once
@@ -374,7 +374,7 @@ def test_learns_three_motions(kind):
 
 
 def utd_mhad(odd: bool) -> EncoderTrain:
-    """The 22 seen classes of split 22/5 by performers 1, 3, 5, 7 or 2, 4, 6, 8."""
+    """The 22 seen classes of split 22/5 by subjects 1, 3, 5, 7 or 2, 4, 6, 8."""
     from scipy.io import loadmat
 
     seen = [c for c in range(27) if c not in (4, 14, 17, 23, 24)]
@@ -405,7 +405,7 @@ def utd_mhad(odd: bool) -> EncoderTrain:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data beside the checkout")
-def test_recognises_seen_classes_of_new_performers(kind):
+def test_recognises_seen_classes_of_new_subjects(kind):
     train, test = utd_mhad(odd=True), utd_mhad(odd=False)
     encoder = kind.encoder(kind.params(**kind.params.profiles["laptop"]))
     encoder.fit(train, context(0))

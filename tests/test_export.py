@@ -50,7 +50,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def clips_of(home: Path, half: str) -> dict[str, list[tuple[str, str, str, np.ndarray]]]:
-    """Part -> (id, class, performer, features) of every clip, straight from the store: which
+    """Part -> (id, class, subject, features) of every clip, straight from the store: which
     clips belong where is read off their names, the features off the cached shards."""
     keys = {}
     for path in (home / "encoders").glob("*/encoder.json"):
@@ -114,7 +114,7 @@ def test_the_one_file_says_which_clip_is_which(base: Any, half: str) -> None:
         np.testing.assert_array_equal(found[part], [c[3] for c in clips])
         assert [f"c{n + 1}" for n in found[LABELS[part]]] == [c[1] for c in clips]
         assert found[f"{part}_id"].tolist() == [c[0] for c in clips]
-        assert found[f"{part}_performer"].tolist() == [c[2] for c in clips]
+        assert found[f"{part}_subject"].tolist() == [c[2] for c in clips]
     assert found["class_id"].tolist() == [f"c{n}" for n in range(1, 7)]
     assert found["class_name"][:3].tolist() == ["bob slow", "bob fast", "sway slow"]
     assert (found["ru2"].tolist(), found["rs4"].tolist()) == ([1, 2], [0, 3, 4, 5])
@@ -147,12 +147,12 @@ def test_features_json_says_how_they_were_made(base: Any, toy_process: Path) -> 
         assert one["seen_accuracy"] == told.seen_accuracy
         assert one["train_clips"] == told.train_clips == 32
         assert one["train_classes"] == [*SEEN]
-        assert one["train_performers"] == told.train_subjects
+        assert one["train_subjects"] == told.train_subjects
         for part, clips in clips_of(base.home, one["round"]).items():
             assert one["clips"][part] == {
                 "count": len(clips),
                 "id": [c[0] for c in clips],
-                "performer": [c[2] for c in clips],
+                "subject": [c[2] for c in clips],
             }
 
 
@@ -187,8 +187,8 @@ def test_out_and_in_again_scores_as_the_certified_run(base: Any) -> None:
     np.testing.assert_allclose(half[3], certified[3][16:], rtol=1e-5, atol=1e-6)
     assert len({tuple(row) for row in certified[3].tolist()}) == 32
     numbers = [read_record(base.runs[n]).metrics for n in ("certified", "released")]
-    assert numbers[0].micro == numbers[1].micro
-    assert numbers[0].macro == numbers[1].macro
+    assert numbers[0].top1 == numbers[1].top1
+    assert numbers[0].mean_class == numbers[1].mean_class
 
 
 def test_the_hash_is_the_one_a_run_shows(base: Any) -> None:

@@ -35,7 +35,7 @@ def loaded(folder: Path, **changes: Any) -> Protocol:
 
 
 def everybody(setup: Any = lambda class_id: "") -> Dataset:
-    """Every class once by each of four performers."""
+    """Every class once by each of four subjects."""
     rows = [(c.id, str(s)) for c in CLASSES for s in range(1, 5)]
     columns = {
         "id": [f"{c}-{s}" for c, s in rows],
@@ -245,8 +245,8 @@ def test_strata_take_a_difference_between_folds_out_of_the_spread() -> None:
     assert tight.detectable < loose.detectable / 3
 
 
-def test_a_guess_of_each_performers_own_candidates_does_not_beat_chance() -> None:
-    """Half the performers guess among 2 classes, half among 10: their mean beats the classes'
+def test_a_guess_of_each_subjects_own_candidates_does_not_beat_chance() -> None:
+    """Half the subjects guess among 2 classes, half among 10: their mean beats the classes'
     mean guess, and still nobody does better than guessing."""
     rng = np.random.default_rng(0)
     easy, hard = (
@@ -257,7 +257,7 @@ def test_a_guess_of_each_performers_own_candidates_does_not_beat_chance() -> Non
     cells |= {f"b{k}": {f"h{n}": (100 * v, 100) for n, v in enumerate(hard)} for k in range(9)}
     guesses = {c: dict.fromkeys(row, 0.5 if c == "a" else 0.1) for c, row in cells.items()}
     plain = record(clips(0), "m", protocol={"unseen": sorted(cells)})
-    about = {"cells": cells, "chance": 0.14, "chance_micro": 0.3}
+    about = {"cells": cells, "chance": 0.14, "chance_top1": 0.3}
 
     def verdict(**more: Any) -> Any:
         metrics_ = plain.metrics.model_copy(update=about | more)
@@ -269,7 +269,7 @@ def test_a_guess_of_each_performers_own_candidates_does_not_beat_chance() -> Non
     assert low > 0.14  # what a single number for all would make of it
     assert verdict(guesses=guesses) is False
     assert verdict() is None  # a record that does not say cannot tell
-    assert verdict(chance_micro=0.14) is True  # all guess alike: 1/K it is
+    assert verdict(chance_top1=0.14) is True  # all guess alike: 1/K it is
 
 
 # --- A whole run -------------------------------------------------------------------------------
@@ -290,13 +290,13 @@ def test_a_run_over_folds(cli: Any, tmp_path: Path) -> None:
         assert [fold[c] == mine for c in candidates] == (~np.isnan(row)).tolist()
     rows = zip(scores, labels, strict=True)
     hits = [candidates[int(np.nanargmax(r))] == candidates[k] for r, k in rows]
-    assert record.metrics.micro == pytest.approx(np.mean(hits))
-    assert record.metrics.chance == record.metrics.chance_micro == pytest.approx(1 / 2)
-    assert accuracy.micro_accuracy(scores, labels, []) == pytest.approx(record.metrics.micro)
+    assert record.metrics.top1 == pytest.approx(np.mean(hits))
+    assert record.metrics.chance == record.metrics.chance_top1 == pytest.approx(1 / 2)
+    assert accuracy.top1_accuracy(scores, labels, []) == pytest.approx(record.metrics.top1)
 
     said = json.loads(cli("compare", "--json", *words[:2]).stdout)
     (section,) = said["sections"]
-    assert (section["folds"], section["headline"]) == (3, "macro")
+    assert (section["folds"], section["headline"]) == (3, "mean_class")
     assert {row["interval"]["name"] for row in section["rows"]} == {
         "95 % t over 6 classes in 3 folds"
     }

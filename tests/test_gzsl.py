@@ -27,12 +27,12 @@ from zsar_bench.metrics.gzsl import (
     ausuc,
     balances,
     best_constant,
+    calibrated,
     carried,
     credit,
     curve,
     margins,
     measure,
-    rehearsed,
     sides,
     size,
     weights,
@@ -52,11 +52,11 @@ def accuracies(scores: Any, labels: Any, seen: Any, constant: float) -> dict[str
     """S and U by ``metrics.judge`` of the shifted matrix and loops over classes."""
     got = accuracy.judge(shifted(scores, seen, constant), labels).credit
     found = {}
-    for kind in ("micro", "macro"):
+    for kind in ("top1", "mean_class"):
         pair = []
         for side in (True, False):
             mine = [n for n in range(len(labels)) if seen[labels[n]] == side]
-            if kind == "micro":
+            if kind == "top1":
                 pair.append(np.mean(got[mine]))
             else:
                 classes = sorted({labels[n] for n in mine})
@@ -112,7 +112,7 @@ def test_ausuc_and_best_are_those_of_all_constants(found: Any) -> None:
     split = sides(scores, labels, seen)
     own = measure(split, credit(split, 0.0))
     points = [accuracies(scores, labels, seen, c) for c in every_constant(scores, seen)]
-    for kind in ("micro", "macro"):
+    for kind in ("top1", "mean_class"):
         area, best = 0.0, 0.0
         for one, two in itertools.pairwise(points):
             (s, u), (s2, u2) = one[kind], two[kind]
@@ -132,7 +132,7 @@ def test_the_curve_begins_with_all_for_seen_and_ends_with_all_for_unseen() -> No
     scores = np.array([[3, 1, 0], [0, 2, 1], [1, 0, 5]], dtype=np.float32)
     labels, seen = np.array([0, 1, 2]), np.array([True, True, False])
     split = sides(scores, labels, seen)
-    line = curve(split, weights(labels, split.seen)["micro"])
+    line = curve(split, weights(labels, split.seen)["top1"])
     np.testing.assert_array_equal(split.margins, [3, 1, -4])
     np.testing.assert_allclose(line.unseen, [0, 0.5, 1, 1, 1, 1, 1])
     np.testing.assert_allclose(line.seen, [1, 1, 1, 0.75, 0.5, 0.25, 0])
@@ -143,16 +143,19 @@ def test_the_curve_begins_with_all_for_seen_and_ends_with_all_for_unseen() -> No
 def test_a_side_without_a_right_clip_has_no_best_constant() -> None:
     scores = np.array([[0, 9, 0], [0, 9, 0]], dtype=np.float32)
     split = sides(scores, np.array([0, 2]), np.array([True, True, False]))
-    assert best_constant(curve(split, weights(split.labels, split.seen)["macro"])) == (0.0, 0.0)
+    assert best_constant(curve(split, weights(split.labels, split.seen)["mean_class"])) == (
+        0.0,
+        0.0,
+    )
 
 
 def test_a_method_that_says_nothing_is_tied_everywhere() -> None:
     scores = np.zeros((6, 5), dtype=np.float32)
     labels, seen = np.array([0, 1, 2, 3, 4, 4]), np.array([True, True, True, False, False])
     found = measure(sides(scores, labels, seen), credit(sides(scores, labels, seen), 0.0))
-    assert found.balance["macro"].seen == pytest.approx(0.2)
-    assert found.balance["macro"].unseen == pytest.approx(0.2)
-    assert found.best["macro"] == (pytest.approx(0.2), 0.0)
+    assert found.balance["mean_class"].seen == pytest.approx(0.2)
+    assert found.balance["mean_class"].unseen == pytest.approx(0.2)
+    assert found.best["mean_class"] == (pytest.approx(0.2), 0.0)
     assert size(scores, seen) == 1.0
 
 
@@ -183,17 +186,17 @@ def test_a_standing_undoes_the_scale_of_scores() -> None:
     seen = np.arange(5) < 3
     scores = rng.standard_normal((200, 5)) + 2 * np.eye(5)[labels] + 1.5 * seen
     train = rng.standard_normal((50, 5)) + 4 * seen
-    _, constant = rehearsed(scores, labels, seen)
-    standing = constant / size(train, seen)
+    _, constant = calibrated(scores, labels, seen)
+    scaled = constant / size(train, seen)
     for scale in (0.01, 1.0, 300.0):
-        best, there = rehearsed(scale * scores, labels, seen)
+        best, there = calibrated(scale * scores, labels, seen)
         assert there == pytest.approx(scale * constant)
-        again, taken_over = carried([standing] * 3, size(scale * train, seen))
-        assert again == standing
+        again, taken_over = carried([scaled] * 3, size(scale * train, seen))
+        assert again == scaled
         assert taken_over == pytest.approx(there)
         # What is added to all classes of a clip changes nothing.
         offset = rng.standard_normal((200, 1))
-        assert rehearsed(scale * (scores + offset), labels, seen)[0] == pytest.approx(best)
+        assert calibrated(scale * (scores + offset), labels, seen)[0] == pytest.approx(best)
     assert carried([3.0, -1.0, 2.0], 0.5) == (2.0, 1.0)
     np.testing.assert_allclose(
         margins(train, seen), [max(r[:3]) - max(r[3:]) for r in train.tolist()]
@@ -256,7 +259,7 @@ def test_a_gate_sends_clips_to_the_side_that_knows_them() -> None:
     taken = gate.taken_for_seen(new)
     assert gate.k == 3
     assert np.mean(taken == new.seen) > 0.9
-    got = balances(new.labels, new.seen, gated(new, taken))["macro"]
+    got = balances(new.labels, new.seen, gated(new, taken))["mean_class"]
     assert got.harmonic > 0.8
     assert reached > 0.8
     by_hand = []
@@ -281,7 +284,7 @@ def test_the_best_of_all_gates_is_taken() -> None:
     for threshold in np.linspace(0.25, 0.74, 50):
         other = Gate(**{**vars(gate), "threshold": float(threshold)})
         each = [
-            balances(e.labels, e.seen, gated(e, other.taken_for_seen(e)))["macro"].harmonic
+            balances(e.labels, e.seen, gated(e, other.taken_for_seen(e)))["mean_class"].harmonic
             for e in both
         ]
         assert np.mean(each) <= reached + 1e-9

@@ -18,7 +18,7 @@ from conftest import TOY_ENCODERS, Cli
 from zsar_bench.compare.sections import compare
 from zsar_bench.data.protocols.splits import Round
 from zsar_bench.metrics import accuracy
-from zsar_bench.plans.holdouts import ENOUGH, rehearsals
+from zsar_bench.plans.holdouts import ENOUGH, pseudo_unseen_splits
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.records.gzsl_matrix import FILE, read_matrix, write_matrix
 from zsar_bench.records.schema import Record
@@ -88,7 +88,7 @@ def test_a_run_without_gzsl_says_nothing_of_it(base: Any) -> None:
     assert json.loads((base.folders["gate"] / "run.json").read_bytes())["schema_version"] == 3
 
 
-def test_seen_and_unseen_clips_of_new_performers_are_judged_over_all_classes(base: Any) -> None:
+def test_seen_and_unseen_clips_of_new_subjects_are_judged_over_all_classes(base: Any) -> None:
     matrix, part = read_matrix(base.folders["constant"] / FILE), base.records["constant"].gzsl
     assert matrix.candidates == ["c1", "c4", "c5", "c6", "c2", "c3"]
     assert matrix.seen.tolist() == [True] * 4 + [False] * 2
@@ -111,31 +111,31 @@ def test_numbers_follow_from_the_matrix_by_plain_counting(base: Any) -> None:
     got = accuracy.judge(moved, matrix.labels).credit
     for name, side in (("seen", True), ("unseen", False)):
         mine = matrix.seen[matrix.labels] == side
-        assert getattr(part.micro, name) == pytest.approx(got[mine].mean())
+        assert getattr(part.top1, name) == pytest.approx(got[mine].mean())
         by_class = [got[matrix.labels == c].mean() for c in np.unique(matrix.labels[mine])]
-        assert getattr(part.macro, name) == pytest.approx(np.mean(by_class))
-    for one in (part.micro, part.macro):
+        assert getattr(part.mean_class, name) == pytest.approx(np.mean(by_class))
+    for one in (part.top1, part.mean_class):
         assert one.harmonic == pytest.approx(accuracy.harmonic_mean(one.seen, one.unseen))
         assert 0 < one.ausuc < 1
         assert one.oracle_harmonic > 0
 
 
-def test_rehearsals_meet_no_test_clip_and_no_performer_twice(base: Any) -> None:
+def test_rehearsals_meet_no_test_clip_and_no_subject_twice(base: Any) -> None:
     part, record = base.records["constant"].gzsl, base.records["constant"]
     halves = {"half-1": "2468", "half-2": "1357"}
     assert [turn.round for turn in part.rotations] == [*halves]
     for turn, one in zip(part.rotations, part.rounds, strict=True):
         assert turn.held_out == ["c1", "c4"]
-        (performer,) = turn.performers  # one of four
-        assert performer in halves[turn.round]
+        (subject,) = turn.subjects  # one of four
+        assert subject in halves[turn.round]
         assert (turn.seen_clips, turn.unseen_clips) == (4, 16)
         assert turn.unseen_of == "training"  # two clips a class are too few
         assert turn.training_clips == 12
         assert one.training_clips == 32
-        assert turn.standing == pytest.approx(turn.constant / turn.size)
-        assert one.constant == pytest.approx(turn.standing * one.size)
+        assert turn.normalized_constant == pytest.approx(turn.constant / turn.size)
+        assert one.constant == pytest.approx(turn.normalized_constant * one.size)
         assert turn.encoder not in {r.key for r in record.encoder.rounds}
-    assert part.rotations[0].standing != part.rotations[1].standing
+    assert part.rotations[0].normalized_constant != part.rotations[1].normalized_constant
 
 
 def test_a_gate_decides_from_what_is_stored(base: Any) -> None:
@@ -162,19 +162,19 @@ def test_a_gate_decides_from_what_is_stored(base: Any) -> None:
         )
         right.append(float(guess == label))
     seen = matrix.seen[matrix.labels]
-    assert part.micro.seen == pytest.approx(np.mean(np.array(right)[seen]))
-    assert part.micro.unseen == pytest.approx(np.mean(np.array(right)[~seen]))
+    assert part.top1.seen == pytest.approx(np.mean(np.array(right)[seen]))
+    assert part.top1.unseen == pytest.approx(np.mean(np.array(right)[~seen]))
     # What no gate changes.
     other = base.records["constant"].gzsl
-    assert part.micro.ausuc == other.micro.ausuc
-    assert part.macro.oracle_harmonic == other.macro.oracle_harmonic
+    assert part.top1.ausuc == other.top1.ausuc
+    assert part.mean_class.oracle_harmonic == other.mean_class.oracle_harmonic
     assert part.rotations == other.rotations
 
 
 def test_a_rule_chooses_the_state_of_rehearsals_too(base: Any) -> None:
     one = base.records["seen-val"]
     assert one.selection == "seen-val"
-    assert [r.training_clips for r in one.gzsl.rounds] == [24, 24]  # of three performers
+    assert [r.training_clips for r in one.gzsl.rounds] == [24, 24]  # of three subjects
     assert one.gzsl.rotations != base.records["constant"].gzsl.rotations
 
 
@@ -220,8 +220,8 @@ def tables(base: Any) -> Any:
     records = list(base.records.values())
     more = [one.model_copy(update={"encoder_seed": 1}) for one in records if one.gzsl]
     part = more[0].gzsl
-    numbers = part.macro.model_copy(update={"harmonic": part.macro.harmonic / 2})
-    more[0] = more[0].model_copy(update={"gzsl": part.model_copy(update={"macro": numbers})})
+    numbers = part.mean_class.model_copy(update={"harmonic": part.mean_class.harmonic / 2})
+    more[0] = more[0].model_copy(update={"gzsl": part.model_copy(update={"mean_class": numbers})})
     found = compare([*records, *more])
     return SimpleNamespace(
         found=found,
@@ -229,7 +229,7 @@ def tables(base: Any) -> Any:
         table=table.report(found, width=160, color=False),
         markdown=markdown.report(found, width=160, color=False),
         json=json.loads(json_reporter.report(found, width=160, color=False)),
-        halved=part.macro.harmonic,
+        halved=part.mean_class.harmonic,
     )
 
 
@@ -246,13 +246,13 @@ def test_gzsl_rows_stand_in_sections_by_kind_with_mean_and_sd(base: Any, tables:
     assert {row["rule"] for row in by_constant["rows"]} == {"last", "seen-val"}
     (row,) = [row for row in by_constant["rows"] if row["rule"] == "last"]
     whole, half = tables.halved, tables.halved / 2
-    assert row["macro"]["harmonic"]["mean"] == pytest.approx((whole + half) / 2)
-    assert row["macro"]["harmonic"]["sd"] == pytest.approx(np.std([whole, half], ddof=1))
-    assert row["micro"]["ausuc"]["sd"] == 0
+    assert row["mean_class"]["harmonic"]["mean"] == pytest.approx((whole + half) / 2)
+    assert row["mean_class"]["harmonic"]["sd"] == pytest.approx(np.std([whole, half], ddof=1))
+    assert row["top1"]["ausuc"]["sd"] == 0
     assert (row["seeds"], row["spread_excludes_encoder"]) == (2, False)
-    assert row["zsl"] == base.records[""].metrics.micro
+    assert row["zsl"] == base.records[""].metrics.top1
     (alone,) = compare([base.records["gate"]])["gzsl"]
-    assert alone["rows"][0]["micro"]["harmonic"]["sd"] is None
+    assert alone["rows"][0]["top1"]["harmonic"]["sd"] is None
     assert tables.json["gzsl"] == tables.found["gzsl"]
 
 
@@ -260,9 +260,9 @@ def test_every_format_shows_them_with_the_oracle_marked(base: Any, tables: Any) 
     for text in (tables.table, tables.markdown):
         for word in ("GZSL by a constant", "GZSL by a gate", "AUSUC", "best H (oracle)"):
             assert word in text
-        number = f"{100 * base.records['gate'].gzsl.micro.seen:.1f}"
+        number = f"{100 * base.records['gate'].gzsl.top1.seen:.1f}"
         lines = [x for x in text.split("GZSL by a gate")[1].splitlines() if "toy-ridge" in x]
-        assert [("micro" in x, "macro" in x) for x in lines] == [(True, False), (False, True)]
+        assert [("top1" in x, "mean_class" in x) for x in lines] == [(True, False), (False, True)]
         assert number in lines[0]
     assert "**" not in tables.markdown.split("GZSL by a constant")[1]
 
@@ -303,15 +303,15 @@ def lie(folder: Path, *way: Any) -> None:
 
 
 LIES: dict[str, tuple[Any, ...]] = {
-    "H": ("gzsl", "macro", "harmonic", 0.99),
-    "S": ("gzsl", "micro", "seen", 0.99),
-    "U": ("gzsl", "micro", "unseen", 0.99),
-    "AUSUC": ("gzsl", "macro", "ausuc", 0.99),
-    "best H": ("gzsl", "micro", "oracle_harmonic", 0.99),
+    "H": ("gzsl", "mean_class", "harmonic", 0.99),
+    "S": ("gzsl", "top1", "seen", 0.99),
+    "U": ("gzsl", "top1", "unseen", 0.99),
+    "AUSUC": ("gzsl", "mean_class", "ausuc", 0.99),
+    "best H": ("gzsl", "top1", "oracle_harmonic", 0.99),
     "clips": ("gzsl", "seen_clips", 65),
     "samples": ("gzsl", "samples", "0" * 64),
     "constant": ("gzsl", "rounds", 0, "constant", 123.0),
-    "standing": ("gzsl", "rotations", 1, "standing", -77.0),
+    "normalized_constant": ("gzsl", "rotations", 1, "normalized_constant", -77.0),
     "rotation": ("gzsl", "rotations", 0, "harmonic", 0.99),
     "rotation's clips": ("gzsl", "rotations", 0, "seen_clips", 5),
     "size": ("gzsl", "rounds", 1, "size", 3.0),
@@ -340,7 +340,7 @@ def test_a_gate_that_was_not_fitted_is_found(name: str, base: Any, tmp_path: Pat
     lie(folder, "gzsl", "rounds", 0, "gate", name, other)
     own = numbers(read_record(folder).gzsl.rounds, matrix)
     about = json.loads((folder / "run.json").read_bytes())
-    for kind in ("micro", "macro"):
+    for kind in ("top1", "mean_class"):
         about["gzsl"][kind] = named_numbers(own, kind).model_dump()
     (folder / "run.json").write_text(json.dumps(about))
     seal_run(folder)
@@ -409,7 +409,7 @@ def test_protocols_without_gzsl(protocol: str, said: str, base: Any) -> None:
 
 
 def a_round(repeat: int = 2) -> tuple[Round, dict[str, list[str]]]:
-    """Eight seen classes by five training performers and one that is tested, three unseen."""
+    """Eight seen classes by five training subjects and one that is tested, three unseen."""
     classes = [f"c{n}" for n in range(11)]
     rows = [(c, f"p{p}") for c in classes for p in range(1, 7) for _ in range(repeat)]
     clips = {"class": [c for c, _ in rows], "subject": [p for _, p in rows]}
@@ -431,12 +431,12 @@ def a_protocol(*pseudo: str) -> Any:
 
 
 @pytest.mark.parametrize("repeat", [2, ENOUGH])
-def test_rehearsals_hold_out_classes_and_performers(repeat: int) -> None:
+def test_rehearsals_hold_out_classes_and_subjects(repeat: int) -> None:
     one, clips = a_round(repeat)
-    found = rehearsals(a_protocol(), one, clips)
+    found = pseudo_unseen_splits(a_protocol(), one, clips)
     assert [len(turn.round.unseen) for turn in found] == [2, 2, 2]
     for turn in found:
-        (held,) = turn.performers
+        (held,) = turn.subjects
         r = turn.round
         tested = {*r.test_unseen, *r.test_seen}
         assert tested | {*r.train} <= {*one.train}
@@ -453,7 +453,7 @@ def test_rehearsals_hold_out_classes_and_performers(repeat: int) -> None:
             assert (turn.unseen_of, known) == ("validation", {held})
 
 
-def test_without_new_performers_there_is_no_gzsl() -> None:
+def test_without_new_subjects_there_is_no_gzsl() -> None:
     from dataclasses import replace
 
     from zsar_bench.errors import UserError
@@ -461,13 +461,13 @@ def test_without_new_performers_there_is_no_gzsl() -> None:
     one, clips = a_round()
     for changed, said in (
         (replace(one, test_seen=[]), "has no such clips."),
-        (replace(one, test_seen=[*one.test_seen, one.train[0]]), "test performers also train"),
+        (replace(one, test_seen=[*one.test_seen, one.train[0]]), "test subjects also train"),
     ):
         with pytest.raises(UserError, match=said):
-            rehearsals(a_protocol(), changed, clips)
+            pseudo_unseen_splits(a_protocol(), changed, clips)
     lonely = replace(one, encoder_train=[i for i in one.train if clips["class"][i] != "c3"])
     with pytest.raises(UserError, match="lacks clips of a seen class"):
-        rehearsals(a_protocol("c1", "c2"), lonely, clips)
+        pseudo_unseen_splits(a_protocol("c1", "c2"), lonely, clips)
     nobody = {**clips, "subject": ["" if s == "p6" else s for s in clips["subject"]]}
-    with pytest.raises(UserError, match="new performers"):
-        rehearsals(a_protocol(), one, nobody)
+    with pytest.raises(UserError, match="new subjects"):
+        pseudo_unseen_splits(a_protocol(), one, nobody)

@@ -16,7 +16,7 @@ from zsar_bench.registry import KINDS, Registry
 HOOKS = sorted(name for name, _ in inspect.getmembers(Hooks, inspect.isfunction))
 SOURCES = sorted(Path(zsar_bench.__file__).parent.rglob("*.py"))
 #: The harness's own, and words that are also names.
-GENERIC = {"local", "table", "json", "markdown", "micro", "macro", "chance"}
+GENERIC = {"local", "table", "json", "markdown", "top1", "mean_class", "chance"}
 
 
 @pytest.fixture

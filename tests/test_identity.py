@@ -275,9 +275,7 @@ CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
     "unseen classes": lambda: {
         "protocol": replace(PROTOCOL, seen=("a1", "a2"), unseen=("a3", "a4"))
     },
-    "performers of the halves": lambda: {
-        "protocol": replace(PROTOCOL, groups=(("1",), ("2", "3")))
-    },
+    "subjects of the halves": lambda: {"protocol": replace(PROTOCOL, groups=(("1",), ("2", "3")))},
 }
 
 

@@ -213,7 +213,7 @@ def test_shard_names() -> None:
     assert shard_name("A1", "3") == "A1_3.npy"  # as ever where nothing else divides the clips
     assert shard_name("A1", "3", "2", "1") == "A1_3_s2_c1.npy"
     assert shard_name("A1", "3", camera="1") == "A1_3_c1.npy"
-    assert shard_name("A1", "") == "A1_-.npy"  # performers are not known
+    assert shard_name("A1", "") == "A1_-.npy"  # subjects are not known
     for bad in (("../x", "1"), ("A1", "1", "a_b"), ("A1", "1", "", "a.b")):
         with pytest.raises(UserError, match="not plain"):
             shard_name(*bad)

@@ -23,7 +23,7 @@ from zsar_bench.compare.ranking import leaking, place, unranked
 from zsar_bench.compare.sections import compare
 from zsar_bench.errors import UserError
 from zsar_bench.records.files import read_record, seal_run
-from zsar_bench.runs.score import Exam, Scorer
+from zsar_bench.runs.score import EvaluationSet, Scorer
 from zsar_bench.sandbox.wire import inputs_from_tensors
 from zsar_bench.verify import recheck
 from zsar_bench.views import SkeletonInputs
@@ -65,7 +65,7 @@ def folder_of(runs: Any, said: Any) -> Path:
 def test_without_the_parameter_no_label_reaches_a_worker(runs: Any) -> None:
     """The method fails where it has labels unasked, and it did not fail."""
     about = read_record(folder_of(runs, runs.off))
-    assert about.metrics.macro == 0.5
+    assert about.metrics.mean_class == 0.5
     assert (about.method.leak, about.certificate.leak) == ("", "")
     assert "leak" not in about.identity
     assert not [c for c in about.choices if c.what == "leak"]
@@ -74,7 +74,7 @@ def test_without_the_parameter_no_label_reaches_a_worker(runs: Any) -> None:
 
 def test_with_it_every_clip_has_its_own_label_and_the_record_says_so(runs: Any) -> None:
     about = read_record(folder_of(runs, runs.on))
-    assert about.metrics.macro == about.metrics.micro == 1.0
+    assert about.metrics.mean_class == about.metrics.top1 == 1.0
     assert (about.method.leak, about.certificate.leak) == ("labels", "labels")
     assert about.identity["leak"] == "labels"
     (choice,) = [c for c in about.choices if c.what == "leak"]
@@ -92,7 +92,7 @@ def test_labels_come_with_clips_that_are_scored_again(runs: Any) -> None:
 def test_either_branch_can_be_right(runs: Any) -> None:
     """Two candidates: one of the two branches always is."""
     about = read_record(folder_of(runs, runs.union))
-    assert about.metrics.macro == 1.0
+    assert about.metrics.mean_class == 1.0
     assert about.method.leak == "labels"
 
 
@@ -169,7 +169,7 @@ def test_a_leak_is_off_unless_somebody_sets_it(toy_process: Path, name: str, rea
 # --- What is sent ----------------------------------------------------------------------------
 
 
-def scorer(leak: str, jitter: bool = False) -> tuple[Exam, Scorer]:
+def scorer(leak: str, jitter: bool = False) -> tuple[EvaluationSet, Scorer]:
     """Four clips of three classes, two of them candidates, which a worker gets in turned order."""
     dataset = SimpleNamespace(
         clips={"class": ["c9", "c1", "c2", "c3"]}, contents=lambda index: [b"x"] * len(index)
@@ -178,25 +178,25 @@ def scorer(leak: str, jitter: bool = False) -> tuple[Exam, Scorer]:
         dataset=dataset, read=lambda clips, wants: {"pooled": np.ones((len(clips), 2), np.float32)}
     )
     plan = SimpleNamespace(leak=leak, wants=())
-    exam = Exam(plan, source, [1, 2, 3], None, ("c1", "c2"), "n", Path(), "owner")
-    exam.__dict__["candidates"] = (["c2", "c1"], [1, 0])
+    evaluation = EvaluationSet(plan, source, [1, 2, 3], None, ("c1", "c2"), "n", Path(), "owner")
+    evaluation.__dict__["candidates"] = (["c2", "c1"], [1, 0])
     bare = Scorer.__new__(Scorer)
-    bare.exam = exam
-    return exam, bare
+    bare.evaluation = evaluation
+    return evaluation, bare
 
 
 def test_labels_are_places_among_the_candidates_that_are_bound() -> None:
-    exam, bare = scorer("labels")
-    assert exam.labels.tolist() == [1, 0, -1]
+    evaluation, bare = scorer("labels")
+    assert evaluation.labels.tolist() == [1, 0, -1]
     sent = load(bare._request(np.array([2, 0]), jitter=0.5))
     assert sent["labels"].tolist() == [-1, 1]
     assert sent["labels"].dtype == np.int64
 
 
 def test_nothing_more_is_sent_without_a_leak() -> None:
-    exam, bare = scorer("")
+    evaluation, bare = scorer("")
     assert set(load(bare._request(np.array([2, 0])))) == {"pooled"}
-    assert "labels" not in exam.__dict__, "they were not even looked up"
+    assert "labels" not in evaluation.__dict__, "they were not even looked up"
 
 
 def test_inputs_carry_labels_along() -> None:

@@ -39,15 +39,15 @@ def test_a_hand_worked_example():
     judged = accuracy.judge(SCORES, LABELS)
     assert judged.credit.tolist() == [1, 0, 0.5, 0]
     assert judged.tied == 2
-    assert accuracy.micro(judged.credit) == 1.5 / 4
-    assert accuracy.macro(judged.credit, LABELS, 3) == (0.5 + 0.25) / 2  # class 2 has no clips
+    assert accuracy.top1(judged.credit) == 1.5 / 4
+    assert accuracy.mean_class(judged.credit, LABELS, 3) == (0.5 + 0.25) / 2  # class 2 has no clips
     assert accuracy.per_subject(judged.credit, SUBJECTS) == {"s1": (0.0, 1), "s2": (1.5, 3)}
     sums, counts = accuracy.per_class(judged.credit, LABELS, 3)
     assert sums.tolist() == [1, 0.5, 0]
     assert counts.tolist() == [2, 2, 0]
     assert accuracy.confusion(SCORES, LABELS).tolist() == [[1, 1, 0], [1, 0.5, 0.5], [0, 0, 0]]
-    assert accuracy.micro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
-    assert accuracy.macro_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
+    assert accuracy.top1_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
+    assert accuracy.mean_class_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
 
 
 @given(matrices())
@@ -89,10 +89,10 @@ def test_means_agree_with_slow_loops_and_with_each_other(case):
     scores, labels = case
     credit = accuracy.judge(scores, labels).credit
     by_class = [credit[labels == c].mean() for c in range(scores.shape[1]) if c in labels]
-    assert accuracy.macro(credit, labels, scores.shape[1]) == pytest.approx(np.mean(by_class))
+    assert accuracy.mean_class(credit, labels, scores.shape[1]) == pytest.approx(np.mean(by_class))
     subjects = [f"p{i % 3}" for i in range(len(labels))]
     sums, counts = zip(*accuracy.per_subject(credit, subjects).values(), strict=True)
-    assert sum(sums) / sum(counts) == pytest.approx(accuracy.micro(credit))
+    assert sum(sums) / sum(counts) == pytest.approx(accuracy.top1(credit))
 
 
 @given(matrices())
@@ -101,16 +101,18 @@ def test_a_constant_method_gets_exactly_chance(case):
     k = scores.shape[1]
     judged = accuracy.judge(np.zeros_like(scores), labels)
     assert judged.tied == (len(labels) if k > 1 else 0)
-    assert accuracy.micro(judged.credit) == pytest.approx(accuracy.chance(k))
-    assert accuracy.macro(judged.credit, labels, k) == pytest.approx(accuracy.chance(k))
+    assert accuracy.top1(judged.credit) == pytest.approx(accuracy.chance(k))
+    assert accuracy.mean_class(judged.credit, labels, k) == pytest.approx(accuracy.chance(k))
 
 
 @given(matrices())
-def test_largest_class_is_the_best_constant_answer(case):
+def test_majority_class_is_the_best_constant_answer(case):
     _, labels = case
     k = 6
-    answers = [accuracy.micro_accuracy(np.eye(k)[[c] * len(labels)], labels, []) for c in range(k)]
-    assert accuracy.largest_class(np.zeros((len(labels), k)), labels) == pytest.approx(max(answers))
+    answers = [accuracy.top1_accuracy(np.eye(k)[[c] * len(labels)], labels, []) for c in range(k)]
+    assert accuracy.majority_class(np.zeros((len(labels), k)), labels) == pytest.approx(
+        max(answers)
+    )
 
 
 def test_ties_are_found_in_the_stored_precision():
@@ -122,8 +124,8 @@ def test_ties_are_found_in_the_stored_precision():
 def test_unsigned_and_narrow_labels_count_alike():
     for dtype in (np.uint8, np.int32, np.uint64):
         labels = LABELS.astype(dtype)
-        assert accuracy.macro_accuracy(SCORES, labels, SUBJECTS) == 0.375
-        assert accuracy.largest_class(SCORES, labels) == 0.5
+        assert accuracy.mean_class_accuracy(SCORES, labels, SUBJECTS) == 0.375
+        assert accuracy.majority_class(SCORES, labels) == 0.5
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
@@ -148,8 +150,8 @@ def test_clips_with_candidates_of_their_own():
     assert judged.tied == 1
     assert accuracy.guesses(scores).tolist() == [1 / 3, 1 / 3, 1 / 3, 1 / 2]
     # Of the first group's three clips two are of class 1; the other group has one clip.
-    assert accuracy.largest_class(scores, labels) == 3 / 4
-    assert accuracy.micro_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
+    assert accuracy.majority_class(scores, labels) == 3 / 4
+    assert accuracy.top1_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
     assert accuracy.confusion(scores, labels)[:, 3:].tolist() == [[0, 0]] * 3 + [[1, 0], [0, 0]]
     with pytest.raises(RunFailed, match="1 of 4 clips have no score for their own class"):
         accuracy.judge(scores, np.array([2, 1, 1, 0]))
@@ -178,13 +180,13 @@ def test_what_cannot_be_a_run_is_refused(scores, labels):
 def test_empty_or_mismatched_means_are_refused():
     none, no_labels = np.zeros(0), np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="no clips"):
-        accuracy.micro(none)
+        accuracy.top1(none)
     with pytest.raises(ValueError, match="no clips"):
-        accuracy.macro(none, no_labels, 3)
+        accuracy.mean_class(none, no_labels, 3)
     with pytest.raises(ValueError, match="no clips"):
-        accuracy.largest_class(np.zeros((0, 3)), no_labels)
+        accuracy.majority_class(np.zeros((0, 3)), no_labels)
     with pytest.raises(ValueError, match="labels are"):
-        accuracy.macro(np.ones(3), LABELS, 3)
+        accuracy.mean_class(np.ones(3), LABELS, 3)
     with pytest.raises(ValueError, match="2 subjects for 4 clips"):
         accuracy.per_subject(np.ones(4), ["a", "b"])
     with pytest.raises(ValueError, match="at least one class"):
@@ -211,7 +213,7 @@ def test_importing_metrics_and_statistics_is_quick():
 def test_using_statistics_never_imports_scipy_stats():
     code = (
         "import sys; from zsar_bench import statistics as s;"
-        "s.power_gate([.1, .2, .0, .3, .1, .2]); s.performer_interval([1] * 6, [2] * 6);"
+        "s.power_gate([.1, .2, .0, .3, .1, .2]); s.subject_interval([1] * 6, [2] * 6);"
         "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

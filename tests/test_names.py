@@ -152,7 +152,7 @@ def test_no_record_with_a_nasty_name_is_read(place: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "\x1b[2J", "<b>"])
-def test_classes_performers_and_fields_are_names_too(name: str) -> None:
+def test_classes_subjects_and_fields_are_names_too(name: str) -> None:
     record = a_record()
     record["protocol"]["unseen"][0] = name
     with pytest.raises(ValueError, match="a class: "):
@@ -160,7 +160,7 @@ def test_classes_performers_and_fields_are_names_too(name: str) -> None:
     record = a_record()
     first = next(iter(record["metrics"]["cells"]))
     record["metrics"]["cells"][first][name] = [1.0, 1]
-    with pytest.raises(ValueError, match="a performer: "):
+    with pytest.raises(ValueError, match="a subject: "):
         parse_record(json.dumps(record).encode())
     for place, key in (("texts", "fields"), ("protocol", "dials"), ("metrics", "plugins")):
         record = a_record()

@@ -503,7 +503,7 @@ def test_reading_is_much_faster_than_plain() -> None:
 # --- Sample lists ----------------------------------------------------------------------------
 
 #: Protocol -> setups, unseen actions, and of these: all clips, clips of training and of test
-#: performers, then the seen clips of training and of test performers.
+#: subjects, then the seen clips of training and of test subjects.
 # fmt: off
 SYNSE = {
     "synse-ntu60-55-5": (17, (11, 12, 20, 27, 57), (4701, 3333, 1368, 36758, 15119)),
@@ -528,7 +528,7 @@ def test_counts_of_samples(setups: int, usable: int, left_out: int) -> None:
     samples = list(ntu_lists.samples(setups))
     assert len(set(samples)) == len(samples) == usable
     assert samples == sorted(samples)
-    assert len({s.performer for s in samples}) == (40 if setups == 17 else 106)
+    assert len({s.subject for s in samples}) == (40 if setups == 17 else 106)
     assert {s.action for s in samples} == set(range(1, 61 if setups == 17 else 121))
     missing = [n for n in ntu_lists.missing() if int(n[1:4]) <= setups]
     assert len(missing) == left_out
@@ -608,7 +608,7 @@ def test_a_part_of_a_mixed_download(cli: Any, tmp_path: Path) -> None:
                 archive.writestr(f"nturgb+d_skeletons/{name}.skeleton", skeleton(frames))
     home, sources = tmp_path / "home", (tmp_path / "0.zip", tmp_path / "1.zip")
     said = cli("data", "import", "ntu-60", *sources, home=home).stdout
-    assert "ntu-60, 2 clips, 1 classes, 1 performers, 28 frames" in said
+    assert "ntu-60, 2 clips, 1 classes, 1 subjects, 28 frames" in said
     assert "The complete data set has 56578 clips." in said
     assert "Setups that are missing: 2 to 17." in said
     assert "Setups that are incomplete: 1 (2 of " in said
@@ -639,10 +639,7 @@ def test_the_lists_are_those_of_the_field(folder: str, setups: int) -> None:
 
         names = column("skes_available_name")
         rows = zip(
-            *(
-                map(int, column(n))
-                for n in ("setup", "camera", "performer", "replication", "label")
-            ),
+            *(map(int, column(n)) for n in ("setup", "camera", "subject", "replication", "label")),
             strict=True,
         )
         named = {name: Sample(*row) for name, row in zip(names, rows, strict=True)}
@@ -662,8 +659,8 @@ def test_lists_and_classes_agree_with_the_facts() -> None:
     for edition, last in (("60", 40), ("120", 106)):
         subjects = facts["ntu_rgbd"][f"cross_subject_{edition}"]
         everyone = set(range(1, last + 1))
-        assert everyone & ntu_lists.TRAIN_PERFORMERS == set(subjects["train_subjects"])
-        assert everyone - ntu_lists.TRAIN_PERFORMERS == set(subjects["test_subjects"])
+        assert everyone & ntu_lists.TRAIN_SUBJECTS == set(subjects["train_subjects"])
+        assert everyone - ntu_lists.TRAIN_SUBJECTS == set(subjects["test_subjects"])
     splits = json.loads((FACTS / "splits.json").read_text())["protocols"]
     unseen = {p["id"]: p.get("unseen_official_1_based") for p in splits}
     for protocol, (_, actions, _) in SYNSE.items():

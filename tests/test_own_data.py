@@ -471,7 +471,7 @@ def facts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_a_folder_becomes_a_data_set_and_goes_again(cli, home: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", notes_txt="of my own")
     told = facts(cli("data", "import", "mine/", "--json", home=home))
-    assert (told["dataset"], told["clips"], told["classes"], told["performers"]) == (
+    assert (told["dataset"], told["clips"], told["classes"], told["subjects"]) == (
         "mine",
         2,
         2,
@@ -557,7 +557,7 @@ def test_a_damaged_description_breaks_itself_only(cli, home: Path, tmp_path: Pat
     cli("data", "import", "mine", "mine/", home=home)
     (home / "own" / "mine" / "layout.toml").write_text("joints = ")
     found = load()
-    assert "micro" in found.names("metrics")
+    assert "top1" in found.names("metrics")
     with pytest.raises(UserError, match="The data set 'mine' of plugin 'core' is broken"):
         found.find("datasets", "mine")
     cli("data", "import", "mine/", home=home)
@@ -674,11 +674,11 @@ def test_the_page_does_what_it_says(cli, home: Path, followed: Path) -> None:
         assert program == "zsar-bench"
         said[line] = cli(*words, cwd=followed, home=home).stdout
     told = " ".join(said.values())
-    assert "Imported: my-data, 48 clips, 6 classes, 4 performers" in told
+    assert "Imported: my-data, 48 clips, 6 classes, 4 subjects" in told
     assert re.search(
         r"my-data .*six gestures, made up .*48 .*yes", said["zsar-bench list datasets"]
     )
-    assert "16 clips of 2 unseen classes (4 seen), 4 performers" in " ".join(told.split())
+    assert "16 clips of 2 unseen classes (4 seen), 4 subjects" in " ".join(told.split())
     runs = [json.loads(p.read_text()) for p in followed.rglob("run.json")]
     assert sorted((run["protocol"]["id"], run["method"]["name"]) for run in runs) == [
         ("my-4-2", "chance"),

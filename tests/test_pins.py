@@ -20,13 +20,13 @@ from zsar_bench.catalogue.catalogue import Entry
 from zsar_bench.common.hashing import derive_seed
 from zsar_bench.data.protocols.splits import Round, make_rounds
 from zsar_bench.plans.controls import Control
-from zsar_bench.plans.holdouts import rehearsals
+from zsar_bench.plans.holdouts import pseudo_unseen_splits
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import rotated
 from zsar_bench.records.parts import TuningPart
 from zsar_bench.runs import fit
 from zsar_bench.runs.fit import fit_job, full_training, shuffled
-from zsar_bench.runs.score import Exam
+from zsar_bench.runs.score import EvaluationSet
 
 FOUR = tuple(c.id for c in PROTOCOL.classes)
 TUNING = TuningPart(
@@ -237,15 +237,17 @@ def facts(run: RunPlan, folder: Path) -> tuple[Any, ...]:
     job = fit_job(replace(training, folder=folder))
     source = run.encoders[0]
     one = source.round
-    exam = Exam(run, source, list(range(8)), one, one.unseen, one.name, folder, training.owner)
+    evaluation = EvaluationSet(
+        run, source, list(range(8)), one, one.unseen, one.name, folder, training.owner
+    )
     return (
         run.run_id,
         run.fit_id,
         job["seed"],
         job["grids"],
         shuffled(run, FOUR, one.name)[1],
-        exam.order("clips").tolist(),
-        exam.order("gzsl").tolist(),
+        evaluation.order("clips").tolist(),
+        evaluation.order("gzsl").tolist(),
     )
 
 
@@ -264,4 +266,4 @@ def test_seeds_of_everything_that_is_fitted_beside_the_run() -> None:
     assert seeds == SEEDS
     assert [derive_seed("encoder", 3, name) for name in names] == ENCODER_SEEDS
     with pytest.raises(Exception, match="calibrated on training clips"):
-        rehearsals(PROTOCOL, one, DATASET.clips)
+        pseudo_unseen_splits(PROTOCOL, one, DATASET.clips)

@@ -166,9 +166,9 @@ SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
     "no groups": ({"rule": "performer-cross-fit", "test_clips": 1}, "samples.groups"),
     "one group": (FIELDS["samples"] | {"groups": [["1", "2"]]}, "samples.groups"),
     "an empty group": (FIELDS["samples"] | {"groups": [["1"], []]}, "samples.groups"),
-    "a performer twice": (FIELDS["samples"] | {"groups": [["1", "2"], ["2"]]}, "samples.groups"),
-    "performers as numbers": (FIELDS["samples"] | {"groups": [[1], [2]]}, "samples.groups"),
-    "performers in lists": (FIELDS["samples"] | {"groups": [[["1"]], ["2"]]}, "samples.groups"),
+    "a subject twice": (FIELDS["samples"] | {"groups": [["1", "2"], ["2"]]}, "samples.groups"),
+    "subjects as numbers": (FIELDS["samples"] | {"groups": [[1], [2]]}, "samples.groups"),
+    "subjects in lists": (FIELDS["samples"] | {"groups": [[["1"]], ["2"]]}, "samples.groups"),
     "groups of text": (FIELDS["samples"] | {"groups": ["13", "24"]}, "samples.groups"),
     "groups of numbers": (FIELDS["samples"] | {"groups": [1, 2]}, "samples.groups"),
     "train in a cross-fit": (FIELDS["samples"] | {"train": ["1"]}, "samples.train"),
@@ -187,7 +187,7 @@ SAMPLE_FAULTS: dict[str, tuple[Any, str]] = {
     "an empty table": (DIVIDED | {"stand-in": {}}, "samples.stand-in.train"),
     "a misspelt one": (DIVIDED | {"stand-in": {"trains": ["1"]}}, "samples.stand-in"),
     "its column": (DIVIDED | {"stand-in": {"train": ["1"], "column": "id"}}, "samples.stand-in"),
-    "a performer twice there": (DIVIDED | {"stand-in": {"train": ["1", "1"]}}, "stand-in.train"),
+    "a subject twice there": (DIVIDED | {"stand-in": {"train": ["1", "1"]}}, "stand-in.train"),
 }
 
 
@@ -651,16 +651,16 @@ def test_fewer_seen_classes_nest(known: Catalogue) -> None:
             with_dials(base, {"seen": wrong})
 
 
-def test_a_poorer_encoder_learns_from_fewer_performers(tmp_path: Path) -> None:
+def test_a_poorer_encoder_learns_from_fewer_subjects(tmp_path: Path) -> None:
     data = dataset(CLIPS)
     base = divided(tmp_path, train=["1", "2", "3", "4"])
     whole = make_rounds(base, data)[0]
     before: set[str] = set()
-    for share, performers in ((0.1, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
+    for share, subjects in ((0.1, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
         one = make_rounds(with_dials(base, {"encoder": share}), data)[0]
         assert one.train == whole.train, "the method's clips stay"
         learned = {data.clips["subject"][i] for i in one.encoder_train}
-        assert len(learned) == performers
+        assert len(learned) == subjects
         assert before < learned
         assert one.encoder_train == [i for i in one.train if data.clips["subject"][i] in learned]
         before = learned

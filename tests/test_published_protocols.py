@@ -142,7 +142,7 @@ def test_pseudo_unseen_classes_are_the_published_ones() -> None:
 
 @facts_here
 def test_clips_are_divided_as_published() -> None:
-    """Which rule, by the words of the source; performers, cameras and setups by its lists."""
+    """Which rule, by the words of the source; subjects, cameras and setups by its lists."""
     ntu = json.loads(CLASSES.read_text("utf-8"))["ntu_rgbd"]
     trains = {
         ("ntu-60", "xsub"): ntu["cross_subject_60"]["train_subjects"],
@@ -166,7 +166,7 @@ def test_clips_are_divided_as_published() -> None:
         assert one.test_clips == counts.get("test_unseen", 0), one.id
 
 
-def test_pku_is_divided_by_recordings_and_its_stand_in_by_performers() -> None:
+def test_pku_is_divided_by_recordings_and_its_stand_in_by_subjects() -> None:
     found = [p for p in protocols() if p.dataset == "pku-mmd" and p.rule == "xsub"]
     assert len(found) == 11
     for one in found:
@@ -182,7 +182,7 @@ def test_pku_is_divided_by_recordings_and_its_stand_in_by_performers() -> None:
 
 @cache
 def stand_in_samples() -> Dataset:
-    """PKU-MMD's stand-in as a list of samples: each of 66 performers does each class once."""
+    """PKU-MMD's stand-in as a list of samples: each of 66 subjects does each class once."""
     clips = [sample.clip for sample in pku().values()]
     columns = {
         "class": [c.class_id for c in clips],

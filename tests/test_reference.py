@@ -47,8 +47,8 @@ def test_the_stored_scores_give_the_recorded_numbers(folder: Path) -> None:
     everything = [h for class_hits in hits.values() for h in class_hits]
     assert len(set(ids)) == len(ids) == record.protocol.expected_clips == record.metrics.clips
     assert candidates == record.protocol.unseen
-    assert record.metrics.micro == pytest.approx(np.mean(everything), abs=1e-12)
-    assert record.metrics.macro == pytest.approx(
+    assert record.metrics.top1 == pytest.approx(np.mean(everything), abs=1e-12)
+    assert record.metrics.mean_class == pytest.approx(
         np.mean([np.mean(h) for h in hits.values()]), abs=1e-12
     )
     assert record.method.setting == SETTINGS.get(record.method.name, "inductive")
@@ -70,17 +70,17 @@ def test_the_stored_matrix_gives_the_recorded_balance(folder: Path) -> None:
         ]
         hits[bool(matrix.seen[label])].append(int(np.argmax(moved)) == label)
     s, u = np.mean(hits[True]), np.mean(hits[False])
-    found = (part.micro.seen, part.micro.unseen, part.micro.harmonic)
+    found = (part.top1.seen, part.top1.unseen, part.top1.harmonic)
     assert found == pytest.approx((s, u, 2 * s * u / (s + u)), abs=1e-12)
     assert (len(hits[True]), len(hits[False])) == (part.seen_clips, part.unseen_clips)
 
 
-def test_no_encoder_saw_a_performer_it_is_tested_on() -> None:
+def test_no_encoder_saw_a_subject_it_is_tested_on() -> None:
     for folder in RUNS:
         record = read_record(folder)
         tested = {s for row in record.metrics.cells.values() for s in row}
         trained = [set(one.train_subjects) for one in record.encoder.rounds]
-        if record.protocol.rule == "transfer":  # a letter says which part a performer is of
+        if record.protocol.rule == "transfer":  # a letter says which part a subject is of
             letters = [{s[0] for s in people} for people in trained]
             assert letters == [{one.round[0]} for one in record.encoder.rounds]
             pairs = [one.round.split(" to ") for one in record.encoder.rounds]

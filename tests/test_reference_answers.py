@@ -20,14 +20,14 @@ def answers() -> ModuleType:
     return load_script("answers")
 
 
-def row(method: str, texts: str, micro: float, **more: Any) -> Json:
+def row(method: str, texts: str, top1: float, **more: Any) -> Json:
     plain = {"rule": "last", "not_shown_to_differ": False, "beats_chance": True}
-    return {"method": method, "texts": texts, "micro": micro, "macro": micro / 2, **plain, **more}
+    return {"method": method, "texts": texts, "top1": top1, "mean_class": top1 / 2, **plain, **more}
 
 
 def section(protocol: str, rows: list[Json], **more: Any) -> Json:
     plain = {"unranked": "", "setting": "inductive", "unseen": 5, "folds": 0}
-    said = {**plain, "headline": "micro", "detectable": 0.125, "protocol": protocol, **more}
+    said = {**plain, "headline": "top1", "detectable": 0.125, "protocol": protocol, **more}
     return {**said, "rows": sorted(rows, key=lambda r: -r[said["headline"]])}
 
 
@@ -53,7 +53,7 @@ def test_what_is_shown_to_be_worse_is_counted(answers: ModuleType) -> None:
     assert first == [
         "U 22/5",
         "5",
-        "performers",
+        "subjects",
         "method-7 b",
         "82.0",
         "10 of 15",
@@ -64,7 +64,9 @@ def test_what_is_shown_to_be_worse_is_counted(answers: ModuleType) -> None:
 
 
 def test_the_headline_of_a_section_is_the_accuracy_shown(answers: ModuleType) -> None:
-    kinect = section("kinect20", [row("sae", "a", 0.5)], folds=3, headline="macro", detectable=None)
+    kinect = section(
+        "kinect20", [row("sae", "a", 0.5)], folds=3, headline="mean_class", detectable=None
+    )
     (line,) = cells(answers.separation(found(sections=[kinect])))
     assert line[2:7] == ["classes", "sae a", "25.0", "0 of 0", "-"]
 
@@ -167,7 +169,7 @@ def test_what_gzsl_leaves_is_told_by_protocol(answers: ModuleType) -> None:
         {
             "method": method,
             "zsl": n / 10,
-            "macro": {
+            "mean_class": {
                 name: {"mean": value}
                 for name, value in zip(
                     names, (0.9, n / 20, 0.8 - n / 20, n / 50, 0.85), strict=True
@@ -184,7 +186,7 @@ def test_what_gzsl_leaves_is_told_by_protocol(answers: ModuleType) -> None:
     ]
 
 
-def rehearsal(method: str, texts: str, accuracies: list[list[float]]) -> Json:
+def split(method: str, texts: str, accuracies: list[list[float]]) -> Json:
     """A run whose one round chose the state after half of its schedule."""
     return {
         "selection": "pseudo-unseen",
@@ -201,13 +203,13 @@ def rehearsal(method: str, texts: str, accuracies: list[list[float]]) -> Json:
 def test_a_headline_is_the_text_set_that_did_better_in_rehearsal(answers: ModuleType) -> None:
     two = [[[0.5, 0.3], [1.0, 0.9]], [[0.51, 0.5], [1.0, 0.1]]]
     runs = [
-        rehearsal("method-1", "a", two),
-        rehearsal("method-1", "b", [[[0.5, 0.35]]]),
-        rehearsal("method-2", "a", [[[0.5, 0.6]]]),
-        rehearsal("method-2", "b", [[[0.5, 0.7]]]),
-        rehearsal("method-3", "a", [[[0.5, 0.9]]]),  # one text set is no choice
+        split("method-1", "a", two),
+        split("method-1", "b", [[[0.5, 0.35]]]),
+        split("method-2", "a", [[[0.5, 0.6]]]),
+        split("method-2", "b", [[[0.5, 0.7]]]),
+        split("method-3", "a", [[[0.5, 0.9]]]),  # one text set is no choice
     ]
-    assert answers.rehearsed(runs[0]) == pytest.approx(0.4)
+    assert answers.calibrated(runs[0]) == pytest.approx(0.4)
     assert cells(answers.headlines(found(records=runs))) == [
         ["method-2", "U 22/5", "60.0", "70.0", "b", "32.0", "30.0"],
         ["method-1", "U 22/5", "40.0", "35.0", "a", "20.0", "22.0"],

@@ -596,8 +596,8 @@ def test_predictions_are_in_the_files_order_and_the_metrics_follow(base: Any) ->
     assert [candidates[k] for k in labels] == [f"c{n + 1}" for n in values["z_label"]]
     metrics = read_record(folder).metrics
     right = scores.argmax(axis=1) == labels
-    assert metrics.micro == pytest.approx(right.mean())
-    assert metrics.macro == pytest.approx(np.mean([right[labels == k].mean() for k in (0, 1)]))
+    assert metrics.top1 == pytest.approx(right.mean())
+    assert metrics.mean_class == pytest.approx(np.mean([right[labels == k].mean() for k in (0, 1)]))
     assert metrics.cells == {
         f"c{k + 2}": {"": (float(right[labels == k].sum()), n)} for k, n in ((0, 10), (1, 11))
     }
@@ -691,13 +691,13 @@ def test_the_table_says_all_that_must_be_known(base: Any) -> None:
     assert words.title(section) == (
         f"toy-4-2 - released features {total[:12]}, ranked among themselves"
     )
-    assert (section["origin"], section["performers"], section["clips"]) == ("released", 0, 21)
+    assert (section["origin"], section["subjects"], section["clips"]) == ("released", 0, 21)
     told = " ".join(words.caption(section))
     assert "released in 'shift_5' (train 40, ztest 21, gtest 61; 7 channels)" in told
     assert "every spread excludes it" in told
     assert "11 fewer test clips than the complete data set's 32: these rows are not" in told
-    assert "No interval: the performers are not known" in told
-    assert "fewer than 6 performers" not in told
+    assert "No interval: the subjects are not known" in told
+    assert "fewer than 6 subjects" not in told
     for row in section["rows"]:
         assert row["interval"] is None
         assert row["beats_chance"] is None

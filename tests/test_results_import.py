@@ -83,7 +83,7 @@ def test_a_run_comes_over_whole_and_is_kept_the_second_time(theirs: Path, tmp_pa
         p.name: p.read_bytes() for p in theirs.iterdir()
     }
     assert "imported run: toy-4-2/toy-ridge/" in done.output
-    assert f"micro {100 * record.metrics.micro:.1f}" in done.output
+    assert f"top-1 {100 * record.metrics.top1:.1f}" in done.output
     assert "not computed again: toy-rank" in done.output
     again = invoke("import", theirs, "--results", tmp_path / "mine")
     assert (again.exit_code, "1 runs: 1 kept." in again.output) == (0, True)
@@ -153,11 +153,11 @@ def test_all_reference_runs_are_what_they_say(toy_process: Path) -> None:
 
 
 def _better(record: Json) -> None:
-    record["metrics"]["micro"] += 0.05
+    record["metrics"]["top1"] += 0.05
 
 
 def _cells(record: Json) -> None:
-    """Move credit between performers, so that every sum stays as it was."""
+    """Move credit between subjects, so that every sum stays as it was."""
     row = record["metrics"]["cells"]["c2"]
     record["metrics"]["cells"]["c2"] = {s: row[t] for s, t in zip(row, [*row][::-1], strict=True)}
 
@@ -209,12 +209,12 @@ def _climbs_by_protocol(record: Json) -> None:
 
 
 def _nan(record: Json) -> None:
-    record["metrics"]["macro"] = float("nan")
+    record["metrics"]["mean_class"] = float("nan")
 
 
 LIES: dict[str, tuple[Edit, str]] = {
-    "a better number": (_better, "metrics.micro: the record says"),
-    "not a number": (_nan, "metrics.macro: the record says nan"),
+    "a better number": (_better, "metrics.top-1: the record says"),
+    "not a number": (_nan, "metrics.mean class: the record says nan"),
     "cells": (_cells, "metrics.cells: they do not follow"),
     "another method": (_other_method, "its 'method' is not what the record says"),
     "its identity too": (_other_method_and_identity, "run_id: it is"),
@@ -385,7 +385,7 @@ def test_runs_are_checked_in_place(theirs: Path, tmp_path: Path) -> None:
     moved.rename(folder)
     edit(folder, partial(_better))
     [verdict] = json.loads(invoke("check", mine, "--json").stdout)
-    assert (verdict["status"], "metrics.micro" in verdict["about"]) == ("refused", True)
+    assert (verdict["status"], "metrics.top1" in verdict["about"]) == ("refused", True)
 
 
 def test_self_reported_scores_are_checked_too(theirs: Path, tmp_path: Path) -> None:

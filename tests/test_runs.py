@@ -328,15 +328,15 @@ def test_the_metrics_follow_from_the_predictions(base: Any) -> None:
             cell[1] += 1
         m = read_record(folder).metrics
         assert m.clips == len(ids)
-        assert m.micro == pytest.approx(right / len(ids))
+        assert m.top1 == pytest.approx(right / len(ids))
         shares = [
             sum(c for c, _ in row.values()) / sum(n for _, n in row.values())
             for row in cells.values()
         ]
-        assert m.macro == pytest.approx(sum(shares) / len(shares))
+        assert m.mean_class == pytest.approx(sum(shares) / len(shares))
         assert {c: {s: list(v) for s, v in r.items()} for c, r in m.cells.items()} == cells
         assert m.chance == 1 / 4
-        assert m.largest_class == 16 / 64
+        assert m.majority_class == 16 / 64
         if folder == base.ridge:  # the one that was asked for plugins' metrics
             assert m.plugins == {"toy-rank": pytest.approx(ranks / len(ids))}
 
@@ -615,7 +615,7 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def test_the_fit_bundle_names_seen_classes_by_training_performers_only(base: Any) -> None:
+def test_the_fit_bundle_names_seen_classes_by_training_subjects_only(base: Any) -> None:
     found = jobs(base.faults["nan"], "fit")
     for job, train in zip(found, HALVES[1:], strict=True):
         shards = [(Path(f).stem, row["label"]) for row in job["bundle"] for f in row["features"]]

@@ -109,8 +109,8 @@ def test_every_format_gives_the_accuracy_that_argmax_gives(
     by_class = [
         np.mean([r for r, i in zip(right, made.ids, strict=True) if truth[i] == c]) for c in UNSEEN
     ]
-    assert record.metrics.micro == pytest.approx(np.mean(right))
-    assert record.metrics.macro == pytest.approx(np.mean(by_class))
+    assert record.metrics.top1 == pytest.approx(np.mean(right))
+    assert record.metrics.mean_class == pytest.approx(np.mean(by_class))
     assert record.metrics.clips == len(truth) == 32
     assert {s for row in record.metrics.cells.values() for s in row} == set("12345678")
     [run] = find_records(tmp_path / "results")
@@ -373,7 +373,7 @@ def protocol(**more: Any) -> Protocol:
 
 
 def dataset(rows: list[tuple[str, str, str]]) -> Any:
-    """Clips of (class, performer, setup)."""
+    """Clips of (class, subject, setup)."""
     columns = [list(column) for column in zip(*rows, strict=True)]
     ids = [f"clip-{n}" for n in range(len(rows))]
     clips = dict(zip(("class", "subject", "setup"), columns, strict=True)) | {"id": ids}
@@ -397,7 +397,7 @@ def test_folds_compare_a_clip_with_its_own_fold_only() -> None:
         other = [n for n in range(6) if f"k{n}" not in fold]
         scores[row, other] = 9.0  # higher, but no question
         assert tested.mask[row].tolist() == [f"k{n}" in fold for n in range(6)]
-    assert _judge(p, tested, scores).metrics.micro == 1.0
+    assert _judge(p, tested, scores).metrics.top1 == 1.0
     assert _judge(p, tested, np.where(tested.mask, scores, np.nan)).metrics.chance == pytest.approx(
         1 / 3
     )
@@ -417,7 +417,7 @@ def test_pooled_data_compare_a_clip_with_its_own_part_only() -> None:
     for row, label in enumerate(tested.labels):
         own = {c for c in part if part[c] == part[tested.candidates[label]]}
         assert {c for c, m in zip(tested.candidates, tested.mask[row], strict=True) if m} == own
-    assert _judge(p, tested, tested.mask * 1.0).metrics.micro == 0.5  # a tie of two
+    assert _judge(p, tested, tested.mask * 1.0).metrics.top1 == 0.5  # a tie of two
 
 
 # --- The template -------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_a_filled_template_is_judged(truth: dict[str, str], tmp_path: Path) -> N
         csv.writer(f).writerows(
             [head, *([r[0], *(int(truth[r[0]] == c) for c in head[1:])] for r in rows)]
         )
-    assert judged("--scores", tmp_path / "full.csv").metrics.micro == 1.0
+    assert judged("--scores", tmp_path / "full.csv").metrics.top1 == 1.0
     again = invoke("--template", tmp_path / "mine.csv")
     assert isinstance(again.exception, UserError)
 

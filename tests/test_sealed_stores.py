@@ -401,7 +401,7 @@ def test_without_a_seal_the_numbers_must_follow_from_the_predictions(runs: list[
     whole = path.read_bytes()
     assert read_record(folder).run_id == folder.name
     assert len(read_predictions(path)[0]) == 32
-    for number, told in (("micro", 0.987), ("macro", 0.987), ("tied", 31), ("clips", 31)):
+    for number, told in (("top1", 0.987), ("mean_class", 0.987), ("tied", 31), ("clips", 31)):
         about = json.loads((folder / "run.json").read_bytes())
         kept = (folder / "run.json").read_bytes()
         assert about["metrics"][number] != told

@@ -32,7 +32,7 @@ from zsar_bench.plans.selection import (
     rotated,
     rotations,
     state_step,
-    validation_performers,
+    validation_subjects,
 )
 from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
@@ -83,7 +83,7 @@ def test_the_earliest_of_equals_is_best() -> None:
 
 
 def a_round(seen: int = 8, unseen: int = 3) -> tuple[Round, dict[str, list[str]]]:
-    """Every seen class twice by each of five training performers, p6 only tested."""
+    """Every seen class twice by each of five training subjects, p6 only tested."""
     classes = [f"c{n}" for n in range(seen + unseen)]
     rows = [(c, f"p{p}") for c in classes for p in range(1, 7) for _ in range(2)]
     clips = {"class": [c for c, _ in rows], "subject": [p for _, p in rows]}
@@ -134,25 +134,25 @@ def test_a_rotation_never_meets_a_clip_that_is_tested() -> None:
     assert turned.name == "half-1 rotation-2"
 
 
-def test_one_in_five_training_performers_validates() -> None:
+def test_one_in_five_training_subjects_validates() -> None:
     one, clips = a_round()
-    held = validation_performers(one, clips)
+    held = validation_subjects(one, clips)
     assert len(held) == 1
     assert held[0] in {"p1", "p2", "p3", "p4", "p5"}
 
 
 def test_every_class_keeps_clips_of_the_others() -> None:
     one, clips = a_round()
-    (first,) = validation_performers(one, clips)
+    (first,) = validation_subjects(one, clips)
     lonely = [i for i in one.train if clips["class"][i] != "c0" or clips["subject"][i] == first]
     fewer = Round(**{**vars(one), "train": lonely})
-    assert validation_performers(fewer, clips) != [first]
+    assert validation_subjects(fewer, clips) != [first]
     alone = [i for i in one.train if clips["subject"][i] == "p1"]
-    with pytest.raises(UserError, match="holds out training performers"):
-        validation_performers(Round(**{**vars(one), "train": alone}), clips)
+    with pytest.raises(UserError, match="holds out training subjects"):
+        validation_subjects(Round(**{**vars(one), "train": alone}), clips)
     unknown = {**clips, "subject": [""] * len(clips["subject"])}
-    with pytest.raises(UserError, match="holds out training performers"):
-        validation_performers(one, unknown)
+    with pytest.raises(UserError, match="holds out training subjects"):
+        validation_subjects(one, unknown)
 
 
 # --- Whole runs ----------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_one_training_serves_the_rules_that_need_no_refit(base: Any) -> None:
     assert [*records] == ["last", "seen-val", "pseudo-unseen", f"oracle@{STEPS}"]
     fitted = {rule: r.certificate.fitted for rule, r in records.items()}
     assert fitted["last"] == fitted["pseudo-unseen"] == fitted[f"oracle@{STEPS}"]
-    assert fitted["seen-val"] != fitted["last"]  # fitted without the performers it validates on
+    assert fitted["seen-val"] != fitted["last"]  # fitted without the subjects it validates on
     ids = {r.run_id for r in records.values()}
     assert len(ids) == 4
     left = [p.name for p in (base.folders["last"].parent).iterdir() if p.name.startswith(".")]
@@ -220,18 +220,18 @@ def test_the_curve_of_an_oracle_is_that_of_shorter_runs(base: Any) -> None:
     assert [e.fraction for e in curve] == [pytest.approx(n / STEPS) for n in range(1, STEPS + 1)]
     for steps in (1, 7, 13):
         shorter = read_record(short_run(base, steps))
-        assert (shorter.metrics.micro, shorter.metrics.macro) == (
-            curve[steps - 1].micro,
-            curve[steps - 1].macro,
+        assert (shorter.metrics.top1, shorter.metrics.mean_class) == (
+            curve[steps - 1].top1,
+            curve[steps - 1].mean_class,
         )
-    assert curve[-1].micro == base.records["last"].metrics.micro
-    best = max(range(STEPS), key=lambda n: (curve[n].micro, -n))
+    assert curve[-1].top1 == base.records["last"].metrics.top1
+    best = max(range(STEPS), key=lambda n: (curve[n].top1, -n))
     assert {*oracle.states.fractions.values()} == {(best + 1) / STEPS}
-    assert oracle.metrics.micro == curve[best].micro
+    assert oracle.metrics.top1 == curve[best].top1
     np.testing.assert_array_equal(
         scores(base.folders[f"oracle@{STEPS}"]), scores(short_run(base, best + 1))
     )
-    assert len({e.micro for e in curve}) > 2  # or nothing was to be told
+    assert len({e.top1 for e in curve}) > 2  # or nothing was to be told
 
 
 def test_pseudo_unseen_takes_a_fraction_over_to_the_full_fit(base: Any) -> None:
@@ -257,7 +257,7 @@ def halves(record: Record) -> list[str]:
     return [r.round for r in record.encoder.rounds]
 
 
-def test_seen_val_looks_at_training_performers_only(base: Any) -> None:
+def test_seen_val_looks_at_training_subjects_only(base: Any) -> None:
     record = base.records["seen-val"]
     for one, train in zip(record.states.validation, ("2468", "1357"), strict=True):
         assert len(one.held_out) == 1  # of four
@@ -304,7 +304,7 @@ def test_metrics_follow_from_the_scores_of_the_chosen_state(base: Any) -> None:
     for rule, folder in base.folders.items():
         _, labels, _, found = read_predictions(folder / "predictions.safetensors")
         credit = accuracy.judge(found, labels).credit
-        assert base.records[rule].metrics.micro == pytest.approx(float(np.mean(credit)))
+        assert base.records[rule].metrics.top1 == pytest.approx(float(np.mean(credit)))
 
 
 def test_too_few_classes_are_refused_before_anything_runs(base: Any) -> None:

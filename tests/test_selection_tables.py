@@ -31,10 +31,10 @@ UNRANKED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def certificate(level: str = "landlock", encoder: str = "landlock", **more: Any) -> dict[str, Any]:
-    walls = {"level": level, "abi": 7 if level == "landlock" else 0}
-    walls |= dict.fromkeys(("files", "tcp", "signals", "system_calls", "capabilities"), True)
+    confinement = {"level": level, "abi": 7 if level == "landlock" else 0}
+    confinement |= dict.fromkeys(("files", "tcp", "signals", "system_calls", "capabilities"), True)
     return {
-        "walls": walls,
+        "confinement": confinement,
         "encoder_level": encoder,
         "bundles": {"half-1": "b"},
         "fitted": {"half-1": "f"},
@@ -53,15 +53,15 @@ def proof(identical: bool = True, stable: bool = True) -> dict[str, Any]:
     return {"refit_identical": identical, "stable": stable, **sizes}
 
 
-def curve(micro: Any, fractions: dict[str, float] | None = None) -> dict[str, Any]:
-    """The states of an oracle run with these micro accuracies."""
-    count = len(micro)
+def curve(top1: Any, fractions: dict[str, float] | None = None) -> dict[str, Any]:
+    """The states of an oracle run with these top-1 accuracies."""
+    count = len(top1)
     return {
-        "fractions": fractions or {"half-1": (1 + int(np.argmax(micro))) / count},
+        "fractions": fractions or {"half-1": (1 + int(np.argmax(top1))) / count},
         "evaluated": count,
         "curve": [
-            {"fraction": (n + 1) / count, "micro": float(v), "macro": float(v) / 2}
-            for n, v in enumerate(micro)
+            {"fraction": (n + 1) / count, "top1": float(v), "mean_class": float(v) / 2}
+            for n, v in enumerate(top1)
         ],
     }
 
@@ -94,7 +94,7 @@ def test_unranked_rows_stand_apart_and_carry_no_mark_of_rank(kind: str) -> None:
     assert first == compare(ranked)["sections"][0]
     assert second["unranked"] == reason
     assert [r["method"] for r in second["rows"]] == ["a-close", "z-best"]  # by name
-    assert second["rows"][0]["micro"] < second["rows"][1]["micro"]
+    assert second["rows"][0]["top1"] < second["rows"][1]["top1"]
     for row in second["rows"]:
         assert row["unranked"] == reason
         assert not row["best"]
@@ -124,10 +124,10 @@ def test_no_interval_and_no_verdict_around_the_best_of_many_looks() -> None:
     honest, row = (s["rows"][0] for s in compare([plain, peeked])["sections"])
     assert honest["interval"] is not None
     assert honest["beats_chance"] is True
-    assert (row["interval"], row["performer_interval"], row["beats_chance"]) == (None, None, None)
+    assert (row["interval"], row["subject_interval"], row["beats_chance"]) == (None, None, None)
     section = compare([peeked])["sections"][0]
     assert any(line.startswith("No interval: around the best") for line in words.caption(section))
-    assert not any("fewer than 6 performers" in line for line in words.caption(section))
+    assert not any("fewer than 6 subjects" in line for line in words.caption(section))
 
 
 def test_self_reported_rows_are_marked_one_by_one_in_every_format() -> None:
@@ -353,7 +353,7 @@ def test_a_line_a_rule_with_paired_differences_against_scipy() -> None:
     by = {(r.selection, r.encoder_seed, r.method_seed): r.metrics for r in records}
     for row in group["rules"]:
         own = [key[1:] for key in by if key[0] == row["rule"]]
-        for metric in ("micro", "macro"):
+        for metric in ("top1", "mean_class"):
             values: dict[int, list[float]] = {}
             for e, m in own:
                 values.setdefault(e, []).append(getattr(by[row["rule"], e, m], metric))
@@ -364,7 +364,7 @@ def test_a_line_a_rule_with_paired_differences_against_scipy() -> None:
             continue
         differences: dict[int, list[float]] = {}
         for e, m in own:
-            gap = by[row["rule"], e, m].micro - by["last", e, m].micro
+            gap = by[row["rule"], e, m].top1 - by["last", e, m].top1
             differences.setdefault(e, []).append(gap)
         units = [np.mean(v) for v in differences.values()]
         test = stats.ttest_1samp(units, 0)

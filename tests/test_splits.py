@@ -47,13 +47,13 @@ def test_a_row_over_splits_by_the_formula() -> None:
     assert comparison["sections"] == []
     (section,) = comparison["splits"]
     (row,) = section["rows"]
-    micro = [r.metrics.micro for r in runs]
+    top1 = [r.metrics.top1 for r in runs]
     assert row["splits"] == 12
-    assert row["micro"] == pytest.approx(np.mean(micro))
-    assert row["macro"] == pytest.approx(np.mean([r.metrics.macro for r in runs]))
-    assert row["sd"] == pytest.approx(stats.tstd(micro))
-    assert (row["low"], row["high"]) == (min(micro), max(micro))
-    assert (row["interval"]["low"], row["interval"]["high"]) == pytest.approx(interval(micro))
+    assert row["top1"] == pytest.approx(np.mean(top1))
+    assert row["mean_class"] == pytest.approx(np.mean([r.metrics.mean_class for r in runs]))
+    assert row["sd"] == pytest.approx(stats.tstd(top1))
+    assert (row["low"], row["high"]) == (min(top1), max(top1))
+    assert (row["interval"]["low"], row["interval"]["high"]) == pytest.approx(interval(top1))
     assert row["interval"]["name"] == "95 % corrected t over 12 random splits"
     assert list(row["by_split"]) == section["splits"]
     assert [s.rpartition("@")[2] for s in section["splits"]] == [str(n) for n in range(12)]
@@ -75,30 +75,31 @@ def test_seeds_are_averaged_inside_their_split() -> None:
     ]
     (row,) = compare(runs)["splits"][0]["rows"]
     means = [
-        np.mean([r.metrics.micro for r in runs if r.protocol.id.endswith(f"@{n}")])
-        for n in range(3)
+        np.mean([r.metrics.top1 for r in runs if r.protocol.id.endswith(f"@{n}")]) for n in range(3)
     ]
-    assert row["micro"] == pytest.approx(np.mean(means))
-    assert row["micro"] != pytest.approx(np.mean([r.metrics.micro for r in runs]))
+    assert row["top1"] == pytest.approx(np.mean(means))
+    assert row["top1"] != pytest.approx(np.mean([r.metrics.top1 for r in runs]))
     assert row["seeds"] == [1, 2]
 
 
 @pytest.mark.parametrize(("rate", "answer"), [(0.75, True), (1 / 3, False)])
-def test_beats_chance_is_judged_on_macro_over_splits(rate: float, answer: bool) -> None:
+def test_beats_chance_is_judged_on_mean_class_accuracy_over_splits(
+    rate: float, answer: bool
+) -> None:
     runs = [split(n, n, rate) for n in range(12)]
     (row,) = compare(runs)["splits"][0]["rows"]
-    assert bool(interval([r.metrics.macro for r in runs])[0] > 1 / 3) is answer
+    assert bool(interval([r.metrics.mean_class for r in runs])[0] > 1 / 3) is answer
     assert row["beats_chance"] is answer
 
 
 def test_where_the_published_split_lies() -> None:
     runs = [split(n, n, 0.5) for n in range(5)]
-    values = sorted((r.metrics.micro for r in runs), reverse=True)
+    values = sorted((r.metrics.top1 for r in runs), reverse=True)
     own = split(None, 0, 0.5)  # the clips of split 0: a tie with it takes the better rank
     comparison = compare([*runs, own])
     (row,) = comparison["splits"][0]["rows"]
-    assert row["published"] == own.metrics.micro
-    assert row["published_rank"] == values.index(own.metrics.micro) + 1
+    assert row["published"] == own.metrics.top1
+    assert row["published_rank"] == values.index(own.metrics.top1) + 1
     assert [s["protocol"] for s in comparison["sections"]] == [FAMILY]
     best = compare([*runs, split(None, 1, 1.0)])["splits"][0]["rows"][0]
     assert (best["published"], best["published_rank"]) == (1.0, 1)
@@ -130,7 +131,7 @@ def test_methods_are_compared_on_the_splits_both_have() -> None:
     close = [split(n, n + 50, r + 0.3, "close") for n, r in enumerate(base)]
     rows = {r["method"]: r for r in compare([*bad, *close, *good])["splits"][0]["rows"]}
     for name, runs in (("bad", bad), ("close", close)):
-        differences = [a.metrics.micro - b.metrics.micro for a, b in zip(runs, good, strict=False)]
+        differences = [a.metrics.top1 - b.metrics.top1 for a, b in zip(runs, good, strict=False)]
         low, high = interval(differences)
         assert rows[name]["not_shown_to_differ"] is bool(low <= 0 <= high)
     assert [rows[m]["not_shown_to_differ"] for m in ("good", "bad", "close")] == [
@@ -155,5 +156,5 @@ def test_reporters_draw_splits() -> None:
         assert "95 % corrected t over 4 random splits" in text
         assert "12 seen and 3 unseen classes" in text
         assert f"{100 * row['low']:.1f} to {100 * row['high']:.1f}" in text
-    assert f"| **{100 * row['micro']:.1f}** |" in markdown.report(comparison, width=9, color=False)
+    assert f"| **{100 * row['top1']:.1f}** |" in markdown.report(comparison, width=9, color=False)
     assert json.loads(json.dumps(comparison)) == comparison

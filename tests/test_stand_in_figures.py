@@ -62,7 +62,7 @@ def test_nothing_but_the_text_helps(script: ModuleType) -> None:
         assert one["verdict"] == "passes", one
     for one in FIGURES["shifts"]:
         assert one["draws"] == 12
-        assert one["macro"] == pytest.approx(1 / 12, abs=1e-9)
+        assert one["mean_class"] == pytest.approx(1 / 12, abs=1e-9)
         if one["method"] != "text-only":
             assert one["plain"] > 1 / 12, one
 

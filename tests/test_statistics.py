@@ -11,7 +11,7 @@ from scipy import stats
 
 from zsar_bench.compare import statistics as zs
 
-DIFFERENCES = [0.05, 0.02, -0.01, 0.08, 0.03, 0.00, 0.06, -0.02]  # eight performers
+DIFFERENCES = [0.05, 0.02, -0.01, 0.08, 0.03, 0.00, 0.06, -0.02]  # eight subjects
 
 rows = st.lists(st.integers(-40, 40).map(lambda i: i / 40), min_size=6, max_size=10)
 spread_out = rows.filter(lambda row: len(set(row)) > 1)
@@ -22,7 +22,7 @@ spread_out = rows.filter(lambda row: len(set(row)) > 1)
 
 @given(spread_out, st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_t_interval_and_test_agree_with_scipy(row, level):
-    ours = zs.paired_performer(row, level)
+    ours = zs.paired_subject(row, level)
     theirs = stats.ttest_1samp(row, 0)
     low, high = theirs.confidence_interval(level)
     assert ours.interval.low == pytest.approx(low, abs=1e-12)
@@ -35,27 +35,27 @@ def test_t_interval_and_test_agree_with_scipy(row, level):
 def test_paired_test_is_the_related_t_test():
     rng = np.random.default_rng(0)
     a, b = rng.random(9), rng.random(9)
-    assert zs.paired_performer(a - b).p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert zs.paired_subject(a - b).p == pytest.approx(stats.ttest_rel(a, b).pvalue)
 
 
-def test_performer_interval_by_hand():
+def test_subject_interval_by_hand():
     # Means 0.5 (five times) and 1.0: mean 7/12, s^2 = 1/24, s/sqrt(6) = 1/12; t(5) = 2.5706.
-    interval = zs.performer_interval([1, 2, 3, 1, 1, 5], [2, 4, 6, 2, 2, 5])
+    interval = zs.subject_interval([1, 2, 3, 1, 1, 5], [2, 4, 6, 2, 2, 5])
     assert interval.estimate == pytest.approx(7 / 12)
     assert interval.high - interval.estimate == pytest.approx(2.5705818 / 12)
     assert interval.estimate - interval.low == pytest.approx(2.5705818 / 12)
-    assert interval.name == "95 % t over 6 performers"
-    # Micro weighs clips: 13/21. The interval's estimate weighs performers, and says so.
+    assert interval.name == "95 % t over 6 subjects"
+    # Micro weighs clips: 13/21. The interval's estimate weighs subjects, and says so.
     assert interval.estimate != pytest.approx(13 / 21)
 
 
 def test_intervals_are_not_clipped():
-    assert zs.performer_interval([1, 1, 1, 1, 1, 0], [1] * 6).high > 1
+    assert zs.subject_interval([1, 1, 1, 1, 1, 0], [1] * 6).high > 1
 
 
 def test_too_few_units_get_no_interval():
-    assert zs.performer_interval([1] * 5, [2] * 5) is None
-    assert zs.paired_performer([0.1, 0.2, 0.3, 0.1, 0.2]) is None
+    assert zs.subject_interval([1] * 5, [2] * 5) is None
+    assert zs.paired_subject([0.1, 0.2, 0.3, 0.1, 0.2]) is None
     assert zs.seed_interval([0.1, 0.2, 0.3, 0.1]) is None
     assert zs.seed_interval([0.1, 0.2, 0.3, 0.1, 0.2]).name == "95 % t over 5 encoder seeds"
     assert zs.corrected_resampled_t([0.1], unseen=5, seen=55) is None
@@ -63,9 +63,9 @@ def test_too_few_units_get_no_interval():
 
 def test_identical_methods_do_not_differ_by_rounding():
     noise = [1e-17, 1e-17, 2e-17, 1e-17, 1e-17, 1e-17]
-    assert zs.paired_performer(noise).p == 1.0
-    assert zs.paired_performer([0.0] * 6).p == 1.0
-    assert zs.paired_performer([0.1] * 6).p == 0.0  # the sign-flip test keeps this honest
+    assert zs.paired_subject(noise).p == 1.0
+    assert zs.paired_subject([0.0] * 6).p == 1.0
+    assert zs.paired_subject([0.1] * 6).p == 0.0  # the sign-flip test keeps this honest
     assert zs.sign_flip([0.1] * 6).p == 2 / 64
     assert zs.sign_flip(noise).p == 1.0
 
@@ -73,35 +73,35 @@ def test_identical_methods_do_not_differ_by_rounding():
 @pytest.mark.parametrize("level", [0, 1, 95])
 def test_a_level_is_a_fraction(level):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        zs.paired_performer(DIFFERENCES, level)
+        zs.paired_subject(DIFFERENCES, level)
 
 
 @pytest.mark.parametrize("bad", [[], [[0.1] * 6], [0.1] * 6 + [math.nan]])
 def test_values_are_a_finite_row(bad):
-    for function in (zs.paired_performer, zs.seed_interval, zs.sign_flip, zs.power_gate):
+    for function in (zs.paired_subject, zs.seed_interval, zs.sign_flip, zs.power_gate):
         with pytest.raises(ValueError, match="finite"):
             function(bad)
 
 
-def test_every_performer_has_clips():
+def test_every_subject_has_clips():
     with pytest.raises(ValueError, match="at least one clip"):
-        zs.performer_interval([1] * 6, [1] * 5 + [0])
+        zs.subject_interval([1] * 6, [1] * 5 + [0])
     with pytest.raises(ValueError, match="at least one clip"):
-        zs.performer_interval([1] * 6, [1] * 7)
+        zs.subject_interval([1] * 6, [1] * 7)
 
 
-def test_t_on_performer_means_covers_and_wilson_does_not():
-    """The reason for DESIGN 7, in short: clips of one performer resemble each other."""
+def test_t_on_subject_means_covers_and_wilson_does_not():
+    """The reason for DESIGN 7, in short: clips of one subject resemble each other."""
     rng = np.random.default_rng(1)
-    repeats, performers, clips = 1500, 8, 20
-    ability = 0.4 + 1.0 * rng.standard_normal((repeats, performers))  # log-odds
+    repeats, subjects, clips = 1500, 8, 20
+    ability = 0.4 + 1.0 * rng.standard_normal((repeats, subjects))  # log-odds
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     truth = (weights / (1 + np.exp(-0.4 - nodes))).sum() / weights.sum()
     sums = rng.binomial(clips, 1 / (1 + np.exp(-ability)))
-    intervals = [zs.performer_interval(row, [clips] * performers) for row in sums]
+    intervals = [zs.subject_interval(row, [clips] * subjects) for row in sums]
     covered = np.mean([i.low <= truth <= i.high for i in intervals])
     assert 0.91 < covered < 0.98
-    n, p, z2 = performers * clips, sums.sum(axis=1) / (performers * clips), 1.96**2
+    n, p, z2 = subjects * clips, sums.sum(axis=1) / (subjects * clips), 1.96**2
     centre, half = p + z2 / (2 * n), np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     assert np.mean(np.abs(truth * (1 + z2 / n) - centre) <= half) < 0.88
 
@@ -125,7 +125,7 @@ def test_exact_sign_flip_agrees_with_scipy():
     )
     ours = zs.sign_flip(DIFFERENCES)
     assert ours.p == pytest.approx(theirs.pvalue)
-    assert ours.name == "exact sign-flip over 8 performers"
+    assert ours.name == "exact sign-flip over 8 subjects"
 
 
 def test_monte_carlo_sign_flip(monkeypatch):
@@ -207,9 +207,9 @@ def test_power_gate_decides_and_refuses():
     sd = float(np.std(DIFFERENCES, ddof=1))
     assert vague.detectable == pytest.approx(zs.smallest_detectable(sd, 8))
     assert f"{100 * vague.detectable:.1f} points" in vague.reason
-    few = zs.power_gate([0.5, 0.5, 0.5, 0.5, 0.5], "performers")
+    few = zs.power_gate([0.5, 0.5, 0.5, 0.5, 0.5], "subjects")
     assert (few.answer, few.detectable, few.units) == ("cannot tell", None, 5)
-    assert few.reason == "5 performers are too few to test, 6 are needed"
+    assert few.reason == "5 subjects are too few to test, 6 are needed"
     same = zs.power_gate([0.0] * 8)
     assert (same.answer, same.detectable) == ("cannot tell", None)
 

@@ -43,7 +43,7 @@ Clips = dict[str, np.ndarray]
 
 
 def raw_clips() -> Clips:
-    """Three classes, three performers, one or two trials: name -> (20, 3, T) float64."""
+    """Three classes, three subjects, one or two trials: name -> (20, 3, T) float64."""
     rng = np.random.default_rng(0)
     clips = {}
     for action in (1, 2, 10):
@@ -164,14 +164,14 @@ def test_an_import_holds_what_was_written(
         "clips": 12,
         "expected_clips": 861,
         "classes": 3,
-        "performers": 3,
+        "subjects": 3,
         "frames": (frames := sum(c.shape[2] for c in clips.values())),
         "megabytes": round((frames * 20 * 3 * 4 + 9 * 128) / 1e6, 1),  # a header a shard
         "skipped": [],
         "aside": {"no clip": {"count": 1, "first": ["Skeleton/Skeleton_joint_order.txt"]}},
         "coverage": [],
     }
-    # One shard a class and performer, nothing else, and no scrap of the worker's.
+    # One shard a class and subject, nothing else, and no scrap of the worker's.
     shards = {f"a{a}_{s}.npy" for a in (1, 2, 10) for s in (1, 2, 8)}
     folder = home / "data" / "utd-mhad"
     assert contents(home / "data") == sorted(
@@ -182,7 +182,7 @@ def test_an_import_holds_what_was_written(
     assert set(data.about["shards"]) == shards
     assert set(data.clips) == set(COLUMNS)
     assert {len(column) for column in data.clips.values()} == {len(clips)} == {len(data)}
-    # Classes in official order (a10 after a2), then performers, then trials.
+    # Classes in official order (a10 after a2), then subjects, then trials.
     assert data.clips["id"][:5] == ["a1_s1_t1", "a1_s2_t1", "a1_s2_t2", "a1_s8_t1", "a2_s1_t1"]
     assert data.clips["class"] == ["a1"] * 4 + ["a2"] * 4 + ["a10"] * 4
     read = data.read_clips(list(range(len(data))))
@@ -302,7 +302,7 @@ def stored(command: Command, home: Path, tmp_path: Path) -> Dataset:
 
 def test_list_and_remove(stored: Dataset, command: Command, home: Path) -> None:
     rows = json.loads(command("data", "list", "--json").out)
-    assert [(r["name"], r["clips"], r["classes"], r["performers"]) for r in rows] == [
+    assert [(r["name"], r["clips"], r["classes"], r["subjects"]) for r in rows] == [
         ("utd-mhad", 12, 3, 3)
     ]
     assert rows[0]["digest"] == stored.digest
@@ -744,7 +744,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def workers_on(folder: Path) -> Iterator[int]:
-    """Running wardens, and their workers, whose job file lies below a folder."""
+    """Running supervisors, and their workers, whose job file lies below a folder."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
@@ -798,7 +798,7 @@ def real(known: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Data
         done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         facts = json.loads(done.stdout)
-        assert (facts["clips"], facts["classes"], facts["performers"]) == (861, 27, 8)
+        assert (facts["clips"], facts["classes"], facts["subjects"]) == (861, 27, 8)
         assert facts["skipped"] == []
         yield open_dataset("utd-mhad")
 

@@ -89,7 +89,7 @@ def test_equal_texts_tie() -> None:
     assert got[0, 0] == got[0, 2] != got[0, 1]
 
 
-def test_macro_accuracy_is_exactly_one_in_k() -> None:
+def test_mean_class_accuracy_is_exactly_one_in_k() -> None:
     answered = scores(fitted(), clips=40).argmax(1)
     truth = torch.randint(6, (40,), generator=torch.Generator().manual_seed(0))
     recalls = [float((answered[truth == k] == k).float().mean()) for k in range(6)]

@@ -35,7 +35,7 @@ pytestmark = LINUX
 
 @pytest.fixture(params=["fresh", "forked"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which wardens are started."""
+    """Both ways in which supervisors are started."""
     kinds = ("report",) if request.param == "forked" else ()
     monkeypatch.setattr(client, "FORKED", kinds)
     return str(request.param)
@@ -136,7 +136,7 @@ def test_a_worker_leads_a_group_and_a_session_of_its_own(way: str, tmp_path: Pat
     with start(tmp_path / "work") as worker:
         found = ask(worker, "look")
         assert found["pid"] == found["group"] == found["session"]
-        assert found["warden"] == worker.process.pid
+        assert found["supervisor"] == worker.process.pid
         assert os.getpgid(worker.process.pid) not in (found["group"], os.getpgrp())
 
 
@@ -144,10 +144,10 @@ def test_it_says_what_stands_around_it_before_any_plugin(way: str, tmp_path: Pat
     with start(tmp_path / "work", plugin_files=[str(tmp_path / "absent.py")]) as worker:
         with pytest.raises(RunFailed, match="FileNotFoundError"):
             worker.answer()
-        assert asdict(worker.walls) == asdict(support())
+        assert asdict(worker.confinement) == asdict(support())
     with start(tmp_path / "work", kind="track", sources=[]) as worker:
         assert worker.answer() == {"trackers": 0}
-        assert worker.walls.level == "process"
+        assert worker.confinement.level == "process"
 
 
 # --- How it ends -------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_who_takes_too_much_memory_is_ended(pause: float, way: str, tmp_path: Pa
     more = {"size": 20 * 2**30, "chunk": 20 * 2**20, "pause": pause}
     error = failure(tmp_path / "work", "allocate", {"most": MOST}, **more)
     assert error.status == "oom"
-    if pause:  # so slow that the warden sees it first
+    if pause:  # so slow that the supervisor sees it first
         assert error.reason.endswith("over the memory limit of 0.68 GiB (--memory-limit)")
         assert 0.68 <= float(error.reason.split()[0]) < 1.2  # both are rounded
 
@@ -277,15 +277,15 @@ def test_nor_when_the_parent_is_killed(way: str, tmp_path: Path) -> None:
     assert not [pid for pid in known if alive(pid)]
 
 
-def test_what_a_killed_warden_leaves_is_ended_by_the_fork_server(
+def test_what_a_killed_supervisor_leaves_is_ended_by_the_fork_server(
     unconfined: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(client, "FORKED", ("report",))
     file = tmp_path / "pids"
     with start(tmp_path / "work") as worker:
         ask(worker, "daemon", file=str(file))
-        with pytest.raises(RunFailed, match="the worker's warden was ended from outside"):
-            ask(worker, "kill_warden")
+        with pytest.raises(RunFailed, match="the worker's supervisor was ended from outside"):
+            ask(worker, "kill_supervisor")
     end = time.monotonic() + 5
     while any(map(alive, pids(file))) and time.monotonic() < end:
         time.sleep(0.02)
@@ -388,7 +388,7 @@ def test_what_is_refused_is_told(way: str, tmp_path: Path) -> None:
     paths = {"secret": str(secret), "folder": str(store / "below"), "new": str(store / "mine")}
     with start(tmp_path / "work", protected=[str(store)]) as worker:
         found = ask(worker, "reach", paths=paths)
-        warden = worker.process.pid
+        supervisor = worker.process.pid
         private = tmp_path / "work" / client.PRIVATE
     refused = {name for name, fate in found.items() if fate == "PermissionError"}
     expected = {"read", "read again", "list", "write", "remove", "follow", "parent", "connect"}
@@ -403,11 +403,11 @@ def test_what_is_refused_is_told(way: str, tmp_path: Path) -> None:
         f"list {store / 'below'}": 1,
         f"write {store / 'mine'}": 1,
         f"write {secret}": 1,
-        f"open /proc/{warden}/environ": 1,
+        f"open /proc/{supervisor}/environ": 1,
         "socket AF_INET": 1,
     }
     if signals:
-        told[f"signal {warden}"] = 1
+        told[f"signal {supervisor}"] = 1
     assert worker.denied == told
 
 
@@ -570,7 +570,7 @@ def test_an_honest_run_is_refused_nothing(cli: Cli) -> None:
     done = cli.run("toy-ridge", "--json")
     (row,) = json.loads(done.stdout)["runs"]
     record = json.loads((Path(row["folder"]) / "run.json").read_bytes())
-    assert record["certificate"]["walls"]["level"] == support().level
+    assert record["certificate"]["confinement"]["level"] == support().level
     assert record["certificate"]["denied"] == {}
 
 
@@ -588,7 +588,7 @@ def test_an_interrupt_ends_a_run_within_two_seconds(cli: Cli) -> None:
     _wait(lambda: list((cli.cwd / "results").rglob("fit.log")))
     time.sleep(0.5)
     below = descendants(process.pid)
-    assert len(below) >= 3  # fork server, warden, worker
+    assert len(below) >= 3  # fork server, supervisor, worker
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=20)[1]

@@ -54,5 +54,5 @@ def context(seed: int = 0, **options: Any) -> FakeContext:
 
 
 def train_of(clips: Clips, labels: torch.Tensor) -> EncoderTrain:
-    """Training clips of three classes by one performer."""
+    """Training clips of three classes by one subject."""
     return EncoderTrain(clips, labels, torch.zeros_like(labels), 3)

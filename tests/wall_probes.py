@@ -400,7 +400,7 @@ def main() -> None:
         from zsar_bench.sandbox.confinement.rules import Rules
 
         rules = {k: tuple(v) if isinstance(v, list) else v for k, v in request["rules"].items()}
-        answer["walls"] = vars(confine(Rules(**rules)))
+        answer["confinement"] = vars(confine(Rules(**rules)))
     chosen = request.get("attempts") or list(ATTEMPTS)
     answer |= {name: run(ATTEMPTS[name], place) for name in chosen}
     print(json.dumps(answer))

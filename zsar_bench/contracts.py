@@ -140,9 +140,9 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ClipName:
-    """What a raw file's name says: a unique id, the official class id and the performer.
+    """What a raw file's name says: a unique id, the official class id and the subject.
 
-    ``subject`` is empty where performers are not known; ``camera`` and ``setup`` (recording place
+    ``subject`` is empty where subjects are not known; ``camera`` and ``setup`` (recording place
     or session) where there is only one.
     """
 

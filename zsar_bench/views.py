@@ -195,8 +195,8 @@ class SeenTrain:
     Attributes:
         inputs: features of N clips.
         labels: (N,) int64 in [0, S): row of the class in the seen text bank.
-        subjects: (N,) int64 in [0, P): which performer, numbered from 0 in no special order; all 0
-            where the performers are not known (released features).
+        subjects: (N,) int64 in [0, P): which subject, numbered from 0 in no special order; all 0
+            where the subjects are not known (released features).
     """
 
     inputs: SkeletonInputs

@@ -85,9 +85,9 @@ class Guard:
         self.work = f"{work}{os.sep}"
         places = [p for p in (*sys.path, sys.prefix, sys.base_prefix) if p]
         self.readable = tuple(os.path.realpath(p) for p in places)
-        sys.addaudithook(self.hear)
+        sys.addaudithook(self.record)
 
-    def hear(self, event: str, about: tuple[Any, ...]) -> None:
+    def report(self, event: str, about: tuple[Any, ...]) -> None:
         """An audit event of Python."""
         if not self.on:
             return

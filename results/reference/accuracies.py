@@ -35,13 +35,13 @@ def honest(found: Json) -> list[Json]:
     ]
 
 
-def micro(found: Json) -> dict[str, dict[str, dict[str, float]]]:
+def top1(found: Json) -> dict[str, dict[str, dict[str, float]]]:
     """Protocol -> method -> text set -> accuracy of the last state."""
     said: dict[str, dict[str, dict[str, float]]] = {}
     for section in honest(found):
         methods = said.setdefault(section["protocol"], defaultdict(dict))
         for row in section["rows"]:
-            methods[row["method"]][row["texts"]] = row["micro"]
+            methods[row["method"]][row["texts"]] = row["top1"]
     return {protocol: said[protocol] for protocol in SHORT if protocol in said}
 
 

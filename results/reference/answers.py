@@ -2,8 +2,8 @@
 
 Everything is computed from what ``zsar-bench compare --json`` says of the runs of this folder: with
 ``--selection last`` for all tables but the price of peeking, which needs all rules. Accuracies in
-rehearsals come from the records. Accuracies are micro unless said otherwise, means over encoder
-seeds.
+pseudo-unseen splits come from the records. Accuracies are top-1 unless said otherwise, means
+over encoder seeds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from accuracies import SANITY, SETS, SHORT, Json, correlation, honest, micro
+from accuracies import SANITY, SETS, SHORT, Json, correlation, honest, top1
 from pages import NOT_RUN, percent, points, table
 from ranking import places, ranks, stand_in_and_real
 
@@ -37,7 +37,7 @@ def separation(found: Json) -> str:
             [
                 SHORT[section["protocol"]],
                 str(section["unseen"]),
-                "classes" if section["folds"] else "performers",
+                "classes" if section["folds"] else "subjects",
                 f"{best['method']} {best['texts']}",
                 percent(best[section["headline"]]),
                 f"{len(worse)} of {len(rows) - 1}",
@@ -59,7 +59,7 @@ def separation(found: Json) -> str:
 
 def texts(found: Json) -> str:
     """A line a method: how far accuracy with text set b is above that with a, by protocol."""
-    said = micro(found)
+    said = top1(found)
     gaps: dict[str, dict[str, float]] = defaultdict(dict)
     for protocol, methods in said.items():
         for method, by_set in methods.items():
@@ -110,7 +110,7 @@ def peeking(found: Json) -> str:
 
 def leaks(found: Json) -> str:
     """A line a method and text set: accuracy without and with its leak, and what a paper prints."""
-    said = micro(found)
+    said = top1(found)
     printed = {(row["protocol"], row["method"].lower()): row["value"] for row in found["published"]}
     lines = []
     for section in found["sections"]:
@@ -125,8 +125,8 @@ def leaks(found: Json) -> str:
                     f"{method} {row['texts']}",
                     SHORT[protocol],
                     percent(without),
-                    percent(row["micro"]),
-                    points(row["micro"] - without),
+                    percent(row["top1"]),
+                    points(row["top1"] - without),
                     "-" if paper is None else f"{paper:.1f}",
                 ]
             )
@@ -140,7 +140,7 @@ def leaks(found: Json) -> str:
 def transduction(found: Json) -> str:
     """A line a method that sees unlabelled tested clips or the candidates' texts as it learns:
     its accuracy beside that of the method that sees neither."""
-    said = micro(found)
+    said = top1(found)
     lines = []
     for section in found["sections"]:
         for row in section["rows"] if section["setting"] != "inductive" else ():
@@ -151,8 +151,8 @@ def transduction(found: Json) -> str:
                     section["setting"],
                     SHORT[section["protocol"]],
                     f"{WITHOUT[row['method']]}: {percent(without)}",
-                    percent(row["micro"]),
-                    points(row["micro"] - without),
+                    percent(row["top1"]),
+                    points(row["top1"] - without),
                 ]
             )
     headings = ("method and texts", "setting", "protocol", "without", "with", "difference")
@@ -163,12 +163,12 @@ def transduction(found: Json) -> str:
 
 
 def generalised(found: Json) -> str:
-    """A line a protocol: what methods keep when seen classes are candidates too. All macro."""
+    """A line a protocol: what methods keep when seen classes are candidates too. All mean class."""
     lines = []
     for section in sorted(found["gzsl"], key=lambda s: [*SHORT].index(s["protocol"])):
         rows = {row["method"]: row for row in section["rows"]}
         numbers = {
-            name: {method: row["macro"][name]["mean"] for method, row in rows.items()}
+            name: {method: row["mean_class"][name]["mean"] for method, row in rows.items()}
             for name in ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
         }
         zsl = {method: row["zsl"] for method, row in rows.items()}
@@ -196,9 +196,9 @@ def generalised(found: Json) -> str:
 # --- Headlines -----------------------------------------------------------------------------------
 
 
-def rehearsed(record: Json) -> float:
-    """Macro accuracy on classes that played unseen ones, at the state that was chosen: the mean
-    over rounds and rotations of a run by ``pseudo-unseen``."""
+def calibrated(record: Json) -> float:
+    """Mean class accuracy on pseudo-unseen classes, at the state that was chosen: the mean over
+    rounds and rotations of a run by ``pseudo-unseen``."""
     chosen = record["states"]["fractions"]
     return float(
         np.mean([at(chosen[v["round"]], v["accuracies"]) for v in record["states"]["validation"]])
@@ -211,15 +211,15 @@ def at(fraction: float, accuracies: Iterable[tuple[float, float]]) -> float:
 
 
 def headlines(found: Json) -> str:
-    """A line a method: its accuracy in rehearsals with either text set, and the test accuracy of
-    the set that did better there. Most successful in rehearsal first."""
-    said = micro(found)
+    """A line a method: its accuracy in pseudo-unseen splits with either text set, and the test
+    accuracy of the set that did better there. The best in pseudo-unseen splits come first."""
+    said = top1(found)
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in found["records"]:
         if record["selection"] != "pseudo-unseen":
             continue
         where = (record["protocol"]["id"], record["method"]["name"])
-        scores[where][record["texts"]["source"]].append(rehearsed(record))
+        scores[where][record["texts"]["source"]].append(calibrated(record))
     lines = []
     for (protocol, method), by_set in scores.items():
         mean = {s: float(np.mean(values)) for s, values in by_set.items()}
@@ -239,7 +239,7 @@ def headlines(found: Json) -> str:
 
 def printed(found: Json) -> str:
     """A line a printed number of a method and protocol that were run here: ours beside it."""
-    said = micro(found)
+    said = top1(found)
     lines = [
         [
             SHORT[row["protocol"]],

@@ -85,7 +85,7 @@ def page() -> str:
     lines += [
         "",
         f"With {classes} classes in {folds} folds (df {classes - folds}) and a power of 80 % at "
-        "the 5 % level, the smallest macro difference that is found:",
+        "the 5 % level, the smallest mean class difference that is found:",
         "",
         "| sd of class differences | detects | the same with 5 classes |",
         "| --- | --- | --- |",

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import numpy as np
-from accuracies import FEWEST, SETS, SHORT, Json, correlation, micro, over_sets, with_set
+from accuracies import FEWEST, SETS, SHORT, Json, correlation, over_sets, top1, with_set
 from pages import NOT_RUN, table
 from scipy.stats import rankdata, spearmanr
 
 
 def ranks(found: Json) -> str:
     """Correlations of methods' ranks between protocols; on the diagonal between text sets."""
-    said = {p: m for p, m in micro(found).items() if len(over_sets(m)) >= FEWEST}
+    said = {p: m for p, m in top1(found).items() if len(over_sets(m)) >= FEWEST}
     names = [*said]
     lines = []
     for number, row in enumerate(names):
@@ -28,7 +28,7 @@ def ranks(found: Json) -> str:
 def places(found: Json) -> str:
     """A line a method: its rank on each protocol with the first text set, for methods that ran on
     all of them; the lowest mean over the real ones first."""
-    said, shared = comparable({p: with_set(m, SETS[0]) for p, m in micro(found).items()})
+    said, shared = comparable({p: with_set(m, SETS[0]) for p, m in top1(found).items()})
     if not shared:
         return NOT_RUN
     ranked = {p: mean_ranks([scores], shared) for p, scores in said.items()}
@@ -44,7 +44,7 @@ def places(found: Json) -> str:
 def stand_in_and_real(found: Json) -> str:
     """Stand-ins against real protocols, by methods' mean ranks: one column for methods with both
     text sets, one for all that ran with the first."""
-    said = micro(found)
+    said = top1(found)
     by_columns = {
         "both text sets": {p: over_sets(m) for p, m in said.items()},
         f"texts {SETS[0]}": {p: with_set(m, SETS[0]) for p, m in said.items()},

@@ -47,7 +47,7 @@ WORDS = ("jpose", "synse")
 HEAVY = ("smie", "purls", "star", "neuron")
 #: Those trained in steps, whose states a rule can choose among; none takes long.
 STEPWISE = ("tdsm", "devise", *LIGHT[LIGHT.index("revise") :], *WORDS)
-#: A few seconds a fit: for rehearsals, which fit a method four times.
+#: A few seconds a fit: for pseudo-unseen splits, which fit a method four times.
 QUICK = ("eszsl", "prototypes", "conse", "devise", "sae", "revise", "smie-features")
 TWO = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9")  #: where GZSL and peeking are looked at
 

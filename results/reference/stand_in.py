@@ -93,17 +93,17 @@ def supervised() -> Json:
 
 
 def splits(methods: Sequence[str], texts: str, *words: str) -> Json:
-    """Methods on random splits (one seed each) and the published one (the mean of five): micro."""
+    """Methods on random splits (one seed each) and the published one (the mean of five): top-1."""
     common = ("--protocol", PROTOCOL, "--texts", texts, *words)
     published = run(*methods, "--seeds", "0-4", *common)["sections"][0]
     drawn = run(*methods, "--splits", str(SPLITS), *common)["splits"][0]
-    own = {row["method"]: row["micro"] for row in published["rows"]}
+    own = {row["method"]: row["top1"] for row in published["rows"]}
     return {
         row["method"]: {
             "published": own[row["method"]],
             "values": list(row["by_split"].values()),
-            "mean": row["micro"],
-            "macro": row["macro"],
+            "mean": row["top1"],
+            "mean_class": row["mean_class"],
             "low": row["interval"]["low"],
             "high": row["interval"]["high"],
             "beats_chance": row["beats_chance"],
@@ -126,7 +126,7 @@ def controls() -> list[Json]:
         words = ["--protocol", WIDER, "--text-control", kind]
         words += ["--draws", str(draws)] if draws else []
         (section,) = run(*methods, *words)["controls"]
-        names = ("method", "draws", "macro", "interval", "plain", "verdict", "reason")
+        names = ("method", "draws", "mean_class", "interval", "plain", "verdict", "reason")
         found += [
             {"kind": kind, "chance": section["chance"]} | {n: row[n] for n in names}
             for row in section["rows"]
@@ -137,7 +137,7 @@ def controls() -> list[Json]:
 def shifts() -> list[Json]:
     """The other methods of the reference tables under all shifts of the unseen texts."""
     words = ("--protocol", WIDER, "--text-control", "shuffled-unseen")
-    names = ("method", "draws", "chance", "macro", "plain", "verdict", "reason")
+    names = ("method", "draws", "chance", "mean_class", "plain", "verdict", "reason")
     methods = (*regenerate.LIGHT, *regenerate.WORDS, *regenerate.HEAVY)
     sections = run(*methods, *words)["controls"]
     rows = {row["method"]: {n: row[n] for n in names} for s in sections for row in s["rows"]}
@@ -276,18 +276,20 @@ def _controls(figures: list[Json]) -> str:
                 f["method"],
                 str(f["draws"]),
                 "-" if f["plain"] is None else percent(f["plain"]),
-                percent(f["macro"]),
+                percent(f["mean_class"]),
                 f"{percent(ends['low'])} to {percent(ends['high'])}" if ends else "-",
                 percent(f["chance"]),
                 f["verdict"],
             ]
         )
-    headings = ("control", "method", "draws", "own texts", "macro", "95 % interval", "1/K", "")
+    headings = ("control", "method", "draws", "own texts", "mean_class", "95 % interval", "1/K", "")
     return table(headings, rows)
 
 
 def _shifts(figures: list[Json]) -> str:
-    rows = [[f["method"], percent(f["plain"]), percent(f["macro"]), f["verdict"]] for f in figures]
+    rows = [
+        [f["method"], percent(f["plain"]), percent(f["mean_class"]), f["verdict"]] for f in figures
+    ]
     return table(("method", "own texts", "mean over all shifts", ""), rows)
 
 
@@ -305,8 +307,7 @@ def _dials(figures: list[Json]) -> str:
         curves = [c for c in figures if c["dial"] == dial]
         values = [p["value"] for p in curves[0]["points"]]
         rows = [
-            [c["row"], str(c["splits"]), *(percent(p["micro"]) for p in c["points"])]
-            for c in curves
+            [c["row"], str(c["splits"]), *(percent(p["top1"]) for p in c["points"])] for c in curves
         ]
         blocks.append(table((dial, "splits", *(f"{v:g}" for v in values)), rows))
     return "\n\n".join(blocks)

@@ -97,12 +97,12 @@ class Nested(Forger):
         frame(b"J", b"[" * 200_000)
 
 
-class Walls(Forger):
+class Confinement(Forger):
     """Better walls than stand."""
 
     def forge_fit(self) -> None:
         kinds = ("files", "tcp", "signals", "system_calls", "capabilities")
-        pipe().say({"walls": {"level": "fortress", "abi": 99, **dict.fromkeys(kinds, True)}})
+        pipe().say({"confinement": {"level": "fortress", "abi": 99, **dict.fromkeys(kinds, True)}})
 
 
 class Frame(Forger):
@@ -177,7 +177,19 @@ class Peek(Forger):
 
 
 #: What ends the run that says it, and what is only seen through.
-FATAL = (Fitted, Words, Infinite, Nested, Walls, Frame, Escape, User, Broadcast, Wide, Unasked)
+FATAL = (
+    Fitted,
+    Words,
+    Infinite,
+    Nested,
+    Confinement,
+    Frame,
+    Escape,
+    User,
+    Broadcast,
+    Wide,
+    Unasked,
+)
 SEEN_THROUGH = (Peek,)
 
 

@@ -34,7 +34,7 @@ def look() -> dict[str, Any]:
         "pid": os.getpid(),
         "group": os.getpgrp(),
         "session": os.getsid(0),
-        "warden": os.getppid(),
+        "supervisor": os.getppid(),
         "torch": "torch" in sys.modules,
         "optimisers": "torch._dynamo" in sys.modules,
         "path": sys.path,
@@ -97,7 +97,7 @@ def share_with_children(count: int, size: int) -> int:
     return len(kept)
 
 
-def kill_warden() -> None:
+def kill_supervisor() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 

@@ -24,15 +24,15 @@ def register_datasets(registry: Registry) -> None:
 def register_metrics(registry: Registry) -> None:
     registry.metric(
         MetricSpec(
-            name="micro",
-            target="zsar_bench.metrics.accuracy:micro_accuracy",
+            name="top1",
+            target="zsar_bench.metrics.accuracy:top1_accuracy",
             summary="share of clips whose highest score is their class (ties share credit)",
         )
     )
     registry.metric(
         MetricSpec(
-            name="macro",
-            target="zsar_bench.metrics.accuracy:macro_accuracy",
+            name="mean_class",
+            target="zsar_bench.metrics.accuracy:mean_class_accuracy",
             summary="mean over classes of the share of their clips that are right",
         )
     )

@@ -43,7 +43,7 @@ class Description:
 
     Attributes:
         name, title, fps, bodies, min_frames, licence, citation: as in ``DatasetSpec``.
-        samples: how performers are divided, as in a protocol file; not yet checked, may be empty.
+        samples: how subjects are divided, as in a protocol file; not yet checked, may be empty.
         classes: in the file's order; empty if there is no such file.
         layout: the joints, as the arguments of ``views.Layout``.
     """

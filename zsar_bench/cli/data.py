@@ -154,7 +154,7 @@ def _report(
         "clips": count,
         "expected_clips": expected,
         "classes": len(set(clips["class"])),
-        "performers": len({*clips["subject"]} - {""}),
+        "subjects": len({*clips["subject"]} - {""}),
         "frames": sum(clips["frames"]),
         "megabytes": round(dataset.size / 1e6, 1),
         "skipped": about["skipped"],
@@ -174,7 +174,7 @@ def _report(
     done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
         f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
-        f"{facts['classes']} classes, {facts['performers'] or 'unknown'} performers, "
+        f"{facts['classes']} classes, {facts['subjects'] or 'unknown'} subjects, "
         f"{facts['frames']} frames, "
         f"{facts['megabytes']} MB{took}.",
         markup=False,
@@ -239,7 +239,7 @@ def list_(json: JsonOption = False) -> None:
                 "name": name,
                 "clips": len(dataset),
                 "classes": len(set(dataset.clips["class"])),
-                "performers": len({*dataset.clips["subject"]} - {""}),
+                "subjects": len({*dataset.clips["subject"]} - {""}),
                 "megabytes": round(dataset.size / 1e6, 1),
                 "digest": dataset.digest,
             }
@@ -249,7 +249,7 @@ def list_(json: JsonOption = False) -> None:
     elif not rows:
         console().print("No data set is imported. Type: zsar-bench list datasets")
     else:
-        headings = ("data set", "clips", "classes", "performers", "MB", "digest")
+        headings = ("data set", "clips", "classes", "subjects", "MB", "digest")
         cells = [[*list(r.values())[:5], str(r["digest"])[:12]] for r in rows]
         print_table(f"Prepared data in {data_folder()}", headings, cells)
     for name in [] if json else unfinished():

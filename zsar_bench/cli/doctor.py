@@ -79,21 +79,21 @@ def _confinement() -> list[dict[str, str]]:
     """What stands around plugin code here, part by part."""
     from zsar_bench.sandbox.confinement.confine import support
 
-    walls = support()
+    confinement = support()
     parts = {
-        "files outside a worker's bundle": walls.files,
-        "TCP connections": walls.tcp,
-        "signals to other processes": walls.signals,
-        "system calls that reach other processes": walls.system_calls,
-        "all capabilities": walls.capabilities,
+        "files outside a worker's bundle": confinement.files,
+        "TCP connections": confinement.tcp,
+        "signals to other processes": confinement.signals,
+        "system calls that reach other processes": confinement.system_calls,
+        "all capabilities": confinement.capabilities,
     }
     taken = [part for part, stands in parts.items() if stands]
     left = [part for part, stands in parts.items() if not stands]
-    if walls.level == "process":
+    if confinement.level == "process":
         level = "process: workers are separate processes with a clean environment"
         level += "; this system has no Landlock"
     else:
-        level = f"{walls.level} (ABI {walls.abi})"
+        level = f"{confinement.level} (ABI {confinement.abi})"
     says = [level]
     says += [f"taken from plugin code: {', '.join(taken)}"] if taken else []
     says += [f"not taken: {', '.join(left)}"] if left else []

@@ -114,7 +114,7 @@ def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
         for plan in plans:
             bar = progress.add_task(plan.title, total=None)
 
-            def hear(event: dict[str, Any], bar: Any = bar, title: str = plan.title) -> None:
+            def report(event: dict[str, Any], bar: Any = bar, title: str = plan.title) -> None:
                 progress.update(
                     bar,
                     description=f"{title}: {event.get('stage', '')}",
@@ -122,7 +122,7 @@ def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
                     total=event.get("total"),
                 )
 
-            ensure(plan, (), hear)
+            ensure(plan, (), report)
 
 
 @app.command("list")

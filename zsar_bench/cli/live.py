@@ -15,7 +15,7 @@ from rich.text import Text
 
 from zsar_bench.cli.common import error_console
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.reporters.words import percent, seconds
+from zsar_bench.reporters.words import MEAN_CLASS, TOP1, percent, seconds
 from zsar_bench.runs.schedule.tasks import Task
 
 Event = dict[str, Any]
@@ -42,7 +42,7 @@ class Progress:
         self._stage_started = self.started
         self._first_step = 0
 
-    def hear(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Take the newest event."""
         if event.get("stage", "") != self._stage:
             self._stage = event.get("stage", "")
@@ -97,7 +97,7 @@ class Display:
     ) -> None:
         """Nothing to undo."""
 
-    def hear(self, task: Task, event: Event) -> None:
+    def record(self, task: Task, event: Event) -> None:
         """Take an event of an executor; called from several threads."""
         with self.lock:
             self._hear(task, event)
@@ -108,7 +108,7 @@ class Display:
             if "note" in event:
                 self.say(event["note"])
             if task.id in self.running:
-                self.running[task.id].hear(event)
+                self.running[task.id].record(event)
             return
         if state == "started":
             self.running[task.id] = Progress(task.title)
@@ -138,7 +138,7 @@ class Display:
             label = self.plans[record.run_id].label
             self.say(
                 f"done: {label} seeds {record.encoder_seed}/{record.method_seed}: "
-                f"micro {percent(m.micro)} macro {percent(m.macro)} "
+                f"top-1 {percent(m.top1)} mean class {percent(m.mean_class)} "
                 f"({len(self.results)} of {len(self.plans)})"
             )
 
@@ -177,7 +177,7 @@ class LiveDisplay(Display):
 
     def _runs(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for heading in ("method", "seeds", "state", "micro", "macro", "time"):
+        for heading in ("method", "seeds", "state", TOP1, MEAN_CLASS, "time"):
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
         rows = sorted(self.plans.items(), key=lambda item: self._order(item[0]))
         room = max(3, self.console.height - len(self.running) - 6)
@@ -206,8 +206,8 @@ class LiveDisplay(Display):
             m, s = record.metrics, record.seconds
             return [
                 Text("done", style="green"),
-                Text(percent(m.micro)),
-                Text(percent(m.macro)),
+                Text(percent(m.top1)),
+                Text(percent(m.mean_class)),
                 Text(seconds(s.fit + s.score)),
             ]
         state = "cached" if plan.done else "waiting"

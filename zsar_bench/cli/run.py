@@ -243,11 +243,11 @@ def execute(
         warn_of_time(todo, plans, jobs)
     with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
 
-        def hear(task: Task, event: dict[str, Any]) -> None:
-            display.hear(task, event)
-            trackers.hear(task, event)
+        def report(task: Task, event: dict[str, Any]) -> None:
+            display.record(task, event)
+            trackers.record(task, event)
 
-        runner.run(todo, hear)
+        runner.run(todo, report)
     if forkserver.problem and not quiet:
         error_console().print(
             f"Every worker had to import torch anew, which takes longer: {forkserver.problem}.",

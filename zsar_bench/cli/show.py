@@ -169,8 +169,8 @@ def _division(protocol: Protocol) -> str:
     if protocol.rule == TRANSFER:
         return f"from, to: {'; '.join(' to '.join(pair) for pair in protocol.groups)}"
     if protocol.groups:
-        return f"groups of performers: {'; '.join(', '.join(g) for g in protocol.groups)}"
-    column = f"{protocol.divides_by}s".replace("subject", "performer")
+        return f"groups of subjects: {'; '.join(', '.join(g) for g in protocol.groups)}"
+    column = f"{protocol.divides_by}s".replace("subject", "subject")
     return f"{column} that train: {', '.join(protocol.train)}"
 
 

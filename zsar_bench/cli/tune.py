@@ -162,7 +162,7 @@ def _search(
     if todo and not quiet:
         warn_of_time(todo, plans, jobs)
     with make_display([], todo, jobs, quiet) as display:
-        make_executor(catalogue, executor, jobs).run(todo, display.hear)
+        make_executor(catalogue, executor, jobs).run(todo, display.record)
     left = sum(task.id.startswith("trial:") for task in search_tasks(searches))
     if left:
         reasons = "; ".join(sorted({*display.failed.values()})[:SHOWN])
@@ -218,7 +218,7 @@ def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
 
 def _show(search: Search, found: Json) -> None:
     """The trials of a finished search, best marked, and what to make of them."""
-    from zsar_bench.reporters.words import percent
+    from zsar_bench.reporters.words import MEAN_CLASS, percent
 
     names = [one.name for one in search.space]
     rows = []
@@ -232,7 +232,7 @@ def _show(search: Search, found: Json) -> None:
         rows.append([trial["trial"], *values, percent(trial["accuracy"]), spread, ", ".join(notes)])
     print_table(
         f"{found['method']} on {found['protocol']}: {len(rows)} trials on pseudo-unseen classes",
-        ("trial", *names, "macro", "spread", ""),
+        ("trial", *names, MEAN_CLASS, "spread", ""),
         rows,
     )
     out = console()
@@ -248,7 +248,7 @@ def _told(found: Json) -> list[str]:
     best, noise = found["best"], found["noise"]
     seeds = len(found["seeds"])
     lines = [
-        f"macro: mean over {len(found['held_out'])} rotations of held-out seen classes and "
+        f"mean class: mean over {len(found['held_out'])} rotations of held-out seen classes and "
         f"{seeds} pair{'s' * (seeds > 1)} of seeds; spread: standard deviation over rotations.",
         f"Best: trial {best['trial']}, {percent(best['accuracy'])} %, "
         f"{points(best['accuracy'] - found['trials'][0]['accuracy'])} points from the profile's "

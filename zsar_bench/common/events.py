@@ -9,7 +9,7 @@ from typing import Any
 Event = Callable[[dict[str, Any]], None]
 
 
-class Diary:
+class EventLog:
     """Events of a stage, for the run's ``events.jsonl``; passed on as they come."""
 
     def __init__(self, name: str, on_event: Event) -> None:
@@ -17,7 +17,7 @@ class Diary:
         self._name = name
         self._on_event = on_event
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def record(self, event: dict[str, Any]) -> None:
         """Note an event and pass it on."""
         event = {"round": self._name, **event}
         self.events.append({"time": round(time.time(), 3), **event})

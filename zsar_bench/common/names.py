@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Of plugins' specs, protocol files and data sets: a path part that no file system reads otherwise.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-#: Of classes, performers, setups and cameras, as the store has them.
+#: Of classes, subjects, setups and cameras, as the store has them.
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")
 #: Of text fields, dials and parameters.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

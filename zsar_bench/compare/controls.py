@@ -18,9 +18,9 @@ from zsar_bench.compare.rows import (
     interval_json,
     name_variants,
     over_seeds,
-    performer_means,
     row_head,
     row_trust,
+    subject_means,
 )
 from zsar_bench.plans.controls import DRAWS, KINDS, SHUFFLED_SEEN, SHUFFLED_UNSEEN
 from zsar_bench.records.schema import Record
@@ -87,14 +87,14 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
     for record in records:
         by_draw.setdefault(record.texts.draw, []).append(record)
     draws = {
-        draw: float(over_seeds(group, [r.metrics.macro for r in group]))
+        draw: float(over_seeds(group, [r.metrics.mean_class for r in group]))
         for draw, group in sorted(by_draw.items())
     }
     mean = float(np.mean(list(draws.values())))
-    own = float(over_seeds(plain, [r.metrics.macro for r in plain])) if plain else None
+    own = float(over_seeds(plain, [r.metrics.mean_class for r in plain])) if plain else None
     if first.texts.control == SHUFFLED_UNSEEN:
         own = draws.get(0, own)  # the plain run
-        interval = _over_performers(list(by_draw.values()))
+        interval = _over_subjects(list(by_draw.values()))
         finding = judge_shifts(_complete(records), mean, interval, chance)
         if finding.verdict == "passes":  # exact: an interval of no width would only puzzle
             interval = None
@@ -106,7 +106,7 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         **row_trust(records),
         "draws": len(draws),
         "seeds": len({(r.encoder_seed, r.method_seed) for r in records}),
-        "macro": mean,
+        "mean_class": mean,
         "by_draw": list(draws.values()),
         "interval": interval_json(interval),
         "chance": chance,
@@ -124,11 +124,11 @@ def _complete(records: list[Record]) -> bool:
     return all(found == every for found in shifts.values())
 
 
-def _over_performers(draws: list[list[Record]]) -> statistics.Interval | None:
-    """Of performers' macro accuracies, averaged over all shifts: shifts are no sample."""
-    each = [over_seeds(group, [performer_means(r)[1] for r in group]) for group in draws]
+def _over_subjects(draws: list[list[Record]]) -> statistics.Interval | None:
+    """Of subjects' mean class accuracies, averaged over all shifts: shifts are no sample."""
+    each = [over_seeds(group, [subject_means(r)[1] for r in group]) for group in draws]
     means = np.mean(each, axis=0)
-    return statistics.performer_interval(means, [1] * len(means))
+    return statistics.subject_interval(means, [1] * len(means))
 
 
 HALF_WIDTH = 0.05  #: an interval must be narrower than this on each side to pass
@@ -154,7 +154,7 @@ def judge_draws(kind: str, draws: int, interval: Interval | None, chance: float)
     Args:
         kind: which control.
         draws: how many there are.
-        interval: of macro accuracy, over draws; None for a single one.
+        interval: of mean class accuracy, over draws; None for a single one.
         chance: 1/K.
     """
     if kind == SHUFFLED_SEEN:
@@ -182,12 +182,12 @@ def judge_shifts(complete: bool, mean: float, interval: Interval | None, chance:
     A mean beyond ``TOLERANCE`` says that candidates are not treated alike. That can be a leak
     (a class is recognised at its place whatever its text), or scores that depend on the order
     in which candidates are bound (noise drawn by place, sums in another order). A leak lifts
-    clips of every performer above 1/K; order alone moves them up and down.
+    clips of every subject above 1/K; order alone moves them up and down.
 
     Args:
         complete: whether every seed has all K shifts.
-        mean: macro accuracy over all shifts and seeds.
-        interval: of the same over performers; None with too few of them.
+        mean: mean class accuracy over all shifts and seeds.
+        interval: of the same over subjects; None with too few of them.
         chance: 1/K.
     """
     if not complete:
@@ -201,7 +201,7 @@ def judge_shifts(complete: bool, mean: float, interval: Interval | None, chance:
     if off > 0 and interval is None:
         return Finding("FAILS", f"{said}: a leak, or scores that depend on candidates' order")
     if interval is not None and interval.low > chance:
-        return Finding("FAILS", f"{said}, for new performers too: a leak")
+        return Finding("FAILS", f"{said}, for new subjects too: a leak")
     return Finding(
         "inconclusive", f"{said}: scores depend on candidates' order; no leak is shown by it"
     )

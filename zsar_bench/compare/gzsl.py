@@ -20,12 +20,12 @@ from zsar_bench.records.schema import Record
 
 Json = dict[str, Any]
 
-KINDS = ("micro", "macro")
+KINDS = ("top1", "mean_class")
 NUMBERS = ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
 
 
 def gzsl_sections(records: Sequence[Record]) -> list[Json]:
-    """A section for each protocol and kind; highest macro H first, by which nothing is ranked.
+    """A section for each protocol and kind; highest mean class H first, by which nothing is ranked.
 
     Args:
         records: finished runs of any protocols; those without GZSL are passed over.
@@ -48,7 +48,7 @@ def _section(group: list[tuple[Record, GzslPart]]) -> Json:
     for record, part in group:
         by_row.setdefault(row_key(record), []).append((record, part))
     rows = [_row(runs) for runs in by_row.values()]
-    rows.sort(key=lambda row: (-row["macro"]["harmonic"]["mean"], row["method"]))
+    rows.sort(key=lambda row: (-row["mean_class"]["harmonic"]["mean"], row["method"]))
     name_variants(rows)
     first, part = group[0]
     return {
@@ -70,8 +70,8 @@ def _section(group: list[tuple[Record, GzslPart]]) -> Json:
 
 
 def _row(runs: list[tuple[Record, GzslPart]]) -> Json:
-    """``micro`` and ``macro`` -> number -> its mean over seeds (encoder seeds weigh the same) and
-    ``sd``: over encoder seeds, or over the method's where there is one encoder; null for one."""
+    """``top1`` and ``mean_class`` -> number -> its mean over seeds (encoder seeds weigh the same)
+    and ``sd``: over encoder seeds, or over the method's with one encoder; null for one."""
     records = [record for record, _ in runs]
     encoders = {r.encoder_seed for r in records}
     return {
@@ -79,7 +79,7 @@ def _row(runs: list[tuple[Record, GzslPart]]) -> Json:
         **row_trust(records),
         "seeds": len(records),
         "spread_excludes_encoder": len(encoders) == 1 and len(records) > 1,
-        "zsl": float(over_seeds(records, [r.metrics.micro for r in records])),
+        "zsl": float(over_seeds(records, [r.metrics.top1 for r in records])),
         **{
             kind: {
                 name: _spread(records, [getattr(getattr(p, kind), name) for _, p in runs])

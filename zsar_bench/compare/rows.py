@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def performers(r: Record) -> list[str]:
-    """Performers of the tested clips, sorted; ``NOBODY`` alone where they are not known."""
+def subjects(r: Record) -> list[str]:
+    """Subjects of the tested clips, sorted; ``NOBODY`` alone where they are not known."""
     return sorted({s for row in r.metrics.cells.values() for s in row})
 
 
-def performer_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
-    """Per performer, in sorted order: micro accuracy (P,), macro accuracy (P,), clips."""
-    micro, macro, counts = [], [], []
-    for subject in performers(r):
+def subject_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
+    """Per subject, in sorted order: top-1 accuracy (P,), mean class accuracy (P,), clips."""
+    top1, mean_class, counts = [], [], []
+    for subject in subjects(r):
         cells = [row[subject] for row in r.metrics.cells.values() if subject in row]
         counts.append(sum(n for _, n in cells))
-        micro.append(sum(credit for credit, _ in cells) / counts[-1])
-        macro.append(float(np.mean([credit / n for credit, n in cells])))
-    return np.array(micro), np.array(macro), counts
+        top1.append(sum(credit for credit, _ in cells) / counts[-1])
+        mean_class.append(float(np.mean([credit / n for credit, n in cells])))
+    return np.array(top1), np.array(mean_class), counts
 
 
 def class_means(r: Record) -> NDArray[np.float64]:
@@ -90,19 +90,19 @@ def row_of(records: list[Record]) -> Json:
 
     Returns:
         What ``row_head`` and ``trust.row_trust`` say; accuracies as means over seeds, for all
-        clips, by performer and by class; their spreads and intervals, null where nothing can be
+        clips, by subject and by class; their spreads and intervals, null where nothing can be
         told; and ``best`` and ``not_shown_to_differ``, which only the section can know.
     """
     first = records[0]
-    means = [performer_means(r) for r in records]
-    micro = over_seeds(records, [m[0] for m in means])
-    macro = over_seeds(records, [m[1] for m in means])
+    means = [subject_means(r) for r in records]
+    top1 = over_seeds(records, [m[0] for m in means])
+    mean_class = over_seeds(records, [m[1] for m in means])
     counts = means[0][2]
-    interval = statistics.performer_interval((micro * counts).tolist(), counts)
+    interval = statistics.subject_interval((top1 * counts).tolist(), counts)
     by_class = over_seeds(records, [class_means(r) for r in records])
     folds = fold_numbers(first)
     over_classes = statistics.class_interval(by_class, folds) if folds else None
-    pairs = {(r.encoder_seed, r.method_seed): r.metrics.micro for r in records}
+    pairs = {(r.encoder_seed, r.method_seed): r.metrics.top1 for r in records}
     spread = statistics.spread(pairs)
     encoder_seeds = sorted({r.encoder_seed for r in records})
     by_encoder = [
@@ -113,22 +113,26 @@ def row_of(records: list[Record]) -> Json:
     if peeked(head):  # the best of many looks: no interval around it holds what it promises
         interval, over_classes, beats = None, None, None
     else:
-        beats = _above(over_classes, first.metrics.chance) if folds else _beats_chance(first, macro)
+        beats = (
+            _above(over_classes, first.metrics.chance)
+            if folds
+            else _beats_chance(first, mean_class)
+        )
     return {
         **head,
         **row_trust(records),
         "seeds": len(records),
         "encoder_seeds": encoder_seeds,
         "spread_excludes_encoder": len(encoder_seeds) == 1 and len(records) > 1,
-        "micro": float(over_seeds(records, [r.metrics.micro for r in records])),
-        "macro": float(over_seeds(records, [r.metrics.macro for r in records])),
+        "top1": float(over_seeds(records, [r.metrics.top1 for r in records])),
+        "mean_class": float(over_seeds(records, [r.metrics.mean_class for r in records])),
         "sd_encoder": spread.encoder,
         "sd_method": spread.method,
         "interval": interval_json(over_classes if folds else interval),
-        "performer_interval": interval_json(interval),
+        "subject_interval": interval_json(interval),
         "seed_interval": interval_json(luck),
         "beats_chance": beats,
-        "performer_means": [float(v) for v in micro],
+        "subject_means": [float(v) for v in top1],
         "class_means": [float(v) for v in by_class],
         "clips": first.metrics.clips,
         "tied": max(r.metrics.tied for r in records),
@@ -161,22 +165,22 @@ def _above(interval: statistics.Interval | None, value: float) -> bool | None:
     return None if interval is None else interval.low > value
 
 
-def _beats_chance(first: Record, macro: NDArray[np.float64]) -> bool | None:
-    """Whether macro accuracy of new performers is above guessing; None: cannot tell.
+def _beats_chance(first: Record, mean_class: NDArray[np.float64]) -> bool | None:
+    """Whether mean class accuracy of new subjects is above guessing; None: cannot tell.
 
     Args:
         first: a record of the row.
-        macro: (P,) macro accuracy of each performer, in sorted order.
+        mean class: (P,) mean class accuracy of each subject, in sorted order.
     """
     m = first.metrics
     guesses: Any = m.chance
-    if m.guesses:  # performers differ in what guessing gets them
-        rows = [[row[p] for row in m.guesses.values() if p in row] for p in performers(first)]
+    if m.guesses:  # subjects differ in what guessing gets them
+        rows = [[row[p] for row in m.guesses.values() if p in row] for p in subjects(first)]
         guesses = np.array([np.mean(row) for row in rows])
-    elif m.chance_micro is not None and abs(m.chance_micro - m.chance) > statistics.ROUNDING:
+    elif abs(m.chance_top1 - m.chance) > statistics.ROUNDING:
         return None  # they do, and an older record does not say in what
-    over = (macro - guesses).tolist()
-    return _above(statistics.performer_interval(over, [1] * len(over)), 0.0)
+    over = (mean_class - guesses).tolist()
+    return _above(statistics.subject_interval(over, [1] * len(over)), 0.0)
 
 
 def _seen_accuracy(records: list[Record]) -> float | None:
@@ -212,21 +216,19 @@ def name_variants(rows: list[Json]) -> None:
             row["variant"] = " ".join(words)
 
 
-UNCONFINED, UNKNOWN = LEVELS[:2]
+NONE = LEVELS[0]
 
 
 def level(r: Record) -> str:
     """The weakest level under which anything was made that this run's scores depend on.
 
-    A record without a certificate is ``unknown``. The encoder counts: one that was trained
-    without walls can have seen what it must not, however well the method's own workers were
+    Scores that were made elsewhere have ``none``. The encoder counts: one that was trained
+    unconfined can have seen what it must not, however well the method's own workers were
     confined. Released features were trained by others (``none``); their rows say so otherwise.
     """
-    if r.origin == "self-reported":
-        return UNCONFINED
     if r.certificate is None:
-        return UNKNOWN
-    return str(weakest_level((r.certificate.walls.level, r.certificate.encoder_level)))
+        return NONE
+    return str(weakest_level((r.certificate.confinement.level, r.certificate.encoder_level)))
 
 
 def row_trust(records: Sequence[Record]) -> dict[str, Any]:

@@ -97,10 +97,10 @@ def _row(runs: list[Record], last: list[Record]) -> Json:
     """One rule.
 
     Returns:
-        ``rule``, ``unranked``, what ``row_trust`` says, ``seeds``, ``micro``, ``macro``,
+        ``rule``, ``unranked``, what ``row_trust`` says, ``seeds``, ``top1``, ``mean_class``,
         ``evaluated`` (states looked at, a mean over seeds; 1 where nothing was chosen),
         ``fraction`` (of the schedule, where the states that count were: a mean over rounds and
-        seeds), and ``difference``: to ``last`` in micro accuracy, null for ``last`` itself and
+        seeds), and ``difference``: to ``last`` in top-1 accuracy, null for ``last`` itself and
         where no seed has both; else ``{"pairs", "mean", "interval", "answer"}``.
     """
     first = runs[0]
@@ -109,8 +109,8 @@ def _row(runs: list[Record], last: list[Record]) -> Json:
         "unranked": unranked(first),
         **row_trust(runs),
         "seeds": len(runs),
-        "micro": float(over_seeds(runs, [r.metrics.micro for r in runs])),
-        "macro": float(over_seeds(runs, [r.metrics.macro for r in runs])),
+        "top1": float(over_seeds(runs, [r.metrics.top1 for r in runs])),
+        "mean_class": float(over_seeds(runs, [r.metrics.mean_class for r in runs])),
         "evaluated": float(np.mean([r.states.evaluated if r.states else 1 for r in runs])),
         "fraction": float(np.mean([_fraction(r) for r in runs])),
         "difference": None if first.selection == LAST else _difference(runs, last),
@@ -122,13 +122,13 @@ def _fraction(r: Record) -> float:
 
 
 def _difference(runs: list[Record], last: list[Record]) -> Json | None:
-    """A rule's micro accuracy less that of ``last``, paired by seeds.
+    """A rule's top-1 accuracy less that of ``last``, paired by seeds.
 
     The unit is the encoder seed; where all pairs share one encoder, it is the method seed, and
     the interval then says nothing about other encoders.
     """
     own, other = _by_seeds(runs), _by_seeds(last)
-    pairs = {s: own[s].metrics.micro - other[s].metrics.micro for s in sorted(own.keys() & other)}
+    pairs = {s: own[s].metrics.top1 - other[s].metrics.top1 for s in sorted(own.keys() & other)}
     if not pairs:
         return None
     encoders = sorted({encoder for encoder, _ in pairs})
@@ -158,7 +158,7 @@ def _answer(interval: statistics.Interval | None) -> str:
 
 
 def _price(rule: str, runs: list[Record]) -> Json:
-    """What looking at the test clips E times adds to micro accuracy.
+    """What looking at the test clips E times adds to top-1 accuracy.
 
     Whoever looks E times would have made every n-th of a curve's evaluations, the last one
     included, where E divides their number. The price is the best of these less the last one.
@@ -169,7 +169,7 @@ def _price(rule: str, runs: list[Record]) -> Json:
     """
     with_curve = [r for r in sorted(runs, key=lambda r: (r.encoder_seed, r.method_seed))
                   if r.states and r.states.curve]  # fmt: skip
-    curves = [np.array([e.micro for e in r.states.curve]) for r in with_curve if r.states]
+    curves = [np.array([e.top1 for e in r.states.curve]) for r in with_curve if r.states]
     points = []
     for count in EVALUATIONS:
         if curves and all(len(curve) % count == 0 for curve in curves):

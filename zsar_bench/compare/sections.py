@@ -18,7 +18,7 @@ from zsar_bench.compare.controls import control_sections
 from zsar_bench.compare.gzsl import gzsl_sections
 from zsar_bench.compare.published import headlines
 from zsar_bench.compare.ranking import row_key, section_key, unranked
-from zsar_bench.compare.rows import fold_numbers, name_variants, performers, row_of
+from zsar_bench.compare.rows import fold_numbers, name_variants, row_of, subjects
 from zsar_bench.compare.rules import rule_sections
 from zsar_bench.compare.splits import average_sections, curves, in_splits, split_sections
 from zsar_bench.data.protocols.protocol import ProtocolGroup
@@ -79,7 +79,7 @@ def _section(records: list[Record]) -> Json:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(row_key(record), []).append(record)
-    headline = "macro" if first.protocol.folds else "micro"
+    headline = "mean_class" if first.protocol.folds else "top1"
     rows = sorted((row_of(g) for g in groups.values()), key=lambda r: (-r[headline], r["method"]))
     name_variants(rows)
     apart = unranked(first)
@@ -106,10 +106,10 @@ def _section(records: list[Record]) -> Json:
         "clips": m.clips,
         "expected_clips": first.protocol.expected_clips,
         "released": first.encoder.released.model_dump() if first.encoder.released else None,
-        "performers": len([p for p in performers(first) if p != NOBODY]),
+        "subjects": len([p for p in subjects(first) if p != NOBODY]),
         "chance": m.chance,
-        "chance_micro": m.chance if m.chance_micro is None else m.chance_micro,
-        "largest_class": m.largest_class,
+        "chance_top1": m.chance_top1,
+        "majority_class": m.majority_class,
         "detectable": detectable,
         "rows": rows,
     }
@@ -117,7 +117,7 @@ def _section(records: list[Record]) -> Json:
 
 def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
     """Mark the best row and those not shown to differ from it: on new classes where classes
-    take turns (``folds``), else on new performers.
+    take turns (``folds``), else on new subjects.
 
     Returns:
         The largest of the smallest detectable gaps to the best row, over the rows that are not
@@ -125,7 +125,7 @@ def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
     """
     best, rest = rows[0], rows[1:]
     best["best"] = True
-    unit, values = ("classes", "class_means") if folds else ("performers", "performer_means")
+    unit, values = ("classes", "class_means") if folds else ("subjects", "subject_means")
     gaps = []
     for row in rest:
         differences = np.subtract(row[values], best[values])

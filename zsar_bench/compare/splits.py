@@ -94,7 +94,7 @@ def _section(records: list[Record], published: list[Record]) -> Json:
     for record in records:
         groups.setdefault(row_key(record), []).append(record)
     rows = [_row(g, [p for p in published if row_key(p) == key]) for key, g in groups.items()]
-    rows.sort(key=lambda row: (-row["micro"], row["method"]))
+    rows.sort(key=lambda row: (-row["top1"], row["method"]))
     name_variants(rows)
     apart = unranked(records[0])
     if apart:  # an order by accuracy would be a ranking
@@ -131,29 +131,31 @@ def _row(records: list[Record], published: list[Record]) -> Json:
     for record in records:
         by_split.setdefault(record.protocol.id, []).append(record)
     splits = dict(sorted(by_split.items(), key=lambda item: _by_seed(item[0])))
-    micro = {s: _mean(group, "micro") for s, group in splits.items()}
-    macro = [_mean(group, "macro") for group in splits.values()]
-    over_micro = statistics.corrected_resampled_t(list(micro.values()), unseen, seen)
-    over_macro = statistics.corrected_resampled_t(macro, unseen, seen)
-    own = _mean(published, "micro") if published else None
+    top1 = {s: _mean(group, "top1") for s, group in splits.items()}
+    mean_class = [_mean(group, "mean_class") for group in splits.values()]
+    over_top1 = statistics.corrected_resampled_t(list(top1.values()), unseen, seen)
+    over_mean_class = statistics.corrected_resampled_t(mean_class, unseen, seen)
+    own = _mean(published, "top1") if published else None
     head = row_head(first)
     if peeked(head):  # the best of many looks: no interval around it holds what it promises
-        over_micro = over_macro = None
+        over_top1 = over_mean_class = None
     return {
         **head,
         **row_trust(records),
         "splits": len(splits),
         "seeds": sorted({len(group) for group in splits.values()}),
-        "micro": float(np.mean(list(micro.values()))),
-        "macro": float(np.mean(macro)),
-        "sd": float(np.std(list(micro.values()), ddof=1)) if len(splits) > 1 else None,
-        "low": min(micro.values()),
-        "high": max(micro.values()),
-        "by_split": micro,
-        "interval": interval_json(over_micro.interval if over_micro else None),
-        "beats_chance": over_macro.interval.low > first.metrics.chance if over_macro else None,
+        "top1": float(np.mean(list(top1.values()))),
+        "mean_class": float(np.mean(mean_class)),
+        "sd": float(np.std(list(top1.values()), ddof=1)) if len(splits) > 1 else None,
+        "low": min(top1.values()),
+        "high": max(top1.values()),
+        "by_split": top1,
+        "interval": interval_json(over_top1.interval if over_top1 else None),
+        "beats_chance": over_mean_class.interval.low > first.metrics.chance
+        if over_mean_class
+        else None,
         "published": own,
-        "published_rank": None if own is None else 1 + sum(v > own for v in micro.values()),
+        "published_rank": None if own is None else 1 + sum(v > own for v in top1.values()),
         "best": False,
         "not_shown_to_differ": False,
     }
@@ -194,7 +196,7 @@ def curves(sections: Sequence[Json], splits: Sequence[Json] = ()) -> list[Json]:
     Returns:
         ``{"protocol", "dial", "others", "splits", "row", "texts", "rule", "unranked",
         "points"}``: ``splits`` is how many random splits a point is the mean of (0: none, the
-        protocol's own classes), and ``points`` are ``{"value", "micro", "macro", "low", "high",
+        protocol's own classes), and ``points`` are ``{"value", "top1", "mean_class", "low", "high",
         "chance"}`` by rising value. ``low`` and ``high`` are None where there is no interval.
     """
     found: dict[tuple[Any, ...], list[tuple[float, Json, Json]]] = {}
@@ -237,8 +239,8 @@ def _point(value: float, section: Json, row: Json) -> Json:
     interval = row["interval"]
     return {
         "value": value,
-        "micro": row["micro"],
-        "macro": row["macro"],
+        "top1": row["top1"],
+        "mean_class": row["mean_class"],
         "low": interval["low"] if interval else None,
         "high": interval["high"] if interval else None,
         "chance": section["chance"],

@@ -1,8 +1,8 @@
 """Which method is better, and can the data tell.
 
-Three questions, three units. *New performers*: clips of one performer resemble each other, so
-the unit is the performer's mean (a Wilson interval over clustered clips covers 75 to 88 %, t on
-performer means 94 to 95 %). *Training luck*: the unit is the encoder seed, which all methods
+Three questions, three units. *New subjects*: clips of one subject resemble each other, so
+the unit is the subject's mean (a Wilson interval over clustered clips covers 75 to 88 %, t on
+subject means 94 to 95 %). *Training luck*: the unit is the encoder seed, which all methods
 share. *New classes*: the unit is the class, or for overlapping random splits the corrected
 resampled t. Every interval and test carries its name, which belongs in the output.
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-MIN_PERFORMERS = 6  #: below, no interval over performers (nor can a sign-flip test reach 0.05)
+MIN_SUBJECTS = 6  #: below, no interval over subjects (nor can a sign-flip test reach 0.05)
 MIN_SEEDS = 5  #: below, no interval over encoder seeds
 EXACT_UNITS = 16  #: up to here all 2^P sign flips are computed
 DRAWS = 99_999  #: sign flips drawn beyond; with the observed one they make a round number
@@ -39,7 +39,7 @@ class Interval:
         low, high: its ends; not clipped.
         level: nominal coverage, e.g. 0.95.
         df: degrees of freedom of its t.
-        name: what it is over, e.g. ``95 % t over 8 performers``.
+        name: what it is over, e.g. ``95 % t over 8 subjects``.
     """
 
     estimate: float
@@ -101,45 +101,45 @@ class Verdict:
     reason: str
 
 
-def performer_interval(
+def subject_interval(
     sums: Sequence[float] | Floats,
     counts: Sequence[int] | npt.NDArray[np.int64],
     level: float = 0.95,
 ) -> Interval | None:
-    """t interval, for new performers, of the accuracy on these classes and texts.
+    """t interval, for new subjects, of the accuracy on these classes and texts.
 
-    The estimate is the mean of the performers' means. It weighs every performer alike and
-    thus differs from micro accuracy where performers have unequal numbers of clips.
+    The estimate is the mean of the subjects' means. It weighs every subject alike and
+    thus differs from top-1 accuracy where subjects have unequal numbers of clips.
 
     Args:
-        sums: (P,) each performer's sum of per-clip correctness, averaged over seeds.
-        counts: (P,) each performer's number of clips, at least 1.
+        sums: (P,) each subject's sum of per-clip correctness, averaged over seeds.
+        counts: (P,) each subject's number of clips, at least 1.
 
     Returns:
-        None for fewer than ``MIN_PERFORMERS`` performers.
+        None for fewer than ``MIN_PERFORMERS`` subjects.
     """
     total, clips = _values(sums), _values(counts)
     if total.shape != clips.shape or (clips < 1).any():
-        raise ValueError("every performer has a sum and at least one clip")
-    if len(total) < MIN_PERFORMERS:
+        raise ValueError("every subject has a sum and at least one clip")
+    if len(total) < MIN_SUBJECTS:
         return None
-    return _t_test(total / clips, level, "performers").interval
+    return _t_test(total / clips, level, "subjects").interval
 
 
-def paired_performer(differences: Sequence[float] | Floats, level: float = 0.95) -> TTest | None:
-    """Paired t-test of two methods on the same clips; ``differences`` (P,) of performer means.
+def paired_subject(differences: Sequence[float] | Floats, level: float = 0.95) -> TTest | None:
+    """Paired t-test of two methods on the same clips; ``differences`` (P,) of subject means.
 
     Returns:
-        None for fewer than ``MIN_PERFORMERS`` performers.
+        None for fewer than ``MIN_PERFORMERS`` subjects.
     """
     values = _values(differences)
-    return _t_test(values, level, "performers") if len(values) >= MIN_PERFORMERS else None
+    return _t_test(values, level, "subjects") if len(values) >= MIN_SUBJECTS else None
 
 
 def class_interval(
     values: Sequence[float] | Floats, folds: Sequence[int], level: float = 0.95
 ) -> Interval | None:
-    """t interval, for new classes, of macro accuracy or of a paired difference of it.
+    """t interval, for new classes, of mean class accuracy or of a paired difference of it.
 
     Every class was unseen once, in one of several folds; classes of a fold share a training, so
     folds are strata: the spread is pooled within them, df = classes - folds.
@@ -151,7 +151,7 @@ def class_interval(
     Returns:
         None for fewer than ``MIN_PERFORMERS`` classes or a fold of one class.
     """
-    if len(values) < MIN_PERFORMERS:
+    if len(values) < MIN_SUBJECTS:
         return None
     test = _stratified(_values(values), folds, level, "classes")
     return test.interval if test else None
@@ -230,7 +230,7 @@ def spread(values: Mapping[tuple[int, int], float]) -> Spread:
 
 def sign_flip(
     differences: Sequence[float] | Floats,
-    unit: str = "performers",
+    unit: str = "subjects",
     *,
     draws: int = DRAWS,
     seed: int = 0,
@@ -311,10 +311,10 @@ def smallest_detectable(
 
 def power_gate(
     differences: Sequence[float] | Floats,
-    unit: str = "performers",
+    unit: str = "subjects",
     *,
     strata: Sequence[int] = (),
-    least: int = MIN_PERFORMERS,
+    least: int = MIN_SUBJECTS,
     level: float = 0.95,
     power: float = 0.8,
 ) -> Verdict:

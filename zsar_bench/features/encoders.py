@@ -1,7 +1,7 @@
 """Skeletons become features, once, and are cached by all they depend on.
 
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
-    <home>/encoders/<key>/pooled/encoded.json    how the worker was confined that encoded these
+    <home>/encoders/<key>/pooled/confinement.json   how the worker was confined that encoded these
 
 Each of the three, the encoder's own two files and the two folders of features, has its own
 ``seal.json``, for they are made at different times; see ``feature_seals.py``.
@@ -26,16 +26,13 @@ from zsar_bench.common.hashing import digest, key
 from zsar_bench.data.clips.store import Dataset, by_shard, clip_bundle, flat_clips, shard_file
 from zsar_bench.data.protocols.splits import Round
 from zsar_bench.features import seals
+from zsar_bench.features.seals import ENCODED, STATE
 from zsar_bench.sandbox.wire import PER_TOKEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zsar_bench.records.parts import EncoderPart, EncoderRound
-
-
-STATE = "state.safetensors"
-ENCODED = "encoded.json"  #: beside the features: how they were made
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class EncoderPlan:
 
     @property
     def about(self) -> dict[str, Any]:
-        """``encoder.json``: training clips and performers, seen accuracy, seconds."""
+        """``encoder.json``: training clips and subjects, seen accuracy, seconds."""
         seals.check(self.folder, "", ["encoder.json"])
         about: dict[str, Any] = read_json(self.folder / "encoder.json")
         return about
@@ -157,14 +154,11 @@ class EncoderPlan:
 
         ids = self.dataset.clips["id"]
         made = [read_json(f) for f in sorted(self.folder.glob(f"[!.]*/{ENCODED}"))]
-        parts = len([p for p in self.folder.glob("[!.]*") if p.is_dir()])
-        levels = [m["walls"]["level"] for m in made]
-        known = len(made) == parts  # older versions noted nothing beside the features
         return {
-            "level": weakest_level(levels) if known else "unknown",
+            "level": weakest_level(m["confinement"]["level"] for m in made),
             "classes": list(self.seen),
             "clips": digest(sorted(ids[i] for i in self.round.encoder_train)),
-            "moved": max((m["moved"] or 0.0 for m in made), default=None) if known else None,
+            "moved": max((m["moved"] or 0.0 for m in made), default=None),
             "denied": {what: n for m in made for what, n in m["denied"].items()},
         }
 

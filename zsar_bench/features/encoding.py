@@ -26,8 +26,9 @@ from zsar_bench.common.hashing import content_order, derive_seed, secret_draw
 from zsar_bench.data.clips.store import by_shard, clip_bundle, flat_clips, shard_file
 from zsar_bench.errors import RunFailed
 from zsar_bench.features import seals
-from zsar_bench.features.encoders import ENCODED, STATE, EncoderPlan
+from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.released.released import ReleasedPlan
+from zsar_bench.features.seals import ENCODED, STATE
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.sandbox.checkpoint_stream import (
     expect,
@@ -71,10 +72,10 @@ def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> 
     """Train the encoder and compute the features that are not in the cache, or damaged there.
 
     Returns:
-        Its ``encoder.json``: training clips and performers, seen accuracy, seconds.
+        Its ``encoder.json``: training clips and subjects, seen accuracy, seconds.
     """
     folder = plan.folder
-    if seals.all_sealed(folder, plan.parts(wants)) and plan.ready(wants):
+    if plan.ready(wants):
         return plan.about
     part = folder.with_name(f".{plan.key}.part")
     with locked(part):
@@ -95,11 +96,11 @@ def make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
         _take_up(part / FITTED, state, plan.key)
     index = [*plan.round.train, *plan.round.test_unseen, *plan.round.test_seen]
 
-    def hear(event: dict[str, Any]) -> None:
+    def report(event: dict[str, Any]) -> None:
         on_event({"stage": "encoder", **event})
 
     job = _job(plan, wanted, part, state)
-    with Worker(job, Path(job["workdir"]), hear) as worker:
+    with Worker(job, Path(job["workdir"]), report) as worker:
         if not job["state"]:
             _, blob = follow(worker, part, plan.key)
             write_sealed(part / FITTED, blob, plan.key)  # an interrupted command goes on from here

@@ -1,7 +1,7 @@
 """The features of a trained encoder as files that other people's code can read.
 
     npy     train.npy, train_label.npy, ztest.npy, ... as ``feature_folder`` describes them
-    npz     features.npz with the same arrays, and ids, performers and class names
+    npz     features.npz with the same arrays, and ids, subjects and class names
 
 One round goes into the folder itself, several into a subfolder each. Beside them lie
 ``features.json``, which says how they were made, and ``README.txt``, which says it in words.
@@ -37,7 +37,7 @@ README_FILES = {
     ),
     "npz": (
         "features.npz: train, ztest and gtest as in the folders that the field exchanges, with",
-        "train_label, z_label, g_label, and the ids and performers of every part's clips; ru* and",
+        "train_label, z_label, g_label, and the ids and subjects of every part's clips; ru* and",
         "rs* are the labels of the unseen and of the seen classes.",
     ),
 }
@@ -95,7 +95,7 @@ def export(
 
 
 def _index(plan: EncoderPlan) -> dict[str, list[int]]:
-    """Part -> its clips, in the store's order: by class, then by performer."""
+    """Part -> its clips, in the store's order: by class, then by subject."""
     r = plan.round
     return {
         "train": sorted(r.train),
@@ -144,7 +144,7 @@ def _write_npz(plan: EncoderPlan, protocol: Protocol, parts: dict[str, Part], fo
         features, labels = (Path(file).stem for file in FILES[name])
         arrays[features], arrays[labels] = part.features, part.labels
         arrays[f"{name}_id"] = np.array([clips["id"][i] for i in index[name]])
-        arrays[f"{name}_performer"] = np.array([clips["subject"][i] for i in index[name]])
+        arrays[f"{name}_subject"] = np.array([clips["subject"][i] for i in index[name]])
     arrays |= _splits(protocol)
     arrays["class_id"] = np.array([c.id for c in protocol.classes])
     arrays["class_name"] = np.array([c.name for c in protocol.classes])
@@ -162,13 +162,13 @@ def _about_round(plan: EncoderPlan, parts: dict[str, Part], folder: str) -> dict
         "channels": int(parts["train"].features.shape[1]),
         "train_classes": list(plan.seen),
         "train_clips": trained["train_clips"],
-        "train_performers": trained["train_subjects"],
+        "train_subjects": trained["train_subjects"],
         "seen_accuracy": trained["seen_accuracy"],
         "clips": {
             name: {
                 "count": len(rows),
                 "id": [clips["id"][i] for i in rows],
-                "performer": [clips["subject"][i] for i in rows],
+                "subject": [clips["subject"][i] for i in rows],
             }
             for name, rows in index.items()
         },
@@ -231,7 +231,7 @@ def _readme(about: dict[str, Any]) -> str:
         *README_FILES[about["layout"]],
         "",
         "Features are float32, a row a clip. Labels count from 0 in the official order of the",
-        "classes; features.json names them, and every row's clip and performer.",
+        "classes; features.json names them, and every row's clip and subject.",
         "",
     ]
     for one in about["rounds"]:

@@ -69,14 +69,14 @@ def confusion(scores: Scores, labels: Labels) -> Floats:
     return matrix
 
 
-def micro(credit: Floats) -> float:
+def top1(credit: Floats) -> float:
     """Mean over clips of ``credit`` (N,): the top-1 accuracy that papers print."""
     if not len(credit):
         raise ValueError("no clips to average over")
     return float(np.mean(credit))
 
 
-def macro(credit: Floats, labels: Labels, classes: int) -> float:
+def mean_class(credit: Floats, labels: Labels, classes: int) -> float:
     """Mean over classes of each class's accuracy; classes without clips are left out."""
     if not len(credit):
         raise ValueError("no clips to average over")
@@ -95,9 +95,9 @@ def per_class(credit: Floats, labels: Labels, classes: int) -> tuple[Floats, npt
 
 
 def per_subject(credit: Floats, subjects: Sequence[str]) -> dict[str, tuple[float, int]]:
-    """Sum of credit and number of clips of each performer, by the performers' sorted names.
+    """Sum of credit and number of clips of each subject, by the subjects' sorted names.
 
-    For an interval over performers, ``credit`` is first averaged over the seeds, clip by clip.
+    For an interval over subjects, ``credit`` is first averaged over the seeds, clip by clip.
     """
     if len(subjects) != len(credit):
         raise ValueError(f"{len(subjects)} subjects for {len(credit)} clips")
@@ -107,7 +107,7 @@ def per_subject(credit: Floats, subjects: Sequence[str]) -> dict[str, tuple[floa
 
 
 def chance(classes: int) -> float:
-    """Accuracy, micro and macro, of a guess among K classes that ignores the clip."""
+    """Accuracy, top-1 and mean class, of a guess among K classes that ignores the clip."""
     if classes < 1:
         raise ValueError(f"a protocol has at least one class, not {classes}")
     return 1 / classes
@@ -119,8 +119,8 @@ def guesses(scores: Scores) -> Floats:
     return found
 
 
-def largest_class(scores: Scores, labels: Labels) -> float:
-    """Micro accuracy of always naming the most frequent of the classes that were candidates
+def majority_class(scores: Scores, labels: Labels) -> float:
+    """Top-1 accuracy of always naming the most frequent of the classes that were candidates
     together."""
     if not len(labels):
         raise ValueError("no clips to count")
@@ -141,14 +141,14 @@ def harmonic_mean(seen: float, unseen: float) -> float:
 # The two headline numbers in the shape of a registered metric.
 
 
-def micro_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
+def top1_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
     """Share of clips recognised. ``scores`` (N, K), ``labels`` (N,), ``subjects`` unused."""
-    return micro(judge(scores, labels).credit)
+    return top1(judge(scores, labels).credit)
 
 
-def macro_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
+def mean_class_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
     """Mean share recognised, class by class: no class counts more for having more clips."""
-    return macro(judge(scores, labels).credit, labels, scores.shape[1])
+    return mean_class(judge(scores, labels).credit, labels, scores.shape[1])
 
 
 def _votes(scores: Scores) -> Floats:

@@ -162,7 +162,7 @@ def gated(experts: Experts, taken: Bools) -> Floats:
 
 
 def fit_gate(rotations: Sequence[Experts], most: int) -> tuple[Gate, float]:
-    """The gate of the best macro H, a mean over rotations.
+    """The gate of the best mean class H, a mean over rotations.
 
     One regression reads the clips of all rotations together; every combination of temperatures
     has its own. Of equals the first counts.
@@ -178,7 +178,7 @@ def fit_gate(rotations: Sequence[Experts], most: int) -> tuple[Gate, float]:
     seen = np.concatenate([e.seen for e in rotations])
     weight = np.where(seen, 0.5 / seen.sum(), 0.5 / (~seen).sum())
     known = [answers(e) for e in rotations]
-    macro = [weights(e.labels, e.seen)["macro"] for e in rotations]
+    mean_class = [weights(e.labels, e.seen)["mean_class"] for e in rotations]
     best: tuple[Gate, float] | None = None
     for supervised, temperature in itertools.product(SUPERVISED, reversed(TEMPERATURES)):
         x = [sureness(e, k, temperature, supervised) for e in rotations]
@@ -187,7 +187,7 @@ def fit_gate(rotations: Sequence[Experts], most: int) -> tuple[Gate, float]:
         for threshold in sorted(THRESHOLDS, key=lambda t: (abs(t - 0.5), t)):
             reached = [
                 balance(np.where(own > threshold, *side), both).harmonic
-                for own, side, both in zip(p, known, macro, strict=True)
+                for own, side, both in zip(p, known, mean_class, strict=True)
             ]
             value = float(np.mean(reached))
             if best is None or value > best[1] + 1e-12:

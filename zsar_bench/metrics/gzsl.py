@@ -7,7 +7,8 @@ only its margin matters, the highest seen score less the highest unseen one: abo
 the clip is taken for seen, below it for unseen, and at it both sides' best classes are tied.
 
 - S: accuracy of the clips of seen classes over all classes; U: that of unseen ones.
-- H = 2SU / (S + U), 0 where both are 0. Micro: S and U are means over clips; macro: over classes.
+- H = 2SU / (S + U), 0 where both are 0. Top-1: S and U are means over clips; mean
+  class: over classes.
 - AUSUC: area under the curve of S over U that the constant runs through from minus to plus
   infinity, all breakpoints, trapezoids between them.
 
@@ -119,7 +120,7 @@ def credit(found: Sides, constants: float | Floats) -> Floats:
 
 
 def balances(labels: Labels, seen: Bools, given: Floats) -> dict[str, Balance]:
-    """``micro`` and ``macro`` S and U.
+    """``top1`` and ``mean_class`` S and U.
 
     Args:
         labels: (N,) column of each clip's class.
@@ -135,7 +136,7 @@ def balance(given: Floats, weighted: tuple[Floats, Floats]) -> Balance:
 
 
 def weights(labels: Labels, seen: Bools) -> dict[str, tuple[Floats, Floats]]:
-    """``micro`` and ``macro`` -> (N,) weights of clips in S and in U; each sums to 1.
+    """``top1`` and ``mean_class`` -> (N,) weights of clips in S and in U; each sums to 1.
 
     Raises:
         ValueError: if there are no clips of one of the two kinds.
@@ -145,8 +146,8 @@ def weights(labels: Labels, seen: Bools) -> dict[str, tuple[Floats, Floats]]:
     alike = np.bincount(labels)[labels]  # clips of the same class
     classes = [len(np.unique(labels[side])) for side in (seen, ~seen)]
     return {
-        "micro": (seen / seen.sum(), ~seen / (~seen).sum()),
-        "macro": (seen / (classes[0] * alike), ~seen / (classes[1] * alike)),
+        "top1": (seen / seen.sum(), ~seen / (~seen).sum()),
+        "mean_class": (seen / (classes[0] * alike), ~seen / (classes[1] * alike)),
     }
 
 
@@ -214,9 +215,9 @@ class Measured:
     """Every number of a GZSL matrix.
 
     Attributes:
-        balance: ``micro`` and ``macro`` S and U at the operating point.
-        ausuc: ``micro`` and ``macro``.
-        best: ``micro`` and ``macro`` -> the test-best H and its constant: an oracle.
+        balance: ``top1`` and ``mean_class`` S and U at the operating point.
+        ausuc: ``top1`` and ``mean_class``.
+        best: ``top1`` and ``mean_class`` -> the test-best H and its constant: an oracle.
         seen, unseen: clips.
     """
 
@@ -257,8 +258,8 @@ def size(scores: Scores, seen: Bools) -> float:
     return rms or 1.0
 
 
-def rehearsed(scores: Scores, labels: Labels, seen: Bools) -> tuple[float, float]:
-    """The best macro H of a rotation and its constant.
+def calibrated(scores: Scores, labels: Labels, seen: Bools) -> tuple[float, float]:
+    """The best mean class H of a rotation and its constant.
 
     Args:
         scores: (N, K) of its pseudo-seen and pseudo-unseen clips.
@@ -266,10 +267,10 @@ def rehearsed(scores: Scores, labels: Labels, seen: Bools) -> tuple[float, float
         seen: (K,) which classes play seen ones.
     """
     found = sides(scores, labels, seen)
-    return best_constant(curve(found, weights(labels, found.seen)["macro"]))
+    return best_constant(curve(found, weights(labels, found.seen)["mean_class"]))
 
 
-def carried(standings: Sequence[float], rms: float) -> tuple[float, float]:
+def carried(normalized: Sequence[float], rms: float) -> tuple[float, float]:
     """The median standing of the rotations, and the constant for a fit of this rms."""
-    standing = float(np.median(standings))
-    return standing, standing * rms
+    middle = float(np.median(normalized))
+    return middle, middle * rms

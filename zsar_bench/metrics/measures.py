@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-NOBODY = ""  #: the performer of clips whose performers are not known
+NOBODY = ""  #: the subject of clips whose subjects are not known
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,22 @@ class Measures:
 
     Attributes:
         clips: tested clips.
-        micro: share of clips that are right; ties share the credit.
-        macro: mean over classes of the share of their clips that are right.
-        chance, chance_micro: expected ``macro`` and ``micro`` of guessing among the candidates.
+        top-1: share of clips that are right; ties share the credit.
+        mean class: mean over classes of the share of their clips that are right.
+        chance, chance_top1: expected ``mean_class`` and ``top1`` of guessing among the candidates.
         guesses: class -> subject -> expected share by guessing; empty if it is the same for all.
-        largest_class: accuracy of always naming the most frequent class.
+        majority_class: accuracy of always naming the most frequent class.
         tied: clips on which the highest score is shared.
         cells: class -> subject -> (credit, clips).
     """
 
     clips: int
-    micro: float
-    macro: float
+    top1: float
+    mean_class: float
     chance: float
-    chance_micro: float
+    chance_top1: float
     guesses: dict[str, dict[str, float]]
-    largest_class: float
+    majority_class: float
     tied: int
     cells: dict[str, dict[str, tuple[float, int]]]
 
@@ -54,7 +54,7 @@ def measure(
     Args:
         candidates: K official class ids.
         labels: (N,) index of the true class in ``candidates``.
-        subjects: N performers.
+        subjects: N subjects.
         scores: (N, K); NaN where a class was no candidate of a clip.
 
     Raises:
@@ -65,12 +65,12 @@ def measure(
     classes = [candidates[i] for i in labels]
     return Measures(
         clips=len(labels),
-        micro=accuracy.micro(judged.credit),
-        macro=accuracy.macro(judged.credit, labels, len(candidates)),
-        chance=accuracy.macro(guess, labels, len(candidates)),
-        chance_micro=accuracy.micro(guess),
+        top1=accuracy.top1(judged.credit),
+        mean_class=accuracy.mean_class(judged.credit, labels, len(candidates)),
+        chance=accuracy.mean_class(guess, labels, len(candidates)),
+        chance_top1=accuracy.top1(guess),
         guesses={} if np.ptp(guess) == 0 else _means(cells(guess, classes, subjects)),
-        largest_class=accuracy.largest_class(scores, labels),
+        majority_class=accuracy.majority_class(scores, labels),
         tied=judged.tied,
         cells=cells(judged.credit, classes, subjects),
     )
@@ -79,11 +79,11 @@ def measure(
 def cells(
     credit: NDArray[np.float64], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
-    """Credit and clips by class and performer: all that metrics and statistics need.
+    """Credit and clips by class and subject: all that metrics and statistics need.
 
     Args:
         credit: (N,) credit of each clip.
-        classes, subjects: N official class ids and performers.
+        classes, subjects: N official class ids and subjects.
     """
     table: dict[str, dict[str, tuple[float, int]]] = {}
     for value, class_id, subject in zip(credit.tolist(), classes, subjects, strict=True):

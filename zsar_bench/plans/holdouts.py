@@ -1,15 +1,15 @@
-"""Which GZSL runs can be, and the rehearsals that calibrate one: nothing but training clips.
+"""Which GZSL runs can be, and the pseudo-unseen splits that calibrate one: training clips only.
 
-A rehearsal is a rotation of held-out classes (the published list where there is one, else those
-of ``selection.rotations``) crossed with held-out performers: encoder and method learn from the
-kept classes' clips of the other training performers, so that neither has met a clip, or the
-performer, of what plays the seen test clips.
+A pseudo-unseen split is a rotation of held-out classes (the published list where there is one,
+else those of ``selection.rotations``) crossed with held-out subjects: encoder and method learn
+from the kept classes' clips of the other training subjects, so that neither has met a clip, or the
+subject, of what plays the seen test clips.
 
-Pseudo-unseen clips are those of the same held-out performers, if every held-out class has at
-least ``ENOUGH`` of them: then both sides are of new performers, as in the test. With fewer
-clips a macro accuracy is mostly noise and all training performers' clips are taken. It matters
-little: in the simulation of ``gzsl_calibration`` held-out performers alone are better by up to 0.4
-points of H where performers differ much, and worse by up to 0.6, with few clips, where they do not.
+Pseudo-unseen clips are those of the same held-out subjects, if every held-out class has at
+least ``ENOUGH`` of them: then both sides are of new subjects, as in the test. With fewer
+clips a mean class accuracy is mostly noise and all training subjects' clips are taken. It matters
+little: in the simulation of ``gzsl_calibration`` held-out subjects alone are better by up to 0.4
+points of H where subjects differ much, and worse by up to 0.6, with few clips, where they do not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zsar_bench.plans.selection import (
     peeks,
     rotated,
     rotations,
-    validation_performers,
+    validation_subjects,
 )
 
 if TYPE_CHECKING:
@@ -44,23 +44,23 @@ KINDS = {
     CONSTANT: "one number off the scores of seen classes before the highest score wins",
     GATE: "a logistic regression sends each clip to the method or to the encoder's classifier",
 }
-ENOUGH = 5  #: pseudo-unseen clips of a class below which all training performers' are taken
+ENOUGH = 5  #: pseudo-unseen clips of a class below which all training subjects' are taken
 WITHOUT = "Run it without --gzsl."
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class PseudoUnseenSplit:
     """A rotation of a GZSL run.
 
     Attributes:
         round: its training clips; its unseen ones are the pseudo-unseen, its seen ones to test
             the pseudo-seen clips.
-        performers: training performers that it learns nothing from.
-        unseen_of: whose clips are pseudo-unseen: these performers', or all training performers'.
+        subjects: training subjects that it learns nothing from.
+        unseen_of: whose clips are pseudo-unseen: these subjects', or all training subjects'.
     """
 
     round: Round
-    performers: list[str]
+    subjects: list[str]
     unseen_of: Literal["validation", "training"]
 
 
@@ -89,7 +89,7 @@ def check_gzsl(
         raise UserError(
             "GZSL is calibrated on encoders that are trained without some seen classes"
             + (", reads the encoder's own logits," if kind == GATE else "")
-            + " and needs new performers; released features have nothing of this.",
+            + " and needs new subjects; released features have nothing of this.",
             WITHOUT,
         )
     if not protocol.one_split or protocol.own_candidates:
@@ -114,10 +114,10 @@ def check_gzsl(
             )
 
 
-def rehearsals(
+def pseudo_unseen_splits(
     protocol: Protocol, one: Round, clips: Mapping[str, Sequence[Any]]
-) -> list[Rehearsal]:
-    """The rehearsals of a round.
+) -> list[PseudoUnseenSplit]:
+    """The pseudo-unseen splits of a round.
 
     Args:
         protocol: may name pseudo-unseen classes.
@@ -125,7 +125,7 @@ def rehearsals(
         clips: class and subject of every clip.
 
     Raises:
-        UserError: if the round has no seen test clips of new performers, or cannot be rehearsed.
+        UserError: if the round has no seen test clips of new subjects, or cannot be rehearsed.
     """
     subject, classes = clips["subject"], clips["class"]
     where = f"{one.name} of '{protocol.id}'"
@@ -133,12 +133,12 @@ def rehearsals(
     tested = {subject[i] for i in one.test_seen}
     if not tested or tested & known or "" in tested:
         raise UserError(
-            f"GZSL tests seen classes on new performers, and {where} has no such clips"
-            + (": its test performers also train." if tested & known else "."),
+            f"GZSL tests seen classes on new subjects, and {where} has no such clips"
+            + (": its test subjects also train." if tested & known else "."),
             WITHOUT,
         )
     try:
-        turns, held = rotations(protocol, one), validation_performers(one, clips)
+        turns, held = rotations(protocol, one), validation_subjects(one, clips)
     except UserError as error:
         raise UserError(f"GZSL is calibrated on training clips: {error.what}", WITHOUT) from None
     found = []
@@ -160,11 +160,11 @@ def rehearsals(
         )
         if {classes[i] for i in turned.encoder_train} != {*kept} or not turned.test_seen:
             raise UserError(
-                f"GZSL is calibrated without some training performers, and without "
+                f"GZSL is calibrated without some training subjects, and without "
                 f"{', '.join(held)} {where} lacks clips of a seen class.",
                 WITHOUT,
             )
-        found.append(Rehearsal(turned, held, "validation" if enough else "training"))
+        found.append(PseudoUnseenSplit(turned, held, "validation" if enough else "training"))
     return found
 
 
@@ -175,21 +175,21 @@ def _learnt(
     out: Sequence[str],
     held: Sequence[str],
 ) -> list[int]:
-    """Clips of neither held-out classes nor held-out performers."""
+    """Clips of neither held-out classes nor held-out subjects."""
     return [i for i in index if classes[i] not in out and subject[i] not in held]
 
 
-def rotation_sources(plan: RunPlan, number: int) -> list[tuple[Rehearsal, FeatureSource]]:
-    """The rehearsals of a round of a run, each with features of an encoder of its own; none
-    where no GZSL was asked for.
+def rotation_sources(plan: RunPlan, number: int) -> list[tuple[PseudoUnseenSplit, FeatureSource]]:
+    """The pseudo-unseen splits of a round, each with features of an encoder of its own; none where
+    no GZSL was asked for.
 
     Raises:
-        UserError: as ``rehearsals``.
+        UserError: as ``pseudo-unseen splits``.
     """
     if not plan.gzsl:
         return []
     source = plan.encoders[number]
-    found = rehearsals(plan.protocol, source.round, source.dataset.clips)
+    found = pseudo_unseen_splits(plan.protocol, source.round, source.dataset.clips)
     return [(one, source.retrained(one.round)) for one in found]
 
 
@@ -202,7 +202,7 @@ def trial_sources(plan: RunPlan, number: int) -> list[FeatureSource]:
     """
     source = plan.encoders[number]
     if plan.rule == SEEN_VAL:
-        validation_performers(source.round, source.dataset.clips)  # or it is refused, before work
+        validation_subjects(source.round, source.dataset.clips)  # or it is refused, before work
         return [source]
     if plan.rule != PSEUDO_UNSEEN:
         return []

@@ -28,7 +28,7 @@ from zsar_bench.features.source import FeatureSource
 from zsar_bench.features.text_embeddings import TextPlan, text_fingerprint
 from zsar_bench.plans.choose_data import choose_data, members, open_data, parse_dials, variants
 from zsar_bench.plans.controls import SHUFFLED_ALL, SHUFFLED_UNSEEN, plan_controls
-from zsar_bench.plans.holdouts import check_gzsl, rehearsals
+from zsar_bench.plans.holdouts import check_gzsl, pseudo_unseen_splits
 from zsar_bench.plans.request import Request, choose_machine, seed_pairs
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import LAST, parse_rules
@@ -99,7 +99,9 @@ def plan_runs(
             features = trained(encoder, protocol, opened(*generator.items()), machine)
             protocol = _counted(protocol, features)
             for plan in features.of_seed(0) if request.gzsl else ():
-                rehearsals(protocol, plan.round, plan.dataset.clips)  # or refused, before work
+                pseudo_unseen_splits(
+                    protocol, plan.round, plan.dataset.clips
+                )  # or refused, before work
         chosen = (device_choice, data_choice, profile_choice, features.choice, text_choice)
         common = (*chosen, *_trackers(catalogue))
         for method, settings in zip(methods, params, strict=True):

@@ -4,9 +4,9 @@ A *state* is what ``state_dict`` gives; the states of one training are taken at 
 steps of its declared schedule, so that they can be named by their fraction of it.
 
 - ``last``: the last state. Nothing is chosen, so nothing can be chosen on test.
-- ``seen-val``: the method is fitted without the clips of one in five of the training performers;
-  the state with the best macro accuracy on these clips, over the seen classes, counts. (The
-  features are those of the encoder that every rule shares, which has met these performers.)
+- ``seen-val``: the method is fitted without the clips of one in five of the training subjects;
+  the state with the best mean class accuracy on these clips, over the seen classes, counts. (The
+  features are those of the encoder that every rule shares, which has met these subjects.)
 - ``pseudo-unseen``: some seen classes play unseen ones, in three rotations: encoder and method
   are trained without them and every state is tested on their training clips. The median of the
   three best fractions of the schedule is taken over to the fit on all seen classes.
@@ -35,7 +35,7 @@ ORACLE = "oracle"
 
 RULES = {
     LAST: "the last step of the declared schedule; looks at nothing",
-    SEEN_VAL: "best on seen classes of held-out training performers",
+    SEEN_VAL: "best on seen classes of held-out training subjects",
     PSEUDO_UNSEEN: "median best fraction of the schedule over rotations of held-out seen classes",
     f"{ORACLE}@E": "best of E states on the test clips, as papers do; never ranked",
 }
@@ -43,7 +43,7 @@ STATES = 20  #: states of a training that ``seen-val`` and ``pseudo-unseen`` cho
 EVALUATIONS = 50  #: E of ``oracle`` alone: about what papers evaluate
 MOST_EVALUATIONS = 1000
 ROTATIONS = 3
-VALIDATION_SHARE = 0.2  #: of the training performers
+VALIDATION_SHARE = 0.2  #: of the training subjects
 
 
 def find_rule(name: str) -> str:
@@ -134,12 +134,12 @@ def rotated(one: Round, number: int, held: Sequence[str], classes: Sequence[str]
     )
 
 
-def validation_performers(one: Round, clips: Mapping[str, Sequence[Any]]) -> list[str]:
-    """One in five of a round's training performers, at least one; every class keeps clips of
+def validation_subjects(one: Round, clips: Mapping[str, Sequence[Any]]) -> list[str]:
+    """One in five of a round's training subjects, at least one; every class keeps clips of
     the others.
 
     Raises:
-        UserError: if performers are not known, or there is no such choice.
+        UserError: if subjects are not known, or there is no such choice.
     """
     cells = {(clips["subject"][i], clips["class"][i]) for i in one.train}
     drawn = hash_order({s for s, _ in cells if s}, SEEN_VAL)
@@ -149,7 +149,7 @@ def validation_performers(one: Round, clips: Mapping[str, Sequence[Any]]) -> lis
         if {c for s, c in cells if s not in held} == {*one.seen}:
             return sorted(held)
     raise UserError(
-        f"'{SEEN_VAL}' holds out training performers, and {one.name} has none without whom "
+        f"'{SEEN_VAL}' holds out training subjects, and {one.name} has none without whom "
         "every seen class keeps training clips.",
         f"Use --selection {PSEUDO_UNSEEN} or {LAST}.",
     )

@@ -4,7 +4,7 @@ ids, candidates                          in the metadata, lists in JSON
 labels, rounds, seen, scores             of the test clips; see ``Matrix``
 unseen, logits                           of the same, for a gate
 training-R.scores, .unseen, .logits      of training clips of round R's fit
-rotation-N.labels, .scores, ...          of rehearsal N: labelled clips, then training clips
+rotation-N.labels, .scores, ...          of pseudo-unseen split N: labelled, then training clips
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE = "gzsl.safetensors"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Predicted:
     """What a fit, and its encoder, said about clips; seen classes have the first columns.
 
     Attributes:
@@ -56,7 +56,7 @@ class Matrix:
         unseen: (N, K_u) scores over the unseen classes alone; None without a gate.
         logits: (N, K_s) of the encoder over the seen classes; None without a gate.
         training: what each round's fit said about training clips; no labels.
-        rotations: what was said in each rehearsal.
+        rotations: what was said in each pseudo-unseen split.
     """
 
     ids: list[str]
@@ -67,8 +67,8 @@ class Matrix:
     rounds: NDArray[np.int64]
     unseen: NDArray[np.float32] | None = None
     logits: NDArray[np.float32] | None = None
-    training: list[Asked] = field(default_factory=list)
-    rotations: list[Asked] = field(default_factory=list)
+    training: list[Predicted] = field(default_factory=list)
+    rotations: list[Predicted] = field(default_factory=list)
 
 
 _SCORES = ("scores", "unseen", "logits")
@@ -121,11 +121,11 @@ def read_matrix(path: Path) -> Matrix:
     return matrix
 
 
-def _numbered(groups: dict[str, dict[str, Any]], name: str) -> list[Asked]:
+def _numbered(groups: dict[str, dict[str, Any]], name: str) -> list[Predicted]:
     """The groups ``name-0``, ``name-1`` and so on, which are taken out."""
-    found: list[Asked] = []
+    found: list[Predicted] = []
     while f"{name}-{len(found)}" in groups:
-        found.append(Asked(**groups.pop(f"{name}-{len(found)}")))
+        found.append(Predicted(**groups.pop(f"{name}-{len(found)}")))
     return found
 
 
@@ -166,7 +166,7 @@ def _fault(matrix: Matrix) -> str:
     return ""
 
 
-def _wrong(arrays: Matrix | Asked, shapes: dict[str, tuple[int, ...]]) -> bool:
+def _wrong(arrays: Matrix | Predicted, shapes: dict[str, tuple[int, ...]]) -> bool:
     """Whether arrays are not those of these shapes, of their types and finite."""
     found = {n: a for n in _TESTED if (a := getattr(arrays, n, None)) is not None}
     return found.keys() != shapes.keys() or any(

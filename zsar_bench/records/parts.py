@@ -10,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 #: Of every model in a record: no fields that the schema does not know, none changed afterwards.
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
-#: Levels of confinement, weakest first: scores that were made elsewhere; what nobody noted; a
-#: process of its own; the kernel.
-LEVELS = ("unconfined", "unknown", "process", "landlock")
+#: Levels of confinement, weakest first: made elsewhere; a process of its own; the kernel.
+LEVELS = ("none", "process", "landlock")
 
 
 def weakest_level(levels: Iterable[str]) -> Any:
-    """The weakest of some levels; ``none``, where nothing was made, only if there is no other."""
+    """The weakest of some levels; ``none``, where nothing was made here, if there is no other."""
     return min({*levels} - {"none"}, key=LEVELS.index, default="none")
 
 
@@ -59,7 +58,7 @@ class TuningPart(_Part):
     budget: Annotated[int, doc("trials that were asked for, the profile's own values included")]
     trials: Annotated[int, doc("trials there were; fewer if the space has no more points")]
     trial: Annotated[int, doc("the best one, whose values the run has; 0: the profile's own")]
-    accuracy: Annotated[float, doc("its macro accuracy on pseudo-unseen classes")]
+    accuracy: Annotated[float, doc("its mean class accuracy on pseudo-unseen classes")]
     base_accuracy: Annotated[float, doc("that of trial 0")]
     space: Annotated[dict[str, Any], doc("parameter -> where it was searched")]
     seeds: Annotated[list[tuple[int, int]], doc("seeds of encoder and method, averaged over")]
@@ -102,10 +101,10 @@ class EncoderRound(_Part):
     round: Annotated[str, doc("name of the round")]
     key: Annotated[str, doc("key of the trained encoder and its features")]
     train_clips: Annotated[int, doc("clips it was trained on, all of seen classes")]
-    train_subjects: Annotated[list[str], doc("performers it was trained on; empty if not known")]
+    train_subjects: Annotated[list[str], doc("subjects it was trained on; empty if not known")]
     seen_accuracy: Annotated[
         float | None,
-        doc("its own accuracy on seen classes of the test performers; null if not known"),
+        doc("its own accuracy on seen classes of the test subjects; null if not known"),
     ]
     seconds: Annotated[float, doc("wall time of training and encoding; 0 for released features")]
 
@@ -134,7 +133,7 @@ class EncoderPart(_Part):
     profile: Annotated[str, doc("named profile")]
     science: Annotated[dict[str, Any], doc("parameters")]
     origin: Annotated[
-        Literal["certified", "declared", "released", "unknown"],
+        Literal["certified", "released", "unknown"],
         doc(
             "certified: trained here, on seen classes only; released: features of others; "
             "unknown: only scores were brought along"
@@ -181,21 +180,21 @@ class Metrics(_Part):
     """Numbers computed from the stored score matrix; accuracies as fractions."""
 
     clips: Annotated[int, doc("tested clips")]
-    micro: Annotated[float, doc("share of clips that are right; ties share credit")]
-    macro: Annotated[float, doc("mean over classes of the share of their clips")]
-    chance: Annotated[float, doc("macro accuracy of a guess among a clip's candidates; 1/K")]
-    chance_micro: Annotated[
-        float | None, doc("micro accuracy of that guess; the same unless clips differ in K")
-    ] = None
+    top1: Annotated[float, doc("share of clips that are right; ties share credit")]
+    mean_class: Annotated[float, doc("mean over classes of the share of their clips")]
+    chance: Annotated[float, doc("mean class accuracy of a guess among a clip's candidates; 1/K")]
+    chance_top1: Annotated[
+        float, doc("top-1 accuracy of that guess; the same unless clips differ in K")
+    ]
     guesses: Annotated[
         dict[str, dict[str, float]],
-        doc("class -> performer -> credit of that guess a clip, where clips differ in K"),
+        doc("class -> subject -> credit of that guess a clip, where clips differ in K"),
     ] = {}
-    largest_class: Annotated[float, doc("share of the most frequent class")]
+    majority_class: Annotated[float, doc("share of the most frequent class")]
     tied: Annotated[int, doc("clips whose highest score is shared")]
     cells: Annotated[
         dict[str, dict[str, tuple[float, int]]],
-        doc("class -> performer (empty if not known) -> (credit, clips); all numbers follow"),
+        doc("class -> subject (empty if not known) -> (credit, clips); all numbers follow"),
     ]
     plugins: Annotated[dict[str, float], doc("metrics of other people's plugins")] = {}
 
@@ -223,7 +222,7 @@ class Seconds(_Part):
     score: Annotated[float, doc("all rounds' scoring")]
 
 
-class WallsPart(_Part):
+class ConfinementPart(_Part):
     """What stood around a worker before any code of a plugin ran in it."""
 
     level: Annotated[
@@ -253,10 +252,12 @@ class Proof(_Part):
 class Certificate(_Part):
     """What the run's workers could reach, and what its encoders were trained on."""
 
-    walls: Annotated[WallsPart, doc("the weakest of all workers that saw its clips or texts")]
+    confinement: Annotated[
+        ConfinementPart, doc("the weakest of all workers that saw its clips or texts")
+    ]
     encoder_level: Annotated[
-        Literal["landlock", "process", "unknown", "none"],
-        doc("level of the encoder's training; unknown: an older cache; none: released features"),
+        Literal["landlock", "process", "none"],
+        doc("level of the encoder's training; none: released features"),
     ]
     bundles: Annotated[dict[str, str], doc("round -> SHA-256 of everything its fit could read")]
     fitted: Annotated[dict[str, str], doc("round -> SHA-256 of the state that its fit left behind")]
@@ -287,8 +288,8 @@ class Evaluation(_Part):
     """One state of the schedule, scored on the test clips."""
 
     fraction: Annotated[float, doc("of the schedule after which the state was kept")]
-    micro: Annotated[float, doc("micro accuracy on the test clips")]
-    macro: Annotated[float, doc("macro accuracy on the test clips")]
+    top1: Annotated[float, doc("top-1 accuracy on the test clips")]
+    mean_class: Annotated[float, doc("mean class accuracy on the test clips")]
 
 
 class Rotation(_Part):
@@ -296,12 +297,13 @@ class Rotation(_Part):
 
     round: Annotated[str, doc("name of the round")]
     held_out: Annotated[
-        list[str], doc("performers (seen-val) or official ids of seen classes (pseudo-unseen)")
+        list[str], doc("subjects (seen-val) or official ids of seen classes (pseudo-unseen)")
     ]
     clips: Annotated[int, doc("training clips that it was scored on")]
     encoder: Annotated[str, doc("key of the skeleton encoder of this validation")]
     accuracies: Annotated[
-        list[tuple[float, float]], doc("(fraction of the schedule, macro accuracy) of each state")
+        list[tuple[float, float]],
+        doc("(fraction of the schedule, mean class accuracy) of each state"),
     ]
     best: Annotated[float, doc("fraction of the best state")]
 
@@ -320,7 +322,7 @@ class StateChoice(_Part):
 
 
 class GzslNumbers(_Part):
-    """S, U, H and what stands around them, micro or macro; fractions."""
+    """S, U, H and what stands around them, top-1 or mean class; fractions."""
 
     seen: Annotated[float, doc("S: accuracy of clips of seen classes over all classes")]
     unseen: Annotated[float, doc("U: the same of unseen classes")]
@@ -333,23 +335,23 @@ class GzslNumbers(_Part):
 
 
 class GzslRotation(_Part):
-    """One rehearsal: some seen classes and training performers were held out."""
+    """One pseudo-unseen split: some seen classes and training subjects were held out."""
 
     round: Annotated[str, doc("name of the round")]
-    held_out: Annotated[list[str], doc("official ids of the seen classes that played unseen ones")]
-    performers: Annotated[list[str], doc("training performers that nothing was learnt from")]
+    held_out: Annotated[list[str], doc("official ids of the seen classes that were pseudo-unseen")]
+    subjects: Annotated[list[str], doc("training subjects that nothing was learnt from")]
     unseen_of: Annotated[
         Literal["validation", "training"],
-        doc("whose clips were pseudo-unseen: these performers', or all training performers'"),
+        doc("whose clips were pseudo-unseen: these subjects', or all training subjects'"),
     ]
-    seen_clips: Annotated[int, doc("clips of kept classes by these performers")]
+    seen_clips: Annotated[int, doc("clips of kept classes by these subjects")]
     unseen_clips: Annotated[int, doc("clips of held-out classes")]
     encoder: Annotated[str, doc("key of its own skeleton encoder")]
     training_clips: Annotated[int, doc("of its fit's training clips, those whose margins count")]
     size: Annotated[float, doc("root mean square of these margins; 1 where all are 0")]
-    constant: Annotated[float, doc("of the best macro H in the rotation")]
-    standing: Annotated[float, doc("constant / size: what is carried over")]
-    harmonic: Annotated[float, doc("that macro H")]
+    constant: Annotated[float, doc("of the best mean class H in the rotation")]
+    normalized_constant: Annotated[float, doc("constant / size: what is carried over")]
+    harmonic: Annotated[float, doc("that mean class H")]
 
 
 class GzslGate(_Part):
@@ -361,7 +363,7 @@ class GzslGate(_Part):
     threshold: Annotated[float, doc("probability of a seen class above which a clip is one's")]
     weights: Annotated[list[float], doc("of k values of the method, then of k of the encoder")]
     bias: Annotated[float, doc("of the logistic regression")]
-    harmonic: Annotated[float, doc("mean macro H of the rotations, which it was chosen by")]
+    harmonic: Annotated[float, doc("mean mean class H of the rotations, which it was chosen by")]
 
 
 class GzslRound(_Part):
@@ -370,8 +372,10 @@ class GzslRound(_Part):
     round: Annotated[str, doc("name of the round")]
     training_clips: Annotated[int, doc("of its fit's training clips, those whose margins count")]
     size: Annotated[float, doc("root mean square of these margins; 1 where all are 0")]
-    standing: Annotated[float, doc("median of its rotations' standings")]
-    constant: Annotated[float, doc("standing x size; off the seen scores, unless there is a gate")]
+    normalized_constant: Annotated[float, doc("median of that of its rotations")]
+    constant: Annotated[
+        float, doc("normalized_constant x size: off the seen scores, without a gate")
+    ]
     spread: Annotated[float | None, doc("of these clips' unseen scores; null without a gate")]
     gate: Annotated[GzslGate | None, doc("null without a gate")]
     scored: Annotated[
@@ -383,11 +387,11 @@ class GzslPart(_Part):
     """Clips of seen and unseen classes judged over all classes."""
 
     kind: Annotated[Literal["constant", "gate"], doc("how the two sides are balanced")]
-    seen_clips: Annotated[int, doc("tested clips of seen classes, by new performers")]
+    seen_clips: Annotated[int, doc("tested clips of seen classes, by new subjects")]
     unseen_clips: Annotated[int, doc("tested clips of unseen classes")]
     samples: Annotated[str, doc("digest of the sorted ids of all these clips")]
-    micro: Annotated[GzslNumbers, doc("S and U as means over clips")]
-    macro: Annotated[GzslNumbers, doc("S and U as means over classes")]
+    top1: Annotated[GzslNumbers, doc("S and U as means over clips")]
+    mean_class: Annotated[GzslNumbers, doc("S and U as means over classes")]
     rounds: Annotated[list[GzslRound], doc("operating points, round by round")]
-    rotations: Annotated[list[GzslRotation], doc("rehearsals that they come from")]
+    rotations: Annotated[list[GzslRotation], doc("pseudo-unseen splits that they come from")]
     rescoring: Annotated[Rescoring, doc("clips scored again over all classes, one at a time")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,7 +22,6 @@ from zsar_bench.common.names import (
     RUN_ID,
     WORD,
 )
-from zsar_bench.records.migrations import BROUGHT, SCHEMA, migrate
 from zsar_bench.records.parts import (
     STRICT,
     Certificate,
@@ -40,8 +39,11 @@ from zsar_bench.records.parts import (
 )
 from zsar_bench.records.parts import doc as _doc
 
-if TYPE_CHECKING:
-    pass
+SCHEMA = 1  #: rises when a record could not be read by the release before
+
+
+class NewerSchemaError(ValueError):
+    """A record of a schema that this release does not know."""
 
 
 class Record(BaseModel):
@@ -72,7 +74,7 @@ class Record(BaseModel):
         StateChoice | None, _doc("how the state was chosen; null: the last, nothing to choose")
     ] = None
     certificate: Annotated[
-        Certificate | None, _doc("what its workers could reach; null: made before certificates")
+        Certificate | None, _doc("what its workers could reach; null: self-reported")
     ] = None
     gzsl: Annotated[
         GzslPart | None, _doc("clips of all classes over all classes; null: not asked for")
@@ -80,7 +82,7 @@ class Record(BaseModel):
 
 
 def parse_record(data: bytes) -> Record:
-    """A ``run.json`` of any schema up to ours.
+    """A record from the bytes of its ``run.json``.
 
     Raises:
         NewerSchemaError: if a later release wrote it.
@@ -95,8 +97,13 @@ def parse_record(data: bytes) -> Record:
         raise ValueError(f"the file: {error}") from None
     if not isinstance(value, dict):
         raise ValueError("the file: an object is expected")
+    version = value.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise ValueError("schema_version: a whole number from 1 on is expected")
+    if version > SCHEMA:
+        raise NewerSchemaError(f"its schema is {version}, the newest known here is {SCHEMA}")
     try:
-        record = Record.model_validate(migrate(value))
+        record = Record.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "the file"
@@ -108,33 +115,14 @@ def parse_record(data: bytes) -> Record:
 
 
 def record_bytes(record: Record) -> bytes:
-    """A record as ``run.json``, in the oldest schema that holds all it says."""
-    version = SCHEMA
-    unsaid: dict[str, Any] = {}
-    while version in BROUGHT and not any(_said(record, name) for name in BROUGHT[version]):
-        for name in BROUGHT[version]:
-            part, _, field = name.rpartition(".")
-            if part and getattr(record, part) is not None:
-                unsaid.setdefault(part, {})[field] = True
-            elif not part:
-                unsaid[field] = True
-        version -= 1
-    older = record.model_copy(update={"schema_version": version})
-    return older.model_dump_json(indent=1, exclude=unsaid).encode() + b"\n"
-
-
-def _said(record: Record, name: str) -> bool:
-    """Whether a field, "part.field" within a part, says anything."""
-    value: Any = record
-    for step in name.split("."):
-        value = None if value is None else getattr(value, step)
-    return value not in (None, "")
+    """A record as ``run.json``."""
+    return record.model_dump_json(indent=1).encode() + b"\n"
 
 
 def fault_in_record(r: Record) -> str:
     """What is wrong with a record's names, with the field; empty if nothing.
 
-    A record may come from a stranger, and its names become paths here. Its other texts are the
+    A record may be untrusted input, and its names become paths here. Its other texts are the
     user's own words (a parameter may be a prompt of several lines): they are made plain where they
     are shown.
     """
@@ -166,9 +154,9 @@ def _names(r: Record) -> Iterator[tuple[str, re.Pattern[str], str]]:
     for class_id in (*r.protocol.seen, *r.protocol.unseen, *folds, *r.metrics.cells):
         yield "a class", PLAIN, class_id
     for table in (r.metrics.cells, r.metrics.guesses):
-        for performer in {p for row in table.values() for p in row}:
-            if performer:
-                yield "a performer", PLAIN, performer
+        for subject in {p for row in table.values() for p in row}:
+            if subject:
+                yield "a subject", PLAIN, subject
     for word in (*r.protocol.dials, *r.texts.fields):
         yield "a dial or text field", WORD, word
     for name in r.metrics.plugins:

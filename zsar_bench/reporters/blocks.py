@@ -13,7 +13,9 @@ from typing import Any
 from zsar_bench.common.names import plain
 from zsar_bench.compare.ranking import peeked
 from zsar_bench.reporters.words import (
+    MEAN_CLASS,
     PEEKED_INTERVAL,
+    TOP1,
     about,
     all_rows,
     apart,
@@ -62,8 +64,8 @@ def _splits(section: Json) -> Block:
             **about(row),
             "splits": str(row["splits"]),
             "seeds": " to ".join(str(n) for n in sorted({row["seeds"][0], row["seeds"][-1]})),
-            "micro": percent(row["micro"]),
-            "macro": percent(row["macro"]),
+            TOP1: percent(row["top1"]),
+            MEAN_CLASS: percent(row["mean_class"]),
             "sd": percent(row["sd"]),
             "95 % interval": ends(row["interval"]),
             "> chance": beats_chance(row),
@@ -76,9 +78,9 @@ def _splits(section: Json) -> Block:
     kind = "Published" if section["mean"] else "Random"
     caption = [
         f"{kind} splits into {section['seen']} seen and {section['unseen']} unseen classes, "
-        f"{section['rule']}; micro, sd and range over splits, seeds averaged inside each; "
+        f"{section['rule']}; top-1, sd and range over splits, seeds averaged inside each; "
         f"1/K is {percent(section['chance'])} %.",
-        f"Interval: {named}, variance x (1/J + K_u/K_s), of micro accuracy."
+        f"Interval: {named}, variance x (1/J + K_u/K_s), of top-1 accuracy."
         if named
         else PEEKED_INTERVAL
         if peeked(section)
@@ -120,7 +122,7 @@ def _control(section: Json) -> Block:
             "draws": str(row["draws"]),
             "seeds": str(row["seeds"]),
             "own texts": percent(row["plain"]),
-            "macro": percent(row["macro"]),
+            MEAN_CLASS: percent(row["mean_class"]),
             "95 % interval": ends(row["interval"]),
             "verdict": row["verdict"],
             "why": row["reason"],
@@ -130,7 +132,7 @@ def _control(section: Json) -> Block:
     named = interval_name(section["rows"])
     caption = [
         CONTROLS[section["control"]],
-        f"{section['clips']} clips of {section['unseen']} unseen classes; macro accuracy, "
+        f"{section['clips']} clips of {section['unseen']} unseen classes; mean class accuracy, "
         f"averaged over draws; 1/K is {percent(section['chance'])} %.",
         *([f"Interval: {named}."] if named else []),
         *apart_lines(section),
@@ -153,13 +155,13 @@ def _curves(curves: Iterable[Json]) -> list[Block]:
         values = sorted({p["value"] for c in members for p in c["points"]})
         rows = []
         for curve in members:
-            at = {p["value"]: percent(p["micro"]) for p in curve["points"]}
+            at = {p["value"]: percent(p["top1"]) for p in curve["points"]}
             cells = {f"{v:g}": at.get(v, "-") for v in values}
             rule = rule_words(curve["rule"])
             rows.append({"method": curve["row"], "texts": curve["texts"], "rule": rule, **cells})
         turned = f"{dial} ({others})" if others else dial
         turned += f", mean of {splits} random class splits" if splits else ""
-        caption = ["Micro top-1 in per cent for each value of the dial; intervals: --json."]
+        caption = ["Top-1 top-1 in per cent for each value of the dial; intervals: --json."]
         title = " - ".join([f"{marked(protocol)}: by {turned}", *apart(members[0])])
         found.append(make_block(title, rows, caption, _kept(members[0])))
     return found
@@ -182,8 +184,8 @@ def _by_rule(where: str, group: Json) -> Block:
             **about(row),
             "seeds": str(row["seeds"]),
             "at": f"{100 * row['fraction']:.0f} %",
-            "micro": percent(row["micro"]),
-            "macro": percent(row["macro"]),
+            TOP1: percent(row["top1"]),
+            MEAN_CLASS: percent(row["mean_class"]),
             "vs last": points(row["difference"]["mean"]) if row["difference"] else "-",
             "95 % interval": _difference(row["difference"]),
         }
@@ -194,7 +196,7 @@ def _by_rule(where: str, group: Json) -> Block:
     pairs = " or ".join(str(n) for n in sorted({d["pairs"] for d in found}))
     caption = [
         "at: where in the schedule the state was that counts, mean over rounds and seeds.",
-        f"vs last: points of micro accuracy, paired by seed (n = {pairs})."
+        f"vs last: points of top-1 accuracy, paired by seed (n = {pairs})."
         if found
         else "vs last: no seed was run under last and another rule.",
         *([f"Interval: {named}, of these differences."] if named else []),
@@ -230,7 +232,7 @@ def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
             }
         )
     caption = [
-        "Points of micro accuracy: the best of E evenly spaced evaluations on the test clips, "
+        "Points of top-1 accuracy: the best of E evenly spaced evaluations on the test clips, "
         "less the last of them; mean over seeds.",
         "So much a number grows by being the best of E looks at the test, with nothing learnt.",
     ]
@@ -278,10 +280,10 @@ GZSL = {
 
 
 BALANCED = {
-    "constant": "S, U and H with a constant off the seen scores that rehearsals on held-out seen "
-    "classes and training performers gave.",
-    "gate": "S, U and H with a gate, fitted on rehearsals on held-out seen classes and training "
-    "performers, that sends each clip to the method or to the encoder's own classifier.",
+    "constant": "S, U and H with a constant off the seen scores, calibrated on pseudo-unseen "
+    "splits: held-out seen classes and training subjects.",
+    "gate": "S, U and H with a gate, fitted on pseudo-unseen splits (held-out seen classes and "
+    "training subjects), that sends each clip to the method or to the encoder's own classifier.",
 }
 
 
@@ -290,19 +292,19 @@ def gzsl_block(section: Json) -> Block:
     rows = []
     for row in section["rows"]:
         name = row_name(row) + remarked(row)
-        for kind in ("micro", "macro"):
+        for kind in ("top1", "mean_class"):
             cells = {"method": name, **about(row), "seeds": str(row["seeds"]), "over": kind}
             cells |= {heading: _with_spread(row[kind][n]) for n, heading in GZSL.items()}
             rows.append(cells)
     several = [row for row in section["rows"] if row["seeds"] > 1]
     caption = [
         f"{section['seen_clips']} clips of {section['seen']} seen classes (S) and "
-        f"{section['unseen_clips']} of {section['unseen']} unseen ones (U), all by new performers, "
+        f"{section['unseen_clips']} of {section['unseen']} unseen ones (U), all by new subjects, "
         f"each judged over all classes; {section['rule']}. H = 2SU / (S + U).",
         BALANCED[section["kind"]],
         "AUSUC: area under S over U as the constant takes every value. best H (oracle): at the "
         "constant that is best on these very test clips; nobody could have known it.",
-        "Not ranked: no interval is known here for H. Highest macro H first.",
+        "Not ranked: no interval is known here for H. Highest mean class H first.",
     ]
     if several:
         caption.append(

@@ -23,15 +23,15 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
         headings, cells, _ = words.grid(section)
         for row, by_heading in zip(section["rows"], cells, strict=True):
             if row["best"]:
-                by_heading["micro"] = _Bold(by_heading["micro"])
+                by_heading[words.TOP1] = _Bold(by_heading[words.TOP1])
         blocks.append(f"### {names.markdown(words.title(section))}")
         blocks.append(_table(headings, [[c[h] for h in headings] for c in cells]))
         blocks.append(_caption(words.caption(section)))
     for block in unranked.blocks(comparison):
         rows = [list(row) for row in block.rows]
         if block.best is not None:
-            micro = block.headings.index("micro")
-            rows[block.best][micro] = _Bold(rows[block.best][micro])
+            top1 = block.headings.index(words.TOP1)
+            rows[block.best][top1] = _Bold(rows[block.best][top1])
         blocks += [f"### {names.markdown(block.title)}", _table(block.headings, rows)]
         blocks.append(_caption(block.caption))
     if comparison["published"]:

@@ -16,7 +16,7 @@ from zsar_bench.reporters.markdown import remarks
 #: Columns left out first where the terminal is narrow; none says what a row is about.
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
-    *("micro", "macro", "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
+    *(words.TOP1, words.MEAN_CLASS, "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),
     *("draws", "own texts", "splits", "sd", "range", "at", "vs last"),
     *("S", "U", "H", "AUSUC", "best H (oracle)"),  # beside the ranked tables
 )

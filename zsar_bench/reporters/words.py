@@ -13,6 +13,7 @@ from zsar_bench.plans.selection import LAST
 
 Json = dict[str, Any]
 
+TOP1, MEAN_CLASS = "top-1 (%)", "mean class acc. (%)"  #: headings of the two accuracies
 HEADINGS = (
     "method",
     "profile",
@@ -21,8 +22,8 @@ HEADINGS = (
     "fields",
     "text encoder",
     "seeds",
-    "micro",
-    "macro",
+    TOP1,
+    MEAN_CLASS,
     "sd enc",
     "sd meth",
     "95 % interval",
@@ -78,8 +79,6 @@ def title(section: Json) -> str:
     extra = [*unusual_setting(section), *apart(section)]
     if section["oracle"]:
         extra.append("oracle texts, not ranked")
-    if section["origin"] == "declared":
-        extra.append("declared encoder, not ranked")
     if section["released"]:
         short = section["released"]["hash"][:12]
         extra.append(f"released features {short}, ranked among themselves")
@@ -95,8 +94,8 @@ def cells(row: Json) -> dict[str, str]:
         "method": ranked_name(row),
         **about(row),
         "seeds": seeds,
-        "micro": percent(row["micro"]),
-        "macro": percent(row["macro"]),
+        TOP1: percent(row["top1"]),
+        MEAN_CLASS: percent(row["mean_class"]),
         "sd enc": percent(row["sd_encoder"]),
         "sd meth": percent(row["sd_method"]),
         "95 % interval": ends(row["interval"]),
@@ -175,7 +174,7 @@ def caption(section: Json) -> list[str]:
     lines.append(
         f"{section['clips']} clips of {_classes(section)}, {_who(section)}. "
         f"Reference lines: {guessing(section)}, "
-        f"largest class {percent(section['largest_class'])} %."
+        f"majority class {percent(section['majority_class'])} %."
     )
     if section["synthetic"]:
         lines.insert(
@@ -197,10 +196,10 @@ def caption(section: Json) -> list[str]:
         lines.append(f"Interval: {named} ({section['headline']} accuracy averaged over seeds).")
     elif peeked(section):
         lines.append(PEEKED_INTERVAL)
-    elif section["performers"]:
-        lines.append("No interval: fewer than 6 performers.")
+    elif section["subjects"]:
+        lines.append("No interval: fewer than 6 subjects.")
     else:
-        lines.append("No interval: the performers are not known, so no row is shown to differ.")
+        lines.append("No interval: the subjects are not known, so no row is shown to differ.")
     if any(r["sd_encoder"] is not None for r in rows) and all(r["sd_method"] is None for r in rows):
         lines.append("sd enc: over encoder seeds, each with a method seed of its own.")
     if any(r["not_shown_to_differ"] for r in rows):
@@ -221,16 +220,18 @@ def _classes(section: Json) -> str:
 
 def guessing(section: Json) -> str:
     """What a guess gets: 1/K, or two numbers where clips differ in their candidates."""
-    micro, macro = percent(section["chance_micro"]), percent(section["chance"])
-    same = abs(section["chance_micro"] - section["chance"]) < 1e-9
-    return f"1/K {macro} %" if same else f"guessing {micro} % micro and {macro} % macro"
+    top1, mean_class = percent(section["chance_top1"]), percent(section["chance"])
+    same = abs(section["chance_top1"] - section["chance"]) < 1e-9
+    return (
+        f"1/K {mean_class} %" if same else f"guessing {top1} % top-1 and {mean_class} % mean class"
+    )
 
 
 def _who(section: Json) -> str:
     """Whose clips they are, and by which rule they were chosen."""
     if section["released"]:
-        return f"performers not known, clips as released (the protocol says {section['rule']})"
-    return f"{section['performers']} performers, {section['rule']}"
+        return f"subjects not known, clips as released (the protocol says {section['rule']})"
+    return f"{section['subjects']} subjects, {section['rule']}"
 
 
 def _released(section: Json) -> list[str]:
@@ -280,8 +281,7 @@ MOST_DENIED = 3  #: kinds of refused accesses that are told, most frequent first
 CONFINED = {
     "landlock": "landlock",
     "process": "no",
-    "unknown": "not known",
-    "unconfined": "unconfined",
+    "none": "none",
 }
 
 
@@ -339,9 +339,7 @@ def trust_lines(section: Json) -> list[str]:
     levels = [row["confinement"] for row in rows]
     weak = len(levels) - levels.count("landlock")
     if weak and SELF_REPORTED not in section["unranked"]:
-        old = levels.count("unknown")
-        since = f" ({old} before certificates were kept)" if old else ""
-        lines.append(f"{weak} of {len(rows)} rows were made without confinement{since}.")
+        lines.append(f"{weak} of {len(rows)} rows were made without confinement.")
     about: dict[str, list[str]] = {}
     for row in rows:
         name = row_name(row) + ("" if row["rule"] == LAST else f" by {row['rule']}")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.plans.selection import LAST, STATES
 from zsar_bench.records.parts import (
     Certificate,
+    ConfinementPart,
     Evaluation,
     Proof,
     Rotation,
     StateChoice,
-    WallsPart,
     weakest_level,
 )
 from zsar_bench.runs.gzsl import read_gzsl
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 WORKERS = {
-    "fit_walls": "fit",
-    "score_walls": "score",
-    "unseen_walls": "score",
-    "rescore_walls": "score",
+    "fit_confinement": "fit",
+    "score_confinement": "score",
+    "unseen_confinement": "score",
+    "rescore_confinement": "score",
 }
 
 
@@ -48,7 +48,7 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
         denied.update({f"{stage}: {what}": times for what, times in about["denied"].items()})
     moved = [m["moved"] for m in made.values()]
     return Certificate(
-        walls=weakest([about["walls"] for _, about in workers]),
+        confinement=weakest([about["confinement"] for _, about in workers]),
         encoder_level=weakest_level(m["level"] for m in made.values()),
         bundles={name: one["bundle"] for name, one in rounds.items()},
         fitted={name: one["state"] for name, one in rounds.items()},
@@ -62,13 +62,13 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     )
 
 
-def weakest(walls: Sequence[Json]) -> WallsPart:
+def weakest(confinement: Sequence[Json]) -> ConfinementPart:
     """Only what stood around every one of some workers."""
-    return WallsPart(
-        level="landlock" if all(w["level"] == "landlock" for w in walls) else "process",
-        abi=min(w["abi"] for w in walls),
+    return ConfinementPart(
+        level="landlock" if all(w["level"] == "landlock" for w in confinement) else "process",
+        abi=min(w["abi"] for w in confinement),
         **{
-            name: all(w[name] for w in walls)
+            name: all(w[name] for w in confinement)
             for name in ("files", "tcp", "signals", "system_calls", "capabilities")
         },
     )
@@ -79,7 +79,7 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
 
     Args:
         plan: a run whose rounds are all scored.
-        curve: (fraction, micro, macro) of every state that was evaluated on test.
+        curve: (fraction, top-1, mean class) of every state that was evaluated on test.
     """
     if plan.rule == LAST:
         return None
@@ -100,7 +100,10 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
             )
             for t in looked
         ],
-        curve=[Evaluation(fraction=f, micro=micro, macro=macro) for f, micro, macro in curve],
+        curve=[
+            Evaluation(fraction=f, top1=top1, mean_class=mean_class)
+            for f, top1, mean_class in curve
+        ],
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from zsar_bench.common.checksums import write_sealed
 from zsar_bench.common.code_digest import unchanged
-from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, make_folder, rename_folder, write_bytes, write_json
 from zsar_bench.common.hashing import digest
 from zsar_bench.data.protocols.splits import candidate_mask, candidates_in
@@ -49,7 +49,7 @@ from zsar_bench.runs.fit import full_training
 from zsar_bench.runs.gzsl import assemble_gzsl, read_gzsl
 from zsar_bench.runs.holdouts import read_trials
 from zsar_bench.runs.proof import judge as judge_proof
-from zsar_bench.runs.round import _exam, _owner, _rescored, _stacked, read_scores
+from zsar_bench.runs.round import _evaluation_set, _owner, _rescored, _stacked, read_scores
 from zsar_bench.sandbox.client import Worker
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
     as if it had been chosen by them.
 
     Returns:
-        (fraction, micro, macro) of every point, the last state's last.
+        (fraction, top-1, mean class) of every point, the last state's last.
     """
     from zsar_bench.metrics import accuracy
 
@@ -118,20 +118,20 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
     for point in range(1, grid + 1):
         joined = join(plan, [scores[point - 1] for scores in found])
         credit = accuracy.judge(joined.scores, joined.labels).credit
-        macro = accuracy.macro(credit, joined.labels, len(joined.candidates))
-        curve.append((point / grid, accuracy.micro(credit), macro))
-    best = best_point([micro for _, micro, _ in curve])
+        mean_class = accuracy.mean_class(credit, joined.labels, len(joined.candidates))
+        curve.append((point / grid, accuracy.top1(credit), mean_class))
+    best = best_point([top1 for _, top1, _ in curve])
     for number, folder in enumerate(folders):
         about = plan.read_round(number)
         if "rescored" in about:
             continue  # killed here before
         scores = found[number][best - 1]
         write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
-        diary = Diary(plan.encoders[number].round.name, on_event)
+        log = EventLog(plan.encoders[number].round.name, on_event)
         training = full_training(plan, number)
-        exam = _exam(plan, number, training)
-        about |= _rescored(plan, exam, training.state(best, grid), scores, diary.hear)
-        about |= {"fraction": best / grid, "events": [*about["events"], *diary.events]}
+        evaluation = _evaluation_set(plan, number, training)
+        about |= _rescored(plan, evaluation, training.state(best, grid), scores, log.record)
+        about |= {"fraction": best / grid, "events": [*about["events"], *log.events]}
         write_json(folder / "round.json", about)
     return curve
 
@@ -209,7 +209,7 @@ def assemble(
 
     Args:
         plan: the run.
-        curve: (fraction, micro, macro) of every state that was evaluated on test.
+        curve: (fraction, top-1, mean class) of every state that was evaluated on test.
     """
     from zsar_bench.runs.round import read_scores
 
@@ -259,7 +259,7 @@ def _record(
     # Scores that depend on other clips, by the method or by its features.
     moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
     moves = moves or (gzsl is not None and gzsl.rescoring.largest_change > gzsl.rescoring.tolerance)
-    rehearsed = [one for n in range(len(plan.encoders)) for one in read_gzsl(plan, n)]
+    calibrated = [one for n in range(len(plan.encoders)) for one in read_gzsl(plan, n)]
     return Record(
         run_id=plan.run_id,
         identity=plan.identity,
@@ -308,8 +308,8 @@ def _record(
         choices=[Choice(what=w, value=v, reason=why) for w, v, why in plan.choices],
         environment=environment(plan.machine, plan.precision),
         seconds=Seconds(
-            fit=sum([*(o["fit"] for o in rounds), *(o.get("fit_seconds", 0) for o in rehearsed)]),
-            score=sum([*(o["score"] for o in rounds), *(o["seconds"] for o in rehearsed)]),
+            fit=sum([*(o["fit"] for o in rounds), *(o.get("fit_seconds", 0) for o in calibrated)]),
+            score=sum([*(o["score"] for o in rounds), *(o["seconds"] for o in calibrated)]),
         ),
         gzsl=gzsl,
     )

@@ -1,6 +1,6 @@
-"""The work of a GZSL run beside its ZSL rounds: rehearsals, and exams over all classes.
+"""The work of a GZSL run beside its ZSL rounds: pseudo-unseen splits, and exams over all classes.
 
-<run>.part/round-N/rotation-R/rotation.json, rotation.sealed    a finished rehearsal
+<run>.part/round-N/rotation-R/rotation.json, rotation.sealed    a finished pseudo-unseen split
 <run>.part/round-N/gzsl/gzsl.json, gzsl.sealed                  a round's clips over all classes
 
 A clip of a seen class goes the way of all others: through the pipe, shuffled among the unseen
@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsar_bench.common.checksums import sealed_content, write_sealed
-from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, make_folder, read_json, write_json
 from zsar_bench.common.hashing import content_order, digest
 from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.gate import Experts, Gate, fit_gate, gated, spread
-from zsar_bench.metrics.gzsl import Measured, carried, credit, measure, rehearsed, sides, size
+from zsar_bench.metrics.gzsl import Measured, calibrated, carried, credit, measure, sides, size
 from zsar_bench.plans.holdouts import GATE, rotation_sources
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records import parts as r
-from zsar_bench.records.gzsl_matrix import Asked, Matrix
+from zsar_bench.records.gzsl_matrix import Matrix, Predicted
 from zsar_bench.records.parts import GzslGate, GzslNumbers, GzslPart, GzslRotation, GzslRound
 from zsar_bench.runs.fit import Training, fit
 from zsar_bench.runs.round import chosen, chosen_point
-from zsar_bench.runs.score import RESCORED, Exam, Scorer, rescore
+from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,76 +63,76 @@ class Said:
 
 
 def rotation_folder(plan: RunPlan, number: int, rotation: int) -> Path:
-    """Where a rehearsal lives until the run is complete."""
+    """Where a pseudo-unseen split lives until the run is complete."""
     return plan.round_folder(number) / f"rotation-{rotation}"
 
 
 def read_rotations(plan: RunPlan, number: int) -> list[Json]:
-    """What the rehearsals of a round found, each its ``rotation.json``."""
+    """What the pseudo-unseen splits of a round found, each its ``rotation.json``."""
     count = len(rotation_sources(plan, number))
     return [read_json(rotation_folder(plan, number, r) / "rotation.json") for r in range(count)]
 
 
-def read_exam(plan: RunPlan, number: int) -> Json:
+def read_evaluation(plan: RunPlan, number: int) -> Json:
     """``gzsl.json`` of a round."""
     about: Json = read_json(plan.round_folder(number) / "gzsl" / "gzsl.json")
     return about
 
 
 def read_gzsl(plan: RunPlan, number: int) -> list[Json]:
-    """What was noted about the rehearsals of a round and its exam; empty without GZSL."""
-    return [*read_rotations(plan, number), read_exam(plan, number)] if plan.gzsl else []
+    """What was noted about the pseudo-unseen splits of a round and its exam; empty without GZSL."""
+    return [*read_rotations(plan, number), read_evaluation(plan, number)] if plan.gzsl else []
 
 
 def run_rotation(plan: RunPlan, number: int, rotation: int, on_event: Event) -> None:
-    """Fit a rehearsal and score its clips; leaves ``rotation.json`` and ``rotation.sealed``."""
+    """Fit a pseudo-unseen split, score its clips; leaves ``rotation.json``, ``rotation.sealed``."""
     folder = rotation_folder(plan, number, rotation)
     with locked(folder):
         if plan.done or (folder / "rotation.json").is_file():
             return
-        rehearsal, source = rotation_sources(plan, number)[rotation]
-        one = rehearsal.round
+        split, source = rotation_sources(plan, number)[rotation]
+        one = split.round
         point, grid = chosen_point(plan, number)
         grids = () if grid == 1 else (grid,)
         training = Training(plan, source, one.name, one.train, folder, grids)
-        diary = Diary(one.name, on_event)
-        fit(training, lambda e: diary.hear({"stage": "fit", **e}))
-        about = _examine(training, training.state(point, grid), folder, "rotation", diary.hear)[1]
+        log = EventLog(one.name, on_event)
+        fit(training, lambda e: log.record({"stage": "fit", **e}))
+        about = _examine(training, training.state(point, grid), folder, "rotation", log.record)[1]
         write_json(
             folder / "rotation.json",
             {
                 "name": one.name,
                 "held_out": list(one.unseen),
-                "performers": rehearsal.performers,
-                "unseen_of": rehearsal.unseen_of,
+                "subjects": split.subjects,
+                "unseen_of": split.unseen_of,
                 "encoder": source.key,
                 "fit_seconds": training.about["seconds"],
-                "fit_walls": {k: training.about[k] for k in ("walls", "denied")},
-                "events": diary.events,
+                "fit_confinement": {k: training.about[k] for k in ("confinement", "denied")},
+                "events": log.events,
                 **about,
             },
         )
 
 
-def run_exam(plan: RunPlan, number: int, on_event: Event) -> None:
+def run_evaluation(plan: RunPlan, number: int, on_event: Event) -> None:
     """Score a round's seen and unseen test clips over all classes; leaves ``gzsl.json`` and
     ``gzsl.sealed``."""
     folder = make_folder(plan.round_folder(number) / "gzsl")
     with locked(folder):
         if plan.done or (folder / "gzsl.json").is_file():
             return
-        diary = Diary(f"{plan.encoders[number].round.name} gzsl", on_event)
-        training, point, grid = chosen(plan, number, diary)
+        log = EventLog(f"{plan.encoders[number].round.name} gzsl", on_event)
+        training, point, grid = chosen(plan, number, log)
         state = training.state(point, grid)
-        (exam, scores), about = _examine(training, state, folder, "gzsl", diary.hear)
+        (evaluation, scores), about = _examine(training, state, folder, "gzsl", log.record)
         count = -(-RESCORED // len(plan.encoders))
-        change, again, seen = rescore(exam, state, scores, count, diary.hear)
-        about |= {"rescored": again, "largest_change": change, "rescore_walls": seen}
-        write_json(folder / "gzsl.json", {**about, "events": diary.events})
+        change, again, seen = rescore(evaluation, state, scores, count, log.record)
+        about |= {"rescored": again, "largest_change": change, "rescore_confinement": seen}
+        write_json(folder / "gzsl.json", {**about, "events": log.events})
 
 
 def read_said(plan: RunPlan, number: int, rotation: int | None = None) -> Said:
-    """What was said in a rehearsal, or (None) in a round's exam."""
+    """What was said in a pseudo-unseen split, or (None) in a round's exam."""
     from safetensors.numpy import load
 
     part = "gzsl" if rotation is None else "rotation"
@@ -145,7 +145,7 @@ def read_said(plan: RunPlan, number: int, rotation: int | None = None) -> Said:
 
 def _examine(
     training: Training, state: Path, folder: Path, part: str, on_event: Event
-) -> tuple[tuple[Exam, NDArray[np.float32]], Json]:
+) -> tuple[tuple[EvaluationSet, NDArray[np.float32]], Json]:
     """Ask a state about the test clips of its round and some training clips; all is stored.
 
     Returns:
@@ -159,36 +159,36 @@ def _examine(
     one = source.round
     tested = [*one.test_unseen, *one.test_seen]
     asked = [*tested, *_some(training)]
-    exam = _exam(training, asked, (*one.seen, *one.unseen), "all classes", folder)
-    walls = {}
-    with Scorer(exam, [state], on_event, "score-all") as scorer:
+    evaluation = _evaluation_set(training, asked, (*one.seen, *one.unseen), "all classes", folder)
+    confinement = {}
+    with Scorer(evaluation, [state], on_event, "score-all") as scorer:
         scores = scorer.all()
-    walls["score_walls"] = scorer.seen
+    confinement["score_confinement"] = scorer.seen
     found: dict[str, NDArray[Any]] = {"scores": scores}
     found["tested"] = np.array([len(tested)], dtype=np.int64)
-    scored = [exam.digest()]
+    scored = [evaluation.digest()]
     if plan.gzsl == GATE:
         beside = make_folder(folder / "unseen")
-        alone = _exam(training, asked, one.unseen, "unseen classes", beside)
+        alone = _evaluation_set(training, asked, one.unseen, "unseen classes", beside)
         with Scorer(alone, [state], on_event, "score-unseen") as scorer:
             found["unseen"] = scorer.all()
-        walls["unseen_walls"] = scorer.seen
+        confinement["unseen_confinement"] = scorer.seen
         found["logits"] = source.read(asked, ("logits",))["logits"]
         scored.append(alone.digest())
     write_sealed(folder / f"{part}.sealed", save(found), _owner(plan, folder))
-    return (exam, scores), {
+    return (evaluation, scores), {
         "training_clips": len(asked) - len(tested),
         "scored": scored,
         "seconds": round(time.monotonic() - started, 3),
-        **walls,
+        **confinement,
     }
 
 
-def _exam(
+def _evaluation_set(
     training: Training, asked: list[int], classes: tuple[str, ...], over: str, folder: Path
-) -> Exam:
+) -> EvaluationSet:
     one = training.source.round
-    return Exam(
+    return EvaluationSet(
         training.plan, training.source, asked, one, classes, f"{one.name} over {over}", folder,
         training.owner, "gzsl",
     )  # fmt: skip
@@ -240,7 +240,7 @@ def _gate(said: GzslGate) -> Gate:
 
 
 def named_numbers(found: Measured, kind: str) -> GzslNumbers:
-    """The ``micro`` or ``macro`` numbers as a record says them."""
+    """The ``top1`` or ``mean_class`` numbers as a record says them."""
     balance, (best, constant) = found.balance[kind], found.best[kind]
     return GzslNumbers(
         seen=balance.seen,
@@ -252,8 +252,8 @@ def named_numbers(found: Measured, kind: str) -> GzslNumbers:
     )
 
 
-def rotation_numbers(asked: Asked, known: int) -> tuple[dict[str, Any], Experts | None]:
-    """What a rehearsal found, as the record says it, and what a gate learns from it.
+def rotation_numbers(asked: Predicted, known: int) -> tuple[dict[str, Any], Experts | None]:
+    """What a pseudo-unseen split found, as the record says it, and what a gate learns from it.
 
     Args:
         asked: pseudo-unseen and pseudo-seen clips, then training clips.
@@ -263,9 +263,14 @@ def rotation_numbers(asked: Asked, known: int) -> tuple[dict[str, Any], Experts 
         ValueError: if these are no clips of both sides.
     """
     seen, count = np.arange(asked.scores.shape[1]) < known, len(asked.labels)
-    best, constant = rehearsed(asked.scores[:count], asked.labels, seen)
+    best, constant = calibrated(asked.scores[:count], asked.labels, seen)
     rms = size(asked.scores[count:], seen)
-    found = {"size": rms, "constant": constant, "standing": constant / rms, "harmonic": best}
+    found = {
+        "size": rms,
+        "constant": constant,
+        "normalized_constant": constant / rms,
+        "harmonic": best,
+    }
     if asked.unseen is None or asked.logits is None:
         return found, None
     own = spread(asked.unseen[count:])
@@ -273,7 +278,7 @@ def rotation_numbers(asked: Asked, known: int) -> tuple[dict[str, Any], Experts 
 
 
 def round_numbers(
-    asked: Asked, seen: NDArray[np.bool_], standings: list[float], experts: list[Experts]
+    asked: Predicted, seen: NDArray[np.bool_], normalized: list[float], experts: list[Experts]
 ) -> dict[str, Any]:
     """The operating point of a round, as the record says it.
 
@@ -284,14 +289,14 @@ def round_numbers(
         experts: of its rotations; empty without a gate.
     """
     rms = size(asked.scores, seen)
-    standing, constant = carried(standings, rms)
+    middle, constant = carried(normalized, rms)
     gate = None
     if experts:
         fitted, reached = fit_gate(experts, int(min(seen.sum(), (~seen).sum())))
         gate = GzslGate(**vars(fitted) | {"weights": list(fitted.weights)}, harmonic=reached)
     return {
         "size": rms,
-        "standing": standing,
+        "normalized_constant": middle,
         "constant": constant,
         "spread": None if asked.unseen is None else spread(asked.unseen),
         "gate": gate,
@@ -299,20 +304,23 @@ def round_numbers(
 
 
 def assemble_gzsl(plan: RunPlan) -> tuple[GzslPart, Matrix]:
-    """The part of a run and its matrix, from what its rehearsals and exams have left."""
-    exams, said = [], []
+    """The part of a run and its matrix, from what its pseudo-unseen splits and exams have left."""
+    evaluations, said = [], []
     turns: list[GzslRotation] = []
     rounds: list[GzslRound] = []
-    asked: list[Asked] = []
+    asked: list[Predicted] = []
     for number, encoder in enumerate(plan.encoders):
         found, experts, own = _rotations(plan, number)
         turns, asked = [*turns, *found], [*asked, *own]
         said.append(_asked(plan, encoder.round, number))
-        exams.append(read_exam(plan, number))
+        evaluations.append(read_evaluation(plan, number))
         point = round_numbers(
-            _after(said[-1]), _seen(encoder.round), [turn.standing for turn in found], experts
+            _after(said[-1]),
+            _seen(encoder.round),
+            [turn.normalized_constant for turn in found],
+            experts,
         )
-        told = {name: exams[-1][name] for name in ("training_clips", "scored")}
+        told = {name: evaluations[-1][name] for name in ("training_clips", "scored")}
         rounds.append(GzslRound(round=encoder.round.name, **told, **point))
     matrix = _matrix(plan, said, asked)
     own_numbers = numbers(rounds, matrix)
@@ -321,28 +329,30 @@ def assemble_gzsl(plan: RunPlan) -> tuple[GzslPart, Matrix]:
         seen_clips=own_numbers.seen,
         unseen_clips=own_numbers.unseen,
         samples=digest(sorted(matrix.ids)),
-        micro=named_numbers(own_numbers, "micro"),
-        macro=named_numbers(own_numbers, "macro"),
+        top1=named_numbers(own_numbers, "top1"),
+        mean_class=named_numbers(own_numbers, "mean_class"),
         rounds=rounds,
         rotations=turns,
         rescoring=r.Rescoring(
-            clips=sum(about["rescored"] for about in exams),
-            largest_change=max(about["largest_change"] for about in exams),
+            clips=sum(about["rescored"] for about in evaluations),
+            largest_change=max(about["largest_change"] for about in evaluations),
             tolerance=tolerance(matrix.scores, plan.precision),
         ),
     )
     return part, matrix
 
 
-def _rotations(plan: RunPlan, number: int) -> tuple[list[GzslRotation], list[Experts], list[Asked]]:
-    """What the rehearsals of a round found, what a gate learns from, and what was said."""
+def _rotations(
+    plan: RunPlan, number: int
+) -> tuple[list[GzslRotation], list[Experts], list[Predicted]]:
+    """What the pseudo-unseen splits of a round gave: parts, what a gate learns from, scores."""
     found, experts, asked = [], [], []
     sources = rotation_sources(plan, number)
     for turn, about in enumerate(read_rotations(plan, number)):
         one = sources[turn][0].round
         asked.append(_asked(plan, one, number, turn))
         own, told = rotation_numbers(asked[-1], len(one.seen))
-        said = {n: about[n] for n in ("held_out", "performers", "unseen_of", "encoder")}
+        said = {n: about[n] for n in ("held_out", "subjects", "unseen_of", "encoder")}
         found.append(
             GzslRotation(
                 round=plan.encoders[number].round.name,
@@ -357,23 +367,23 @@ def _rotations(plan: RunPlan, number: int) -> tuple[list[GzslRotation], list[Exp
     return found, experts, asked
 
 
-def _asked(plan: RunPlan, one: Round, number: int, turn: int | None = None) -> Asked:
+def _asked(plan: RunPlan, one: Round, number: int, turn: int | None = None) -> Predicted:
     """What was said in an exam, with the labels of the clips that it tests."""
     said, classes = read_said(plan, number, turn), plan.encoders[number].dataset.clips["class"]
     column = {c: n for n, c in enumerate((*one.seen, *one.unseen))}
     tested = [column[classes[i]] for i in (*one.test_unseen, *one.test_seen)]
-    return Asked(np.array(tested, dtype=np.int64), said.scores, said.unseen, said.logits)
+    return Predicted(np.array(tested, dtype=np.int64), said.scores, said.unseen, said.logits)
 
 
-def _after(asked: Asked) -> Asked:
+def _after(asked: Predicted) -> Predicted:
     """The training clips alone."""
     count = len(asked.labels)
     parts = (asked.scores, asked.unseen, asked.logits)
     rest = (None if p is None else np.ascontiguousarray(p[count:]) for p in parts)
-    return Asked(asked.labels[:0], *rest)  # type: ignore[arg-type]  # there are always scores
+    return Predicted(asked.labels[:0], *rest)  # type: ignore[arg-type]  # there are always scores
 
 
-def _matrix(plan: RunPlan, said: list[Asked], rotations: list[Asked]) -> Matrix:
+def _matrix(plan: RunPlan, said: list[Predicted], rotations: list[Predicted]) -> Matrix:
     clips = plan.encoders[0].dataset.clips
     rounds = [encoder.round for encoder in plan.encoders]
     index = [i for one in rounds for i in (*one.test_unseen, *one.test_seen)]

@@ -1,6 +1,6 @@
 """Trials: what a selection rule looks at in the place of test clips.
 
-A trial fits a round's method without some training performers, or some seen classes, and judges
+A trial fits a round's method without some training subjects, or some seen classes, and judges
 every state of that fit on what it was not shown.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, read_json, write_json
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.holdouts import trial_sources
@@ -18,10 +18,10 @@ from zsar_bench.plans.selection import (
     SEEN_VAL,
     STATES,
     best_point,
-    validation_performers,
+    validation_subjects,
 )
 from zsar_bench.runs.fit import Training, fit
-from zsar_bench.runs.score import Exam, score_states
+from zsar_bench.runs.score import EvaluationSet, score_states
 
 
 def read_trials(plan: RunPlan, number: int) -> list[dict[str, Any]]:
@@ -37,36 +37,36 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
         if plan.done or (folder / "trial.json").is_file():
             return
         source = trial_sources(plan, number)[trial]
-        training, exam, held = make_trial(plan, source, folder)
-        diary = Diary(exam.name, on_event)
-        fit(training, lambda e: diary.hear({"stage": "fit", **e}))
+        training, evaluation, held = make_trial(plan, source, folder)
+        log = EventLog(evaluation.name, on_event)
+        fit(training, lambda e: log.record({"stage": "fit", **e}))
         about = training.about
-        accuracies = judge_states(exam, training, STATES, diary.hear)
+        accuracies = judge_states(evaluation, training, STATES, log.record)
         write_json(
             folder / "trial.json",
             {
                 "name": training.name,
                 "round": plan.encoders[number].round.name,
                 "held_out": held,
-                "clips": len(exam.clips),
+                "clips": len(evaluation.clips),
                 "encoder": source.key,
                 "accuracies": accuracies,
                 "best": best_point(accuracies),
                 "seconds": about["seconds"],
-                "walls": about["walls"],
+                "confinement": about["confinement"],
                 "denied": about["denied"],
-                "events": diary.events,
+                "events": log.events,
             },
         )
 
 
 def make_trial(
     plan: RunPlan, source: FeatureSource, folder: Path
-) -> tuple[Training, Exam, list[str]]:
+) -> tuple[Training, EvaluationSet, list[str]]:
     """What a trial fits on, what it is asked, and what it holds out."""
     one, clips = source.round, source.dataset.clips
     if plan.rule == SEEN_VAL:
-        held = validation_performers(one, clips)
+        held = validation_subjects(one, clips)
         train = [i for i in one.train if clips["subject"][i] not in held]
         asked = [i for i in one.train if clips["subject"][i] in held]
         name, candidates = f"{one.name} validation", one.seen
@@ -75,21 +75,23 @@ def make_trial(
         name, candidates = one.name, one.unseen
     training = Training(plan, source, name, train, folder, (STATES,))
     owner = training.owner
-    exam = Exam(plan, source, asked, one, candidates, name, folder, owner, "select")
-    return training, exam, held
+    evaluation = EvaluationSet(plan, source, asked, one, candidates, name, folder, owner, "select")
+    return training, evaluation, held
 
 
-def judge_states(exam: Exam, training: Training, grid: int, on_event: Event) -> list[float]:
-    """Macro accuracy of a trial's evenly spaced states, by labels that only the parent knows."""
+def judge_states(
+    evaluation: EvaluationSet, training: Training, grid: int, on_event: Event
+) -> list[float]:
+    """Mean class accuracy of a trial's evenly spaced states; only the parent knows the labels."""
     import numpy as np
 
     from zsar_bench.metrics import accuracy
 
-    column = {c: n for n, c in enumerate(exam.classes)}
-    classes = exam.source.dataset.clips["class"]
-    labels = np.array([column[classes[i]] for i in exam.clips])
-    found = score_states(exam, training, grid, on_event)
+    column = {c: n for n, c in enumerate(evaluation.classes)}
+    classes = evaluation.source.dataset.clips["class"]
+    labels = np.array([column[classes[i]] for i in evaluation.clips])
+    found = score_states(evaluation, training, grid, on_event)
     return [
-        accuracy.macro(accuracy.judge(scores, labels).credit, labels, len(exam.classes))
+        accuracy.mean_class(accuracy.judge(scores, labels).credit, labels, len(evaluation.classes))
         for scores in found
     ]

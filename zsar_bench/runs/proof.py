@@ -19,7 +19,7 @@ from zsar_bench.common.events import Event
 from zsar_bench.common.files import home, make_folder, read_json, write_bytes, write_json
 from zsar_bench.common.hashing import secret_draw
 from zsar_bench.runs.fit import Training, fit_job
-from zsar_bench.runs.score import Exam, Scorer
+from zsar_bench.runs.score import EvaluationSet, Scorer
 from zsar_bench.sandbox.checkpoint_stream import follow
 from zsar_bench.sandbox.client import Worker
 
@@ -37,7 +37,7 @@ PROVED = 64  #: clips of a round that are scored with noise
 
 def prove_round(
     training: Training,
-    exam: Exam,
+    evaluation: EvaluationSet,
     state: Path,
     scores: NDArray[np.float32],
     on_event: Event,
@@ -56,11 +56,11 @@ def prove_round(
     """
     import numpy as np
 
-    folder = exam.folder / "proof"
+    folder = evaluation.folder / "proof"
     shutil.rmtree(folder, ignore_errors=True)
     refit = _refit(training, make_folder(folder), on_event)
-    rows = secret_draw(len(exam.clips), PROVED)
-    with Scorer(exam, [state], on_event, "moved") as scorer:
+    rows = secret_draw(len(evaluation.clips), PROVED)
+    with Scorer(evaluation, [state], on_event, "moved") as scorer:
         moved = scorer.rows(rows, JITTER)
     shutil.rmtree(folder, ignore_errors=True)
     return {
@@ -146,7 +146,7 @@ def _scramble_array(path: Path, to: Path) -> None:
 
 
 def _scrambled_table(about: dict[str, Any], shown: set[str]) -> dict[str, Any]:
-    """A data set's table whose classes, performers and ids of clips not shown are mixed up."""
+    """A data set's table whose classes, subjects and ids of clips not shown are mixed up."""
     import numpy as np
 
     clips = about["clips"]

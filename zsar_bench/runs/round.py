@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.common.checksums import sealed_content, write_sealed
-from zsar_bench.common.events import Diary, Event
+from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, write_json
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import LAST, SEEN_VAL, STATES, evaluations, median_point, peeks
 from zsar_bench.runs.fit import Training, fit, full_training
 from zsar_bench.runs.holdouts import make_trial, read_trials
 from zsar_bench.runs.proof import prove_round
-from zsar_bench.runs.score import RESCORED, Exam, Scorer, rescore, score_states
+from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore, score_states
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,20 +30,22 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         if plan.done or (folder / "round.json").is_file():
             return
         source = plan.encoders[number]
-        diary = Diary(source.round.name, on_event)
-        training, point, grid = chosen(plan, number, diary)
-        exam = _exam(plan, number, training)
+        log = EventLog(source.round.name, on_event)
+        training, point, grid = chosen(plan, number, log)
+        evaluation = _evaluation_set(plan, number, training)
         state = training.state(point, grid)
         started = time.monotonic()
         if peeks(plan.rule):
-            curve = score_states(exam, training, grid, diary.hear)
+            curve = score_states(evaluation, training, grid, log.record)
             write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
             about: dict[str, Any] = {}
         else:
-            with Scorer(exam, [state], diary.hear) as scorer:
+            with Scorer(evaluation, [state], log.record) as scorer:
                 scores = scorer.all()
             write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
-            about = {"score_walls": scorer.seen} | _rescored(plan, exam, state, scores, diary.hear)
+            about = {"score_confinement": scorer.seen} | _rescored(
+                plan, evaluation, state, scores, log.record
+            )
         fitted, trials = training.about, read_trials(plan, number)
         seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: fitted["seconds"]}
         fit_seconds = round(sum(seconds.values()), 3)
@@ -55,23 +57,26 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
                 "fraction": point / grid,
                 "bundle": fitted["bundle"],
                 "state": fitted["state"],
-                "scored": exam.digest(),
-                "fit_walls": {"walls": fitted["walls"], "denied": fitted["denied"]},
-                "events": diary.events,
+                "scored": evaluation.digest(),
+                "fit_confinement": {
+                    "confinement": fitted["confinement"],
+                    "denied": fitted["denied"],
+                },
+                "events": log.events,
                 **about,
             },
         )
 
 
-def _exam(plan: RunPlan, number: int, training: Training) -> Exam:
+def _evaluation_set(plan: RunPlan, number: int, training: Training) -> EvaluationSet:
     """A round's unseen clips and classes, asked of states of this training."""
     source = plan.encoders[number]
     one, folder = source.round, plan.round_folder(number)
     asked, classes = one.test_unseen, one.unseen
-    return Exam(plan, source, asked, one, classes, one.name, folder, training.owner)
+    return EvaluationSet(plan, source, asked, one, classes, one.name, folder, training.owner)
 
 
-def chosen(plan: RunPlan, number: int, diary: Diary) -> tuple[Training, int, int]:
+def chosen(plan: RunPlan, number: int, log: EventLog) -> tuple[Training, int, int]:
     """The training of a round, fitted, and the point of which grid its rule has chosen."""
     folder = plan.round_folder(number)
     if plan.rule == SEEN_VAL:
@@ -79,7 +84,7 @@ def chosen(plan: RunPlan, number: int, diary: Diary) -> tuple[Training, int, int
     else:
         training = full_training(plan, number)
         with nullcontext() if training.folder == folder else locked(training.folder):
-            fit(training, lambda e: diary.hear({"stage": "fit", **e}))
+            fit(training, lambda e: log.record({"stage": "fit", **e}))
     return training, *chosen_point(plan, number)
 
 
@@ -96,12 +101,16 @@ def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
 
 
 def _rescored(
-    plan: RunPlan, exam: Exam, state: Path, scores: NDArray[np.float32], on_event: Event
+    plan: RunPlan,
+    evaluation: EvaluationSet,
+    state: Path,
+    scores: NDArray[np.float32],
+    on_event: Event,
 ) -> dict[str, Any]:
     """What a round's second scoring found out."""
     count = -(-RESCORED // len(plan.encoders))
-    change, again, seen = rescore(exam, state, scores, count, on_event)
-    return {"rescored": again, "largest_change": change, "rescore_walls": seen}
+    change, again, seen = rescore(evaluation, state, scores, count, on_event)
+    return {"rescored": again, "largest_change": change, "rescore_confinement": seen}
 
 
 def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
@@ -133,10 +142,10 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
     with locked(folder):
         if plan.done or "proof" in plan.read_round(number):
             return
-        diary = Diary(plan.encoders[number].round.name, on_event)
-        training, point, grid = chosen(plan, number, diary)
-        exam = _exam(plan, number, training)
+        log = EventLog(plan.encoders[number].round.name, on_event)
+        training, point, grid = chosen(plan, number, log)
+        evaluation = _evaluation_set(plan, number, training)
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
         state = training.state(point, grid)
-        found = prove_round(training, exam, state, scores, diary.hear)
+        found = prove_round(training, evaluation, state, scores, log.record)
         write_json(folder / "round.json", plan.read_round(number) | {"proof": found})

@@ -38,7 +38,7 @@ RESCORED = 64  #: clips of a run that are scored again, one at a time
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSet:
     """Clips to be scored and the classes to choose among.
 
     Attributes:
@@ -124,36 +124,40 @@ class Scorer:
     """
 
     def __init__(
-        self, exam: Exam, states: Sequence[Path], on_event: Event, name: str = "score"
+        self,
+        evaluation: EvaluationSet,
+        states: Sequence[Path],
+        on_event: Event,
+        name: str = "score",
     ) -> None:
-        self.exam = exam
+        self.evaluation = evaluation
         self.seen: dict[str, Any] = {}
         self._chunk = SCORE_CHUNK
         self._hear = on_event
-        plan = exam.plan
-        if not exam.texts.is_file():
-            write_texts(plan, exam.one, exam.candidates[0], exam.texts)
+        plan = evaluation.plan
+        if not evaluation.texts.is_file():
+            write_texts(plan, evaluation.one, evaluation.candidates[0], evaluation.texts)
         job = plan.machine.job(
             "score",
             plan.method,
             plan.params.values,
-            texts=str(exam.texts),
+            texts=str(evaluation.texts),
             fields=plan.fields,
-            layout=exam.source.dataset.layout,
+            layout=evaluation.source.dataset.layout,
             states=[str(s) for s in states],
-            owner=exam.owner,
-            seed=derive_seed("score", plan.method_seed, plan.encoder_seed, exam.name),
-            workdir=str(own_folder(exam.folder / name)),
-            adapt=exam.transductive,
-            encoder=exam.source.encoder_job() if plan.method.spec["needs_encoder"] else None,
+            owner=evaluation.owner,
+            seed=derive_seed("score", plan.method_seed, plan.encoder_seed, evaluation.name),
+            workdir=str(own_folder(evaluation.folder / name)),
+            adapt=evaluation.transductive,
+            encoder=evaluation.source.encoder_job() if plan.method.spec["needs_encoder"] else None,
         )
-        reads = [str(exam.texts), *(str(s) for s in states)]
+        reads = [str(evaluation.texts), *(str(s) for s in states)]
         reads += [job["encoder"]["state"]] if job["encoder"] else []
 
-        def hear(event: dict[str, Any]) -> None:
+        def report(event: dict[str, Any]) -> None:
             on_event({"stage": "score", **event})
 
-        self._worker = Worker(job | {"reads": reads}, Path(job["workdir"]), hear)
+        self._worker = Worker(job | {"reads": reads}, Path(job["workdir"]), report)
 
     def __enter__(self) -> Scorer:
         try:
@@ -170,8 +174,8 @@ class Scorer:
     def _bind(self, answer: Any) -> None:
         """Bound to the candidates; only now may clips come."""
         expect(answer, "bound", "it was bound")
-        if self.exam.transductive:
-            everything = self._request(self.exam.order("clips"))
+        if self.evaluation.transductive:
+            everything = self._request(self.evaluation.order("clips"))
             expect(self._worker.ask(everything), "adapted", "it was adapted")
 
     def use(self, state: int) -> None:
@@ -182,12 +186,12 @@ class Scorer:
         """Scores (n, K) of all clips, sent in shuffled chunks."""
         import numpy as np
 
-        exam, order = self.exam, self.exam.order("clips")
-        scores = np.empty((len(order), len(exam.classes)), dtype=np.float32)
+        evaluation, order = self.evaluation, self.evaluation.order("clips")
+        scores = np.empty((len(order), len(evaluation.classes)), dtype=np.float32)
         for start in range(0, len(order), SCORE_CHUNK):
             rows = order[start : start + SCORE_CHUNK]
             scores[rows] = self.rows(rows)
-            self._hear({"stage": exam.stage, "step": start + len(rows), "total": len(order)})
+            self._hear({"stage": evaluation.stage, "step": start + len(rows), "total": len(order)})
         return scores
 
     def rows(self, rows: NDArray[np.int64], jitter: float = 0.0) -> NDArray[np.float32]:
@@ -216,12 +220,12 @@ class Scorer:
         import numpy as np
         from safetensors.numpy import save
 
-        exam, inputs = self.exam, self.exam.inputs.items()
+        evaluation, inputs = self.evaluation, self.evaluation.inputs.items()
         request = {n: a if n in PER_TOKEN else np.ascontiguousarray(a[rows]) for n, a in inputs}
-        if "clips" in exam.plan.wants:
-            request |= exam.source.raw([exam.clips[r] for r in rows])
-        if exam.plan.leak:
-            request[LABELS] = exam.labels[rows]
+        if "clips" in evaluation.plan.wants:
+            request |= evaluation.source.raw([evaluation.clips[r] for r in rows])
+        if evaluation.plan.leak:
+            request[LABELS] = evaluation.labels[rows]
         if jitter:
             request = {n: _jittered(a, jitter) for n, a in request.items()}
         return save(request)
@@ -239,7 +243,10 @@ class Scorer:
 
         try:
             scores = load(answer)["scores"]
-            fits = scores.dtype == np.float32 and scores.shape == (count, len(self.exam.classes))
+            fits = scores.dtype == np.float32 and scores.shape == (
+                count,
+                len(self.evaluation.classes),
+            )
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
             fits = False
         if not fits:
@@ -247,8 +254,8 @@ class Scorer:
         bad = int((~np.isfinite(scores)).sum())
         if bad:
             raise RunFailed(f"score() gave {bad} values that are not finite")
-        back = np.empty(len(self.exam.classes), dtype=np.int64)
-        back[self.exam.candidates[1]] = np.arange(len(back))
+        back = np.empty(len(self.evaluation.classes), dtype=np.int64)
+        back[self.evaluation.candidates[1]] = np.arange(len(back))
         ordered: NDArray[np.float32] = np.ascontiguousarray(scores[:, back])
         return ordered
 
@@ -265,7 +272,7 @@ def _jittered(array: NDArray[Any], share: float) -> NDArray[Any]:
 
 
 def rescore(
-    exam: Exam, state: Path, scores: NDArray[np.float32], count: int, on_event: Event
+    evaluation: EvaluationSet, state: Path, scores: NDArray[np.float32], count: int, on_event: Event
 ) -> tuple[float, int, dict[str, Any]]:
     """Score some clips again, one at a time in another order, in a worker that met none of them.
 
@@ -282,8 +289,8 @@ def rescore(
     import numpy as np
 
     change = 0.0
-    again = secret_draw(len(exam.clips), count)
-    with Scorer(exam, [state], on_event, "rescore") as scorer:
+    again = secret_draw(len(evaluation.clips), count)
+    with Scorer(evaluation, [state], on_event, "rescore") as scorer:
         for row in again:
             once_more = scorer.rows(np.array([row]))
             change = max(change, float(np.abs(once_more - scores[row]).max()))
@@ -291,13 +298,13 @@ def rescore(
 
 
 def score_states(
-    exam: Exam, training: Training, grid: int, on_event: Event
+    evaluation: EvaluationSet, training: Training, grid: int, on_event: Event
 ) -> list[NDArray[np.float32]]:
     """Scores (n, K) by each of a training's evenly spaced states, each state only once."""
     points = training.states(grid)
     states = list(dict.fromkeys(points))
     scores: dict[Path, NDArray[np.float32]] = {}
-    with Scorer(exam, states, on_event, "select") as scorer:
+    with Scorer(evaluation, states, on_event, "select") as scorer:
         for number, state in enumerate(states):
             if number:
                 scorer.use(number)

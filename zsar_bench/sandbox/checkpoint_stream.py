@@ -99,4 +99,4 @@ def own_folder(path: Path) -> Path:
 
 def seen_by(worker: Worker) -> dict[str, Any]:
     """How a worker was confined, and what it was refused."""
-    return {"walls": vars(worker.walls), "denied": worker.denied}
+    return {"confinement": vars(worker.confinement), "denied": worker.denied}

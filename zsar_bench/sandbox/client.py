@@ -1,9 +1,9 @@
 """Where plugin code runs: a worker process a job, spoken to through one pipe.
 
 A worker is told everything in its job file: the code to import, the files it may open (its
-bundle) and where to write. A warden of its own starts and watches it (``warden``); workers that
-need torch are forked from a process that has imported it (``forkserver``). Nothing that a worker
-answers is believed: what is not as it should be fails its run, and nothing else.
+bundle) and where to write. A supervisor of its own starts and watches it (``supervisor``);
+workers that need torch are forked from a process that has imported it (``forkserver``). Nothing
+that a worker answers is believed: what is not as it should be fails its run, and nothing else.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from zsar_bench.common.files import stopping, writing
 from zsar_bench.errors import DataError, RunFailed, UserError
 from zsar_bench.sandbox import launch
 from zsar_bench.sandbox.confinement.audit import LONGEST, MOST
-from zsar_bench.sandbox.confinement.confine import Walls
-from zsar_bench.sandbox.forkserver import Started, fork_warden, stop_servers
+from zsar_bench.sandbox.confinement.confine import Confinement
+from zsar_bench.sandbox.forkserver import Started, fork_supervisor, stop_servers
 from zsar_bench.sandbox.wire import BrokenStream, Malformed, receive, send_json, send_tensors
 
 FORKED = ("texts", "encoder", "fit", "score", "metric")  #: kinds of jobs that need torch
 PRIVATE = "private"  #: a worker's own temporary files and caches, below its folder
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
-LAST_WORD = 15.0  #: seconds a warden has to end its worker and say how it went
+LAST_WORD = 15.0  #: seconds a supervisor has to end its worker and say how it went
 
 _running: set[Worker] = set()
 _lock = threading.Lock()
@@ -60,7 +60,7 @@ class Worker:
         on_event: called with every progress message.
 
     Attributes:
-        process: the warden.
+        process: the supervisor.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Worker:
         if stopping.is_set():
             raise RunFailed("interrupted")
         self._job = job
-        workdir = workdir.absolute()  # wardens stand elsewhere
+        workdir = workdir.absolute()  # supervisors stand elsewhere
         self._fate: dict[str, Any] | None = None
         kind = str(job["kind"])
         self._private = workdir / PRIVATE
@@ -130,15 +130,15 @@ class Worker:
             _running.discard(self)
 
     @property
-    def walls(self) -> Walls:
+    def confinement(self) -> Confinement:
         """What stands around the worker, as it said before any plugin code ran.
 
         Raises:
             RunFailed: if it has not answered yet.
         """
-        if self._answers.walls is None:
+        if self._answers.confinement is None:
             raise RunFailed("the worker has not said how it is confined")
-        return self._answers.walls
+        return self._answers.confinement
 
     @property
     def denied(self) -> dict[str, int]:
@@ -175,7 +175,7 @@ class Worker:
             raise RunFailed(error.reason, self.log_tail(), error.status) from None
 
     def stop(self) -> None:
-        """Let the warden end the worker and all it has started; does not wait. Thread-safe."""
+        """Let the supervisor end the worker and all it has started; does not wait. Thread-safe."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
 
@@ -188,8 +188,8 @@ class Worker:
             self.process.close()
 
     def _last_word(self) -> dict[str, Any]:
-        """What the warden says at its end; empty if it was killed."""
-        # Who interrupts does not wait: a warden that is slow now goes on alone.
+        """What the supervisor says at its end; empty if it was killed."""
+        # Who interrupts does not wait: a supervisor that is slow now goes on alone.
         for wait in (1.0, 0.0) if stopping.is_set() else (LAST_WORD, 1.0):
             if select.select([self._control], [], [], wait)[0]:
                 with contextlib.suppress(OSError, ValueError):
@@ -240,10 +240,10 @@ def _new_file(path: Path) -> IO[bytes]:
 def _start(
     job: Mapping[str, Any], job_file: str, descriptors: list[int], env: dict[str, str]
 ) -> Started:
-    """A warden: forked where torch is needed, else started fresh."""
+    """A supervisor: forked where torch is needed, else started fresh."""
     threads = str(int(job.get("threads", 1)))
     if job["kind"] in FORKED:
-        forked = fork_warden(launch.base_environment(threads), threads, job_file, descriptors)
+        forked = fork_supervisor(launch.base_environment(threads), threads, job_file, descriptors)
         if forked is not None:
             return forked
         if stopping.is_set():
@@ -284,7 +284,7 @@ def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, st
         return f"the worker could not be watched: {fate['problem']}", "failed"
     code = fate.get("code")
     if not fate:
-        return "the worker's warden was ended from outside", "failed"
+        return "the worker's supervisor was ended from outside", "failed"
     if code is None or fate.get("stopped"):
         return "the worker closed its pipe before it had finished", "failed"
     if code < 0:
@@ -319,7 +319,7 @@ class Answers:
     ) -> None:
         self._stream = stream
         self._on_event = on_event
-        self.walls: Walls | None = None
+        self.confinement: Confinement | None = None
         self.denied: dict[str, int] = {}
 
     def next(self) -> dict[str, Any] | bytes:
@@ -334,8 +334,8 @@ class Answers:
             kind, payload = receive(self._stream, LARGEST)
             if kind == "T":
                 return bytes(payload)
-            if self.walls is None:
-                self.walls = _walls(payload)
+            if self.confinement is None:
+                self.confinement = _walls(payload)
             elif "progress" in payload:
                 event = _progress(payload["progress"])
                 if self._on_event is not None and event:
@@ -365,15 +365,15 @@ class Answers:
                 self.denied[what] = max(count, self.denied.get(what, 0))
 
 
-def _walls(payload: dict[str, Any]) -> Walls:
+def _walls(payload: dict[str, Any]) -> Confinement:
     """The first message. It is the worker's own: no plugin has run before it."""
     if "error" in payload:
         raise _failure(payload["error"])
-    said = payload.get("walls")
-    names = {field.name for field in fields(Walls)}
+    said = payload.get("confinement")
+    names = {field.name for field in fields(Confinement)}
     if not isinstance(said, dict) or set(said) != names:
         raise Malformed("no walls were reported")
-    return Walls(**said)
+    return Confinement(**said)
 
 
 def _progress(said: Any) -> dict[str, Any]:

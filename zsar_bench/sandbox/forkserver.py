@@ -29,7 +29,7 @@ class NoForkServer(Exception):
 
 @dataclass
 class Started:
-    """A warden that runs: its process, and how to signal it though somebody else reaps it."""
+    """A supervisor that runs: its process, and how to signal it though somebody else reaps it."""
 
     pid: int
     pidfd: int = -1
@@ -83,7 +83,7 @@ class ForkServer:
         return self._process.pid
 
     def start(self, job_file: str, descriptors: Sequence[int]) -> Started:
-        """Fork a warden for a job; the descriptors are copied.
+        """Fork a supervisor for a job; the descriptors are copied.
 
         Raises:
             NoForkServer: if the server cannot serve, or is gone.
@@ -124,10 +124,10 @@ _lock = threading.Lock()
 problem = ""  #: why workers are started fresh although this is Linux; empty while all is well
 
 
-def fork_warden(
+def fork_supervisor(
     env: Mapping[str, str], threads: str, job_file: str, descriptors: Sequence[int]
 ) -> Started | None:
-    """A warden from this process's fork server; ``None`` where there is none.
+    """A supervisor from this process's fork server; ``None`` where there is none.
 
     Args:
         env: what the server's environment is if it has to be started.

@@ -28,12 +28,12 @@ MODELS_PREFIX = "HF_"
 
 def settings(job: Mapping[str, Any], workdir: Path, private: Path) -> dict[str, Any]:
     """How a worker is set up; travels through the pipe, since it may hold a proxy's password."""
-    walls = rules(job, workdir) if job["kind"] in CONFINED else None
+    confinement = rules(job, workdir) if job["kind"] in CONFINED else None
     return {
         "env": environment(job, private),
         "path": _import_path(),
         "private": str(private),
-        "rules": None if walls is None else asdict(walls),
+        "rules": None if confinement is None else asdict(confinement),
         "protected": list(job.get("protected", ())),
     }
 
@@ -55,11 +55,11 @@ def _named_files(job: Mapping[str, Any]) -> list[str]:
     """Weights that parameters of a text encoder name: it meets no clip, and they are hashed."""
     values = job.get("params", {}).values() if job["kind"] in NETWORK else ()
     paths = [v for v in values if isinstance(v, str) and os.path.isabs(v)]
-    walls = [real(path) for path in job.get("protected", ())]
+    protected = [real(path) for path in job.get("protected", ())]
     return [
         path
         for path in paths
-        if os.path.exists(path) and not any(below(real(path), wall) for wall in walls)
+        if os.path.exists(path) and not any(below(real(path), place) for place in protected)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a warden asks the kernel about processes: death signals, descendants, their memory.
+"""What a supervisor asks the kernel about processes: death signals, descendants, their memory.
 
 Linux gives all of it. Elsewhere a process group is all that can be ended, and nothing is measured.
 """

@@ -78,7 +78,7 @@ def _faults(part: GzslPart, matrix: Matrix, precision: str) -> Iterator[str]:
         return
     if (part.seen_clips, part.unseen_clips) != (own.seen, own.unseen):
         yield "gzsl: its clips of seen and unseen classes are not the matrix's"
-    for kind, said in (("micro", part.micro), ("macro", part.macro)):
+    for kind, said in (("top1", part.top1), ("mean_class", part.mean_class)):
         for name, value in named_numbers(own, kind).model_dump().items():
             told = getattr(said, name)
             if not abs(told - value) <= ROUNDING * max(1.0, abs(value)):  # NaN included
@@ -107,12 +107,12 @@ def _calibration_faults(part: GzslPart, matrix: Matrix) -> Iterator[str]:
             yield f"gzsl.rotations: one of {turn.round} does not follow from its scores"
     for number, one in enumerate(part.rounds):
         mine = [n for n, turn in enumerate(part.rotations) if turn.round == one.round]
-        standings = [part.rotations[n].standing for n in mine]
+        normalized = [part.rotations[n].normalized_constant for n in mine]
         told = [e for n in mine if (e := experts[n]) is not None]
         if not mine:
             yield f"gzsl.rotations: there is none of {one.round}"
             continue
-        point = round_numbers(matrix.training[number], matrix.seen, standings, told)
+        point = round_numbers(matrix.training[number], matrix.seen, normalized, told)
         gate = point.pop("gate")
         same = (gate is None) == (one.gate is None)
         if gate is not None and one.gate is not None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9  #: of an accuracy; what another order of summing leaves
 SINGLE = 1e-3  #: share by which a deviation of float32 scores may differ between machines
-NUMBERS = ("clips", "micro", "macro", "chance", "chance_micro", "largest_class", "tied")
+NUMBERS = ("clips", "top1", "mean_class", "chance", "chance_top1", "majority_class", "tied")
 SHOWN = 3  #: clips in an error
 
 
@@ -228,10 +228,10 @@ def _some(ids: Sequence[str], rows: Sequence[int]) -> str:
 
 
 def _numbers(record: Record, found: _Predictions, subjects: list[str] | None) -> Iterator[str]:
-    """Every metric, and credit and clips of every class and, where known, performer.
+    """Every metric, and credit and clips of every class and, where known, subject.
 
     Args:
-        subjects: N performers; None where the data are not here.
+        subjects: N subjects; None where the data are not here.
     """
     nobody = [NOBODY] * len(found.ids)
     try:
@@ -242,8 +242,6 @@ def _numbers(record: Record, found: _Predictions, subjects: list[str] | None) ->
     said = record.metrics
     for name in NUMBERS:
         value, computed = getattr(said, name), getattr(own, name)
-        if value is None and name == "chance_micro":  # older records lack it
-            continue
         if not abs(value - computed) <= ROUNDING:  # NaN included
             yield f"metrics.{name}: the record says {value:.6g}, its predictions {computed:.6g}"
     if record.encoder.released is not None and subjects is None:
@@ -251,8 +249,7 @@ def _numbers(record: Record, found: _Predictions, subjects: list[str] | None) ->
     if not _same_cells(said.cells, own.cells, exact=subjects is not None):
         yield "metrics.cells: they do not follow from the predictions"
     guesses = _weighted(said.guesses, said.cells), _weighted(own.guesses, own.cells)
-    old = said.chance_micro is None or not said.guesses  # older records lack them
-    if not old and not _same_cells(*guesses, exact=subjects is not None):
+    if not _same_cells(*guesses, exact=subjects is not None):
         yield "metrics.guesses: they do not follow from the predictions"
     if record.origin == ORIGIN:
         return

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 ORIGIN: Final = "self-reported"
 UNKNOWN: Final = "unknown"
-UNCONFINED = "unconfined"
 SHOWN = 3  #: names in an error
 
 
@@ -283,5 +282,5 @@ def _environment() -> Environment:
         device_name="",
         threads=0,
         precision=UNKNOWN,
-        confinement=UNCONFINED,
+        confinement="none",
     )

@@ -182,4 +182,4 @@ def _content(record: Record) -> dict[str, object]:
 def _numbers(record: Record) -> str:
     m = record.metrics
     mark = "" if record.origin == "run" else f"; {record.origin}, {record.environment.confinement}"
-    return f"micro {100 * m.micro:.1f} macro {100 * m.macro:.1f} on {m.clips} clips{mark}"
+    return f"top-1 {100 * m.top1:.1f} mean class {100 * m.mean_class:.1f} on {m.clips} clips{mark}"

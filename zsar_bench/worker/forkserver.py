@@ -5,7 +5,7 @@
 Importing torch takes seconds, forking a process that has done so a few milliseconds. The server
 never computes (whoever forks after OpenMP has run hangs), never touches an accelerator, never
 imports plugin code and holds nothing of any run: a request is the path of a job file and the
-descriptors of its worker, which it hands to the warden that it forks.
+descriptors of its worker, which it hands to the supervisor that it forks.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ PRELOADED = (
 #: commands that take longer pay here. Workers before that import it themselves, if they need it.
 PRELOADED_LATER = ("torch._dynamo",)
 LATER = 10.0  #: seconds after the first imports
-REAP = 0.2  #: seconds between two looks for wardens that ended
+REAP = 0.2  #: seconds between two looks for supervisors that ended
 
 
 # --- In the server -----------------------------------------------------------------------------
 
 
 def serve(line: socket.socket) -> None:
-    """Fork a warden a request until the parent is gone."""
-    processes.adopt_orphans()  # of wardens that were killed
+    """Fork a supervisor a request until the parent is gone."""
+    processes.adopt_orphans()  # of supervisors that were killed
     if not _preload(line, PRELOADED):
         return
     _say(line, {"ready": True})
     later = time.monotonic() + LATER
-    wardens: set[int] = set()
+    supervisors: set[int] = set()
     poll = select.poll()
     poll.register(line, select.POLLIN)
     while True:
-        _reap(wardens)
-        if not poll.poll(REAP * 1000 if wardens else None):
+        _reap(supervisors)
+        if not poll.poll(REAP * 1000 if supervisors else None):
             continue
         message, descriptors, _, _ = socket.recv_fds(line, REQUEST, 4)
         if not message:
             return
         pid = os.fork()
         if pid == 0:
-            _become_warden(line, message.decode(), descriptors)
-        wardens.add(pid)
+            _become_supervisor(line, message.decode(), descriptors)
+        supervisors.add(pid)
         pidfd = os.pidfd_open(pid)
         _say(line, {"pid": pid}, [pidfd])
         for descriptor in (pidfd, *descriptors):
@@ -117,7 +117,7 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _become_warden(line: socket.socket, job_file: str, descriptors: list[int]) -> None:
+def _become_supervisor(line: socket.socket, job_file: str, descriptors: list[int]) -> None:
     from zsar_bench.worker.supervisor import watch
 
     try:
@@ -128,19 +128,19 @@ def _become_warden(line: socket.socket, job_file: str, descriptors: list[int]) -
         os._exit(1)
 
 
-def _reap(wardens: set[int]) -> None:
-    """Bury wardens that ended. What one has left, because it was killed, is killed in turn."""
-    while wardens:
+def _reap(supervisors: set[int]) -> None:
+    """Bury supervisors that ended. What one has left, because it was killed, is killed in turn."""
+    while supervisors:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            wardens.clear()
+            supervisors.clear()
             return
         if not pid:
             break
-        wardens.discard(pid)
+        supervisors.discard(pid)
     for child in processes.children(os.getpid()):
-        if child not in wardens:
+        if child not in supervisors:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
 

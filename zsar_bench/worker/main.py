@@ -1,6 +1,6 @@
 """A worker: one job, then the end.
 
-It is a warden's child. Before any plugin code runs it lets go of everything it was born with
+It is a supervisor's child. Before any plugin code runs it lets go of everything it was born with
 except the two ends of its pipe, takes on its own environment, puts up its walls and tells the
 parent which ones stand. Whatever plugins print goes to the log.
 """
@@ -25,8 +25,8 @@ from zsar_bench.catalogue.loading import import_file
 from zsar_bench.common.code_digest import unchanged
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.sandbox import processes
-from zsar_bench.sandbox.confinement.audit import Denials
-from zsar_bench.sandbox.confinement.confine import Walls, confine
+from zsar_bench.sandbox.confinement.audit import AccessAudit
+from zsar_bench.sandbox.confinement.confine import Confinement, confine
 from zsar_bench.sandbox.confinement.rules import Rules
 from zsar_bench.sandbox.wire import BrokenStream, receive, send_json, send_tensors
 from zsar_bench.worker.jobs import RUN
@@ -119,8 +119,8 @@ def begin(
         line = _alone(requests, answers, printed)
         _settle(job, settings)
         try:
-            walls = _enclose(settings, line)
-            line.say({"walls": asdict(walls)})
+            confinement = _enclose(settings, line)
+            line.say({"confinement": asdict(confinement)})
             if not unchanged(job.get("code", ()), job.get("code_state", "")):
                 raise UserError(
                     "A plugin's files have changed since this command began.", "Type it again."
@@ -177,22 +177,22 @@ def _settle(job: dict[str, Any], settings: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     most = (job.get("limits") or {}).get("bytes")
     if most is not None and processes.LINUX and job.get("device", "cpu") == "cpu":
-        # Stops in the allocation itself what would be there before the warden looks again.
+        # Stops in the allocation itself what would be there before the supervisor looks again.
         size = int(SLACK * most) + processes.data_size()
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
-def _enclose(settings: dict[str, Any], line: Pipe) -> Walls:
+def _enclose(settings: dict[str, Any], line: Pipe) -> Confinement:
     """Put up the walls of a confined job."""
     if settings["rules"] is None:
-        return Walls("process", 0, False, False, False, False, False)
+        return Confinement("process", 0, False, False, False, False, False)
     given = settings["rules"]
     paths = {name: tuple(given[name]) for name in ("read", "names", "write")}
     rules = Rules(**paths, network=given["network"])
-    walls = confine(rules)
-    if walls.files:
-        sys.addaudithook(Denials(rules, settings["protected"], line.denied).hear)
-    return walls
+    confinement = confine(rules)
+    if confinement.files:
+        sys.addaudithook(AccessAudit(rules, settings["protected"], line.denied).record)
+    return confinement
 
 
 def _as_json(error: BaseException) -> dict[str, str]:

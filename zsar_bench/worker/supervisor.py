@@ -1,4 +1,4 @@
-"""A warden: starts one worker, watches it and leaves nothing of it behind.
+"""A supervisor: starts one worker, watches it and leaves nothing of it behind.
 
     python -P -m zsar_bench.worker.supervisor JOB REQUESTS ANSWERS CONTROL LOG
 
@@ -99,7 +99,7 @@ class Limits:
 
 
 class _Stop(Exception):
-    """A signal asks the warden to end."""
+    """A signal asks the supervisor to end."""
 
 
 def watch(job_file: str, requests: int, answers: int, control: int, log: int) -> NoReturn:

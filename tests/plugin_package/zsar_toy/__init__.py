@@ -160,7 +160,7 @@ def register_reporters(registry: Registry) -> None:
         ReporterSpec(
             name="toy-lines",
             target="zsar_toy.output:lines",
-            summary="one line a row: protocol, method, micro accuracy",
+            summary="one line a row: protocol, method, top-1 accuracy",
         )
     )
 

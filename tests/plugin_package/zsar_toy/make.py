@@ -19,10 +19,10 @@ REST = ((0.0, 0.9, 2.5), (0.0, 1.3, 2.5), (0.0, 1.7, 2.5), (-0.1, 0.9, 2.5), (0.
 
 
 def clip(number: int, subject: int, repetition: int) -> np.ndarray:
-    """(T, 1, 5, 3) float32: class ``number``, performer and repetition from 1, 20 to 30 frames."""
+    """(T, 1, 5, 3) float32: class ``number``, subject and repetition from 1, 20 to 30 frames."""
     direction, tempo = CLASSES[number - 1]
     rng = np.random.default_rng([number, subject, repetition])
-    size = 1 + 0.05 * (subject - 4.5) / 4.5  # belongs to the performer
+    size = 1 + 0.05 * (subject - 4.5) / 4.5  # belongs to the subject
     frames = int(rng.integers(20, 31))
     t = np.linspace(0, 1, frames)
     swing = 0.2 * np.sin(2 * np.pi * (tempo * t + rng.uniform()))

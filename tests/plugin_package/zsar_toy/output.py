@@ -14,9 +14,9 @@ def mean_rank(scores: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> f
 
 
 def lines(comparison: dict[str, Any], *, width: int, color: bool) -> str:
-    """One line a row: protocol, method, micro accuracy in percent."""
+    """One line a row: protocol, method, top-1 accuracy in percent."""
     return "".join(
-        f"{section['protocol']} {row['method']} {100 * row['micro']:.1f}\n"
+        f"{section['protocol']} {row['method']} {100 * row['top1']:.1f}\n"
         for section in comparison["sections"]
         for row in section["rows"]
     )

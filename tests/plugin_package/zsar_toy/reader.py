@@ -21,7 +21,7 @@ class Reader:
     """``zsar_bench.contracts.DatasetReader``."""
 
     def identify(self, name: str) -> ClipName | None:
-        """``.../c1_s2_r1.npy`` is a clip of class c1 by performer 2."""
+        """``.../c1_s2_r1.npy`` is a clip of class c1 by subject 2."""
         match = _NAME.fullmatch(name.rpartition("/")[2])
         return ClipName(match[0].removesuffix(".npy"), match[1], match[2]) if match else None
 

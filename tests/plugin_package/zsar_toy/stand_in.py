@@ -24,7 +24,7 @@ REACH = tomllib.loads((Path(__file__).parent / "stand_in.toml").read_text("utf-8
 class StandInParams(Params):
     """Size and length of the set."""
 
-    subjects: int = science(8, "performers", ge=1, le=50)
+    subjects: int = science(8, "subjects", ge=1, le=50)
     noise: float = science(0.0, "metres", ge=0.0)
     style: str = science("plain", "goes into the random seed")
     block: int = runtime(16, "clips computed at once", ge=1)

@@ -1,10 +1,10 @@
-"""The prepared store: data sets as checksummed, memory-mapped shards by class and performer.
+"""The prepared store: data sets as checksummed, memory-mapped shards by class and subject.
 
     <home>/data/<name>/dataset.json          what it holds, column by column
     <home>/data/<name>/seal.json             that dataset.json is as it was written
     <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
 
-A shard holds the clips of one class by one performer in one setup by one camera, so that what a
+A shard holds the clips of one class by one subject in one setup by one camera, so that what a
 worker may open is a list of files, however clips are divided. Reading the store needs no plugin
 code; only an import does. A generated data set may have variants, ``<name>+<key=value,...>``.
 
@@ -242,9 +242,9 @@ def forget(name: str) -> None:
 
 
 def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -> str:
-    """File name of the shard of one class, performer, setup and camera: ``A1_3_s2_c1.npy``.
+    """File name of the shard of one class, subject, setup and camera: ``A1_3_s2_c1.npy``.
 
-    Where performers are not known, ``-`` stands for all of them.
+    Where subjects are not known, ``-`` stands for all of them.
     """
     parts = [_safe(class_id), _safe(subject or "-")]
     parts += [f"s{_safe(setup)}"] if setup else []
@@ -255,7 +255,7 @@ def shard_name(class_id: str, subject: str, setup: str = "", camera: str = "") -
 def _safe(text: str) -> str:
     """Names from raw files become file names only in this form."""
     if not PLAIN.fullmatch(text):
-        raise UserError(f"The name {text!r} of a class, performer, setup or camera is not plain.")
+        raise UserError(f"The name {text!r} of a class, subject, setup or camera is not plain.")
     return text
 
 

@@ -275,7 +275,7 @@ def _bad_path(path: str) -> str:
 
 
 def _check_together(rows: list[Row]) -> None:
-    """Every file and id once; performers, cameras and setups of all clips or of none."""
+    """Every file and id once; subjects, cameras and setups of all clips or of none."""
     files: dict[str, int] = {}
     ids: dict[str, int] = {}
     for row in rows:

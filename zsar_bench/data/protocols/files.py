@@ -382,9 +382,9 @@ def _check_pairs(pairs: Any, where: str) -> None:
 def _check_groups(groups: Any, where: str) -> None:
     lists = isinstance(groups, list) and all(isinstance(g, list) and g for g in groups)
     if not lists or len(groups) < 2:
-        raise UserError(f"{where}: samples.groups must hold at least two lists of performers.")
+        raise UserError(f"{where}: samples.groups must hold at least two lists of subjects.")
     if not is_texts([s for g in groups for s in g]):
-        raise UserError(f"{where}: samples.groups must name each performer once, as text.")
+        raise UserError(f"{where}: samples.groups must name each subject once, as text.")
 
 
 def _check_division(data: dict[str, Any], where: str) -> None:

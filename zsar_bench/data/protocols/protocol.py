@@ -33,7 +33,7 @@ class Protocol:
         id, title, dataset, family, source, confidence, notes, aliases: as in the file.
         seen, unseen: official class ids, in the data set's order.
         rule: name of the sample rule: a cross-fit, a transfer or one of ``DIVISIONS``.
-        groups: performers of each group of a cross-fit; of a transfer, pairs of setups: the one
+        groups: subjects of each group of a cross-fit; of a transfer, pairs of setups: the one
             that trains and the one that is tested; else empty.
         train: values of the division's column whose clips train, else empty.
         column: what a division divides by, where that is not what ``DIVISIONS`` says.
@@ -102,7 +102,7 @@ class Protocol:
 
     @property
     def divides_by(self) -> str:
-        """The column of clips that decides which train: a performer's, for a cross-fit."""
+        """The column of clips that decides which train: a subject's, for a cross-fit."""
         return self.column or DIVISIONS.get(self.rule, "subject")
 
     @property
@@ -280,7 +280,7 @@ def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
     """The protocol with dials turned; without any it is the protocol itself.
 
     ``seen=30`` keeps 30 seen classes, ``encoder=0.5`` trains the encoder on half of the training
-    performers. Both nest: what a smaller value keeps, a larger one keeps too. Any other dial is
+    subjects. Both nest: what a smaller value keeps, a larger one keeps too. Any other dial is
     a parameter of the data set's generator, which the caller sees to.
 
     Raises:

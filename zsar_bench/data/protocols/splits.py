@@ -129,8 +129,8 @@ def _round(
     rows = list(enumerate(zip(clips["class"], clips[side.column], strict=True)))
     learn = [n for n, (c, v) in rows if c in seen and v in side.train]
     share = dict(protocol.dials).get("encoder", 1.0)
-    performers = hash_order({clips["subject"][n] for n in learn}, "encoder")
-    few = {*performers[: max(1, round(share * len(performers)))]}
+    subjects = hash_order({clips["subject"][n] for n in learn}, "encoder")
+    few = {*subjects[: max(1, round(share * len(subjects)))]}
     return Round(
         name=name,
         train=learn,
@@ -180,7 +180,7 @@ class UnseenClips:
         data: digest of the data set.
         ids: N clip ids, as the store has them.
         labels: (N,) index of the true class in ``candidates``.
-        subjects: N performers.
+        subjects: N subjects.
         candidates: K official class ids.
         mask: (N, K) whether a class is a candidate of a clip.
         seen: clip id -> class of the clips of seen classes on the test side, for GZSL.

@@ -83,7 +83,7 @@ def round_folders(path: Path, protocol: Protocol) -> list[Path]:
     """The feature folders at ``path``: itself, or its subfolders, one a round, by name.
 
     Raises:
-        UserError: if there are none, or not one for every group of the protocol's performers.
+        UserError: if there are none, or not one for every group of the protocol's subjects.
     """
     if path.is_file():
         raise UserError(f"{path} is a file.", "Give the folder that holds train.npy and ztest.npy.")

@@ -1,7 +1,7 @@
 """Released features in the place of a trained encoder: kept by content, ranked among themselves.
 
 Nobody can say here how such features were made: neither the encoder's seed nor the
-clips' performers are known, so there is no spread over encoders and no interval.
+clips' subjects are known, so there is no spread over encoders and no interval.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class ReleasedPlan:
         )
 
     def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
-        """The shards of ``train``, class by class. All clips count as one performer's."""
+        """The shards of ``train``, class by class. All clips count as one subject's."""
         labels = self.files.parts["train"].labels.tolist()
         places = [self.whole.protocol.place[class_id] for class_id in self.whole.protocol.seen]
         shards = [shard_name(self.digest, "train", place) for place in places]

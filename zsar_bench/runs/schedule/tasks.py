@@ -12,7 +12,7 @@ from zsar_bench.features.text_embeddings import ensure_texts
 from zsar_bench.plans.holdouts import rotation_sources, trial_sources
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.finish import finish_run
-from zsar_bench.runs.gzsl import run_exam, run_rotation
+from zsar_bench.runs.gzsl import run_evaluation, run_rotation
 from zsar_bench.runs.holdouts import run_trial
 from zsar_bench.runs.round import prove, run_round
 from zsar_bench.runs.tuning.search import Search, run_fit
@@ -87,7 +87,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 add(turns[-1], f"{title} rotation {turn + 1}", (texts, own, *trials), work, run)
             if plan.gzsl:
                 rounds += [*turns, f"gzsl:{run}:{number}"]
-                add(rounds[-1], f"{title} gzsl", after, _call(run_exam, plan, number), run)
+                add(rounds[-1], f"{title} gzsl", after, _call(run_evaluation, plan, number), run)
             if plan.prove:
                 rounds.append(f"proof:{run}:{number}")
                 add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)

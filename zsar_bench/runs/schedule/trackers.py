@@ -46,7 +46,7 @@ class Trackers:
             self._worker.__exit__(None, None, None)
             self._folder.cleanup()
 
-    def hear(self, task: Task, event: dict[str, Any]) -> None:
+    def record(self, task: Task, event: dict[str, Any]) -> None:
         """Forward an event of an executor as JSON."""
         if self._worker is None or self.problem:
             return

@@ -210,13 +210,13 @@ def run_fit(search: Search, one: Fit, on_event: Event) -> None:
         if file.is_file():
             return
         plan, source = search.plan(one), search.source(one)
-        training, exam, held = make_trial(plan, source, work)
+        training, evaluation, held = make_trial(plan, source, work)
         training = replace(training, grids=())
         started = time.monotonic()
         accuracy, status, reason = 0.0, "done", ""
         try:
             fit(training, lambda e: on_event({"stage": "fit", **e}))
-            accuracy = judge_states(exam, training, 1, on_event)[0]
+            accuracy = judge_states(evaluation, training, 1, on_event)[0]
         except RunFailed as error:
             if stopping.is_set():
                 raise
@@ -235,7 +235,7 @@ def run_fit(search: Search, one: Fit, on_event: Event) -> None:
                 "seeds": search.seeds[one.pair],
                 "part": source.round.name,
                 "held_out": held,
-                "clips": len(exam.clips),
+                "clips": len(evaluation.clips),
                 "encoder": source.key,
                 "accuracy": accuracy,
                 "status": status,

@@ -43,7 +43,7 @@ SOCKETS = {"socket.connect": "connect", "socket.bind": "bind", "socket.sendto": 
 SPAWNS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
 
 
-class Denials:
+class AccessAudit:
     """Listens to audit events.
 
     Args:
@@ -67,7 +67,7 @@ class Denials:
         self._within = threading.local()
         self._allowed: set[object] = set()
 
-    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+    def record(self, event: str, args: tuple[Any, ...]) -> None:
         """An audit hook; whatever goes wrong in it is not the plugin's concern."""
         kind = _HEARD.get(event)
         if kind is None or getattr(self._within, "hook", False):
@@ -217,14 +217,14 @@ def _imports() -> bool:
     return False
 
 
-_HEARD: dict[str, Callable[[Denials, str, tuple[Any, ...]], None]] = {
-    "open": Denials._open,
-    "os.listdir": Denials._list,
-    "os.scandir": Denials._list,
-    "socket.__new__": Denials._socket_new,
-    "os.kill": Denials._kill,
-    "os.killpg": Denials._kill,
-    **dict.fromkeys(CHANGES, Denials._change),
-    **dict.fromkeys(SOCKETS, Denials._socket),
-    **dict.fromkeys(SPAWNS, Denials._spawn),
+_HEARD: dict[str, Callable[[AccessAudit, str, tuple[Any, ...]], None]] = {
+    "open": AccessAudit._open,
+    "os.listdir": AccessAudit._list,
+    "os.scandir": AccessAudit._list,
+    "socket.__new__": AccessAudit._socket_new,
+    "os.kill": AccessAudit._kill,
+    "os.killpg": AccessAudit._kill,
+    **dict.fromkeys(CHANGES, AccessAudit._change),
+    **dict.fromkeys(SOCKETS, AccessAudit._socket),
+    **dict.fromkeys(SPAWNS, AccessAudit._spawn),
 }

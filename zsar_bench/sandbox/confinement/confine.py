@@ -22,9 +22,9 @@ from zsar_bench.sandbox.confinement.rules import Rules, carve, check, real
 from zsar_bench.sandbox.confinement.worker_rules import discovery_rules, worker_rules
 
 __all__ = [
+    "Confinement",
     "ConfinementError",
     "Rules",
-    "Walls",
     "carve",
     "check",
     "confine",
@@ -39,7 +39,7 @@ class ConfinementError(UserError):
 
 
 @dataclass(frozen=True)
-class Walls:
+class Confinement:
     """What stands, or could stand, around a process.
 
     Attributes:
@@ -61,10 +61,10 @@ class Walls:
     capabilities: bool
 
 
-def support() -> Walls:
+def support() -> Confinement:
     """What this kernel can do; changes nothing."""
     abi = landlock.abi()
-    return Walls(
+    return Confinement(
         level="landlock" if abi else "process",
         abi=abi,
         files=abi > 0,
@@ -75,7 +75,7 @@ def support() -> Walls:
     )
 
 
-def confine(rules: Rules) -> Walls:
+def confine(rules: Rules) -> Confinement:
     """Put up the walls around this process, for good; its later children inherit them.
 
     To be called by a process of one thread, before any plugin code. Folders of ``sys.path`` that
@@ -110,7 +110,7 @@ def confine(rules: Rules) -> Walls:
     if possible.files:
         import_by_name(_unlisted(rules))
     tcp = possible.tcp and not rules.network
-    return Walls(**{**vars(possible), "tcp": tcp})
+    return Confinement(**{**vars(possible), "tcp": tcp})
 
 
 def _one_thread() -> None:

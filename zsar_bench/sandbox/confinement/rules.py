@@ -78,12 +78,12 @@ def check(rules: Rules, protected: Iterable[str]) -> None:
     Raises:
         UserError: naming the allowed path that is, or is above, a protected one.
     """
-    walls = [real(p) for p in protected]
+    places = [real(p) for p in protected]
     for path in (*rules.read, *rules.names, *rules.write):
         place = real(path)
-        for wall in walls:
-            if below(wall, place):
-                held = "it is protected" if wall == place else f"it holds {wall}"
+        for kept in places:
+            if below(kept, place):
+                held = "it is protected" if kept == place else f"it holds {kept}"
                 raise UserError(
                     f"Plugin code would have to be given the folder {place}, but {held}.",
                     "Keep prepared data (ZSAR_BENCH_HOME), results (--results) and raw data"

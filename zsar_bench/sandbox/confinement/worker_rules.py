@@ -98,8 +98,13 @@ def discovery_rules(*, temporary: str, protected: Sequence[str]) -> Rules:
         temporary: the only folder it may write to.
         protected: data and results; what does not exist needs no protection.
     """
-    walls = existing(*protected)
-    read = [*carve("/", [*walls, "/proc", "/dev"]), *existing("/dev/urandom"), *kernel_files(), OWN]
+    borders = existing(*protected)
+    read = [
+        *carve("/", [*borders, "/proc", "/dev"]),
+        *existing("/dev/urandom"),
+        *kernel_files(),
+        OWN,
+    ]
     return Rules(read=tuple(read), write=(*devices(), real(temporary)))
 
 
@@ -136,31 +141,31 @@ def _machine(
     """The part that is the same for every job of a plugin: hundreds of paths, found once."""
     entries = [real(path) for path in sys_path]
     places = [real(path) for path in prefixes]
-    walls = [real(path) for path in protected]
+    borders = [real(path) for path in protected]
     harness = real(os.path.dirname(str(zsar_bench.__file__)))
     files = [real(path) for path in code]
     roots = {root for file in files if (root := _root(file, entries, harness))}
     hidden = sorted(roots | _of_plugins(entries, harness))
 
     read = [*files, *_ways(files, roots), *_about(hidden)]
-    read += _around(harness, walls)
+    read += _around(harness, borders)
     for path in (*SYSTEM, *libraries):
-        read += carve(path, [*walls, *hidden])
+        read += carve(path, [*borders, *hidden])
     for prefix in places:
         for part in PREFIX_PARTS:
-            read += _around(os.path.join(prefix, part), walls, hidden)
-    names = [root for root in roots if not any(below(wall, root) for wall in walls)]
+            read += _around(os.path.join(prefix, part), borders, hidden)
+    names = [root for root in roots if not any(below(border, root) for border in borders)]
     for entry in entries:
         inside_prefix = any(below(entry, os.path.join(prefix, "lib")) for prefix in places)
         if inside_prefix:
-            read += _around(entry, walls, hidden)
+            read += _around(entry, borders, hidden)
         elif _is_site(entry):
-            read += carve(entry, [*walls, *hidden])
+            read += carve(entry, [*borders, *hidden])
         else:
-            read += [p for own in _importable(entry) for p in carve(own, [*walls, *hidden])]
+            read += [p for own in _importable(entry) for p in carve(own, [*borders, *hidden])]
             continue
         # A folder that was given in pieces must still be listed by imports, if it may be.
-        if not any(below(wall, entry) for wall in walls):
+        if not any(below(border, entry) for border in borders):
             names.append(entry)
     writable = devices()
     read += kernel_files()
@@ -173,10 +178,10 @@ def _machine(
     return rules
 
 
-def _around(path: str, walls: Iterable[str], hidden: Iterable[str] = ()) -> list[str]:
+def _around(path: str, borders: Iterable[str], hidden: Iterable[str] = ()) -> list[str]:
     """A part of Python's own, carved; that it lies in somebody's results folder is no reason."""
     place = real(path)
-    return carve(place, [*(w for w in walls if not below(place, w)), *hidden])
+    return carve(place, [*(w for w in borders if not below(place, w)), *hidden])
 
 
 def _root(file: str, entries: Sequence[str], harness: str) -> str | None:
