@@ -13,7 +13,7 @@ from test_protocol import catalogue
 from test_splits import SEEN
 
 from zsar_bench.catalogue.catalogue import load
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.lookup import load_all, load_groups
 from zsar_bench.data.protocols.protocol import ProtocolGroup
 from zsar_bench.reporters import markdown

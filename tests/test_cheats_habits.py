@@ -15,7 +15,7 @@ import torch
 from cheat_kit import CHEATS, Scene, make_scene
 
 from zsar_bench.catalogue.loading import import_file
-from zsar_bench.compare.controls import judge_shifts
+from zsar_bench.comparison.controls import judge_shifts
 from zsar_bench.metrics import accuracy
 from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.views import SkeletonInputs, TextBank, TextFeatures

@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 from zsar_bench.cli import main
-from zsar_bench.compare.published import read_published
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.published import read_published
+from zsar_bench.comparison.sections import compare
 from zsar_bench.errors import UserError
 from zsar_bench.records.files import find_records, load_records, read_record
 from zsar_bench.records.schema import Record

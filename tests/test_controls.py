@@ -27,9 +27,9 @@ from zsar_alignment import eszsl, prototypes
 from zsar_bench.catalogue import catalogue
 from zsar_bench.cli.run import execute
 from zsar_bench.common.hashing import digest
-from zsar_bench.compare.controls import judge_draws, judge_shifts
-from zsar_bench.compare.sections import compare
-from zsar_bench.compare.statistics import Interval
+from zsar_bench.comparison.controls import judge_draws, judge_shifts
+from zsar_bench.comparison.sections import compare
+from zsar_bench.comparison.statistics import Interval
 from zsar_bench.errors import UserError
 from zsar_bench.features.text_embeddings import read_text_features
 from zsar_bench.metrics import accuracy

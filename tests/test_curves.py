@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zsar_bench.compare.splits import base_of, curves
+from zsar_bench.comparison.splits import base_of, curves
 from zsar_bench.reporters.blocks import blocks
 
 

@@ -14,8 +14,8 @@ from scipy import stats
 from test_compare import clips, record
 from test_protocol import CLASSES, FIELDS, catalogue, write
 
-from zsar_bench.compare import statistics
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.clips.store import Dataset
 from zsar_bench.data.protocols.files import load_protocol
 from zsar_bench.data.protocols.lookup import find_protocol

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import TOY_ENCODERS, Cli
 
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.splits import Round
 from zsar_bench.metrics import accuracy
 from zsar_bench.plans.holdouts import ENOUGH, pseudo_unseen_splits

@@ -19,13 +19,13 @@ from test_selection_tables import every_text, flat
 
 from zsar_bench.catalogue import catalogue
 from zsar_bench.common.hashing import digest
-from zsar_bench.compare.ranking import leaking, place, unranked
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.ranking import leaking, place, unranked
+from zsar_bench.comparison.sections import compare
 from zsar_bench.errors import UserError
 from zsar_bench.records.files import read_record, seal_run
 from zsar_bench.runs.score import EvaluationSet, Scorer
 from zsar_bench.sandbox.wire import inputs_from_tensors
-from zsar_bench.verify import recheck
+from zsar_bench.verification import recheck
 from zsar_bench.views import SkeletonInputs
 
 TOLD = Path(__file__).parent / "plugins" / "told.py"

@@ -203,7 +203,7 @@ def test_harmonic_mean():
 
 def test_importing_metrics_and_statistics_is_quick():
     code = (
-        "import sys, zsar_bench.metrics.accuracy, zsar_bench.compare.statistics;"
+        "import sys, zsar_bench.metrics.accuracy, zsar_bench.comparison.statistics;"
         "print([m for m in ('scipy', 'scipy.stats', 'torch', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ from markdown import Markdown
 
 from zsar_bench.cli import common
 from zsar_bench.common import names
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.protocol import folder_name
 from zsar_bench.errors import UserError
 from zsar_bench.records.schema import Record, parse_record

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zsar_bench.catalogue.catalogue import load
-from zsar_bench.compare.published import FLAGS, choose, headlines, read_published
+from zsar_bench.comparison.published import FLAGS, choose, headlines, read_published
 from zsar_bench.data.protocols.lookup import find_id, load_all
 from zsar_bench.errors import UserError
 

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from zsar_bench.catalogue import catalogue
 from zsar_bench.common.classes import ActionClass
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.data.protocols.protocol import CROSS_FIT, Protocol
 from zsar_bench.errors import DataError, UserError

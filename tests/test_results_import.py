@@ -26,8 +26,8 @@ from zsar_bench.records.files import (
     seal_run,
     write_predictions,
 )
-from zsar_bench.verify import recheck
-from zsar_bench.verify.transfer import check_runs, import_runs
+from zsar_bench.verification import recheck
+from zsar_bench.verification.transfer import check_runs, import_runs
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 Json = dict[str, Any]

@@ -29,7 +29,7 @@ from zsar_bench.catalogue.settings import Assignment
 from zsar_bench.cli.run import execute
 from zsar_bench.common.files import locked
 from zsar_bench.common.hashing import content_order, digest
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.clips.store import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.plans.plan import plan_runs
@@ -161,7 +161,9 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
         patch.setenv("ZSAR_BENCH_TEST_SEEN", str(seen))
         patch.chdir(folder)
-        patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
+        patch.setattr(
+            "zsar_bench.reporters.progress.Display.say", lambda self, text: said.append(text)
+        )
         plan_without_workers(patch)
         patch.setattr(launch, "rules", with_write_access(seen))
         batch = ("toy-faulty.fault=batch-stats",)

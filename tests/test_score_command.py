@@ -19,15 +19,15 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from zsar_bench.cli import app
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.protocol import Protocol
 from zsar_bench.data.protocols.splits import UnseenClips, unseen_clips
 from zsar_bench.errors import UserError
 from zsar_bench.records.files import find_records, read_predictions, read_record, write_predictions
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
-from zsar_bench.verify import score_files, self_reported
-from zsar_bench.verify.score_files import Scores, read_scores
+from zsar_bench.verification import score_files, self_reported
+from zsar_bench.verification.score_files import Scores, read_scores
 
 UNSEEN = ["c2", "c3"]
 NAMES = {"c2": "Raise Quickly", "c3": "swing slowly"}

@@ -15,9 +15,9 @@ from test_compare import BEST, CLOSE, FAR, clips, exactly, record, store
 from test_splits import split
 
 from zsar_bench.cli import main
-from zsar_bench.compare.ranking import best_of
-from zsar_bench.compare.rules import EVALUATIONS, peeking
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.ranking import best_of
+from zsar_bench.comparison.rules import EVALUATIONS, peeking
+from zsar_bench.comparison.sections import compare
 from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table, words
 

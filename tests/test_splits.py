@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from test_compare import clips, record
 
-from zsar_bench.compare.sections import compare
-from zsar_bench.compare.splits import family
+from zsar_bench.comparison.sections import compare
+from zsar_bench.comparison.splits import family
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from zsar_bench.compare import statistics as zs
+from zsar_bench.comparison import statistics as zs
 
 DIFFERENCES = [0.05, 0.02, -0.01, 0.08, 0.03, 0.00, 0.06, -0.02]  # eight subjects
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import TESTS, TOY_ENCODERS, Cli, environment
 from faults_tools import descendants, gone, stop, wait_for
 
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 

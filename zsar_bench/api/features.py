@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from zsar_bench.api.listing import Plugins
+from zsar_bench.api.requests import data_of, make_request, nothing, warn_of_synthetic
+from zsar_bench.catalogue.catalogue import Catalogue, load
+from zsar_bench.catalogue.settings import check_together
 from zsar_bench.common import checksums
+from zsar_bench.common.events import Event
 from zsar_bench.common.files import home, read_json
+from zsar_bench.data.clips.importer import open_or_make
+from zsar_bench.data.protocols.protocol import Protocol
 from zsar_bench.errors import UserError
 from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.encoding import ensure
+from zsar_bench.features.export import check_target
+from zsar_bench.features.export import export as write_export
 from zsar_bench.features.released.store import features_folder
+from zsar_bench.plans.plan import plan_encoders
+from zsar_bench.plans.request import Request
+from zsar_bench.plans.wanted import look_up_encoder
 
 OnEncoder = Callable[[EncoderPlan, dict[str, Any]], None]
 
@@ -113,3 +125,101 @@ def train(plans: Sequence[EncoderPlan], on_event: OnEncoder) -> None:
     """
     for plan in plans:
         ensure(plan, (), lambda event, plan=plan: on_event(plan, event))  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class PlannedExport:
+    """The encoders of a protocol's rounds, and what was chosen.
+
+    Attributes:
+        protocol: whose split it is.
+        encoders: one a round.
+        choices: what, value, reason.
+    """
+
+    protocol: Protocol
+    encoders: tuple[EncoderPlan, ...]
+    choices: tuple[tuple[str, str, str], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that training declares for what is not in the cache."""
+        return sum(plan.cost[2] for plan in self.encoders if not plan.ready(()))
+
+    def write(self, out: Path, layout: str, on_event: OnEncoder) -> dict[str, Any]:
+        """Train what is not in the cache and write the features; what ``features.json`` holds."""
+        train(self.encoders, on_event)
+        return write_export(self.protocol, self.encoders, layout, out)
+
+
+def plan_export(request: Request, catalogue: Catalogue, on_event: Event = nothing) -> PlannedExport:
+    """The encoders that a request names, with clips opened or made.
+
+    Raises:
+        UserError: for anything in the request that cannot be.
+    """
+    wanted = look_up_encoder(request, catalogue)
+    if wanted.changed:
+        check_together([(wanted.encoder.entry, wanted.encoder.settings)], wanted.machine)
+    dataset = open_or_make(wanted.data.entry, wanted.machine, on_event)
+    protocol, encoders = plan_encoders(wanted, dataset)
+    return PlannedExport(protocol, encoders, wanted.choices)
+
+
+def export_features(
+    protocol: str,
+    out: str | Path,
+    *,
+    layout: str = "npy",
+    skeleton_encoder: str | None = None,
+    seed: int = 0,
+    params: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    data: str = "auto",
+    device: str = "auto",
+    threads: int = 1,
+    force: bool = False,
+    plugins: Plugins = (),
+    on_event: OnEncoder = lambda plan, event: None,
+) -> dict[str, Any]:
+    """Train the encoder of a protocol, or take it from the cache, and write its features.
+
+    Args:
+        protocol: whose split.
+        out: folder to make.
+        layout: ``npy``, a folder of arrays as the field exchanges them, or ``npz``, one file.
+        skeleton_encoder: name; None: the best available.
+        seed: of the encoder.
+        params: of the encoder.
+        profile: ``paper`` or ``laptop``.
+        data: ``real``, ``stand-in`` or ``auto``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: CPU threads of a worker.
+        force: replace an earlier export.
+        plugins: plugin files to load beside the installed ones.
+        on_event: gets the encoder's plan and ``stage``, ``step``, ``total``.
+
+    Returns:
+        What ``features.json`` holds: rounds with counts, channels and hashes.
+
+    Raises:
+        UserError: for anything that cannot be, and for a place that is taken.
+        RunFailed: if the encoder fails.
+    """
+    folder = Path(out).expanduser().absolute()
+    check_target(folder, layout, force)
+    request = make_request(
+        (),
+        protocol,
+        seeds=seed,
+        skeleton_encoder=skeleton_encoder,
+        params=params,
+        profile=profile,
+        data=data,
+        device=device,
+        threads=threads,
+        results=folder,
+    )
+    catalogue = load([Path(file) for file in plugins])
+    warn_of_synthetic(data_of(request, catalogue))
+    return plan_export(request, catalogue).write(folder, layout, on_event)

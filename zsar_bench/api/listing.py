@@ -261,7 +261,7 @@ def published_of(
     catalogue: Catalogue, protocol: str = "", method: str = ""
 ) -> list[dict[str, Any]]:
     """See ``list_published``."""
-    from zsar_bench.compare.published import choose, read_published
+    from zsar_bench.comparison.published import choose, read_published
     from zsar_bench.data.protocols.lookup import find_id
 
     rows = read_published(catalogue.published_folders)

@@ -15,6 +15,7 @@ from zsar_bench.cli.common import (
     QuietOption,
     console,
     error_console,
+    parameters,
     print_json,
     print_table,
     progress_bar,
@@ -62,16 +63,14 @@ def import_(
     Interrupted or killed, the same command continues.
     """
     from zsar_bench.api.data import import_data
-    from zsar_bench.catalogue.settings import Assignment
 
-    given = [Assignment.parse(text) for text in set_ or ()]
     with progress_bar(f"import {name}", quiet or json, at_once=False) as (on_event, say):
         imported = import_data(
             name,
             *(paths or ()),
             force=force,
             skip_bad=skip_bad,
-            params={f"{a.owner}.{a.key}" if a.owner else a.key: a.text for a in given},
+            params=parameters(set_),
             jobs=jobs,
             plugins=plugin or (),
             on_event=on_event,

@@ -41,11 +41,28 @@ from zsar_bench.data.clips.store import (
 )
 from zsar_bench.errors import DataError, RunFailed, UserError, unknown
 from zsar_bench.sandbox.client import run_job
+from zsar_bench.specs import generated
 
 SHOWN = 5  #: bad files named in an error
 
 
 # --- The two ways in ---------------------------------------------------------------------------
+
+
+def open_or_make(entry: Entry, machine: Machine, on_event: Event) -> Dataset:
+    """The prepared data set of an entry; a stand-in or a pooled one is made if need be.
+
+    Args:
+        entry: which one.
+        machine: where it is made.
+        on_event: gets ``stage``, ``step`` and ``total`` while it is.
+
+    Raises:
+        UserError: if it has to be imported first.
+    """
+    if generated(entry.spec):
+        return ensure_generated(entry, {}, machine, on_event)
+    return open_dataset(entry.name, entry.spec["how_to_get"])
 
 
 def import_files(work: Work, replace: bool = False) -> Dataset:

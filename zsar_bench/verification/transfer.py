@@ -20,8 +20,8 @@ from zsar_bench.rawfiles.archives import RawFiles
 from zsar_bench.records.files import find_records, place_of, read_record
 from zsar_bench.records.gzsl_matrix import FILE as GZSL
 from zsar_bench.records.schema import Record
-from zsar_bench.verify import recheck
-from zsar_bench.verify.recheck import Known
+from zsar_bench.verification import recheck
+from zsar_bench.verification.recheck import Known
 
 RECORD, PREDICTIONS, EVENTS = "run.json", "predictions.safetensors", "events.jsonl"
 LARGEST_RECORD = 16 * 2**20  #: bytes of a record; the longest of ours has a tenth of a megabyte

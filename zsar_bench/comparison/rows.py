@@ -1,6 +1,6 @@
 """A row of a comparison: runs that differ by their seeds only, as means with what they can tell.
 
-The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsar_bench.compare import statistics
-from zsar_bench.compare.ranking import peeked, unranked
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.ranking import peeked, unranked
 from zsar_bench.records.parts import LEVELS, weakest_level
 from zsar_bench.records.schema import Record
 

@@ -1,6 +1,6 @@
 """Runs under text controls: one row a method, a section for each control; never ranked.
 
-The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zsar_bench.compare import statistics
-from zsar_bench.compare.ranking import row_key, unranked
-from zsar_bench.compare.rows import (
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.ranking import row_key, unranked
+from zsar_bench.comparison.rows import (
     interval_json,
     name_variants,
     over_seeds,
@@ -26,7 +26,7 @@ from zsar_bench.plans.controls import DRAWS, KINDS, SHUFFLED_SEEN, SHUFFLED_UNSE
 from zsar_bench.records.schema import Record
 
 if TYPE_CHECKING:
-    from zsar_bench.compare.statistics import Interval
+    from zsar_bench.comparison.statistics import Interval
 
 
 Json = dict[str, Any]

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from zsar_bench.cli.common import error_console
 from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.reporters.terminal import error_console
 from zsar_bench.reporters.words import MEAN_CLASS, TOP1, percent, seconds
 from zsar_bench.runs.schedule.tasks import Task
 
@@ -26,7 +26,7 @@ def make_display(plans: list[RunPlan], tasks: list[Task], jobs: int, quiet: bool
     console = error_console()
     if quiet:
         return Display(console, plans, tasks, jobs, lines=False)
-    if console.is_terminal:
+    if console.is_terminal or console.is_jupyter:
         return LiveDisplay(console, plans, tasks, jobs, lines=False)
     return Display(console, plans, tasks, jobs, lines=True)
 

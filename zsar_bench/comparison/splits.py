@@ -4,7 +4,7 @@ A protocol ``family/random:K@seed`` is its family with other unseen classes, K o
 with the seed. Splits overlap, so their accuracies are far from independent: the only interval
 and the only test here are the corrected resampled t (``statistics.corrected_resampled_t``).
 
-The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from zsar_bench.compare import statistics
-from zsar_bench.compare.ranking import peeked, row_key, unranked
-from zsar_bench.compare.rows import interval_json, name_variants, over_seeds, row_head, row_trust
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.ranking import peeked, row_key, unranked
+from zsar_bench.comparison.rows import interval_json, name_variants, over_seeds, row_head, row_trust
 from zsar_bench.data.protocols.protocol import RANDOM, STAND_IN, ProtocolGroup
 from zsar_bench.records.schema import Record
 

@@ -1,8 +1,7 @@
 """Which method is better, and can the data tell: stored runs become sections of rows.
 
 A section holds rows that may be ranked with each other: one protocol, one list of tested
-clips, one setting, one origin of features (released ones: one hash); ``zsar_bench.compare.ranking``
-decides. A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
+clips, one setting, one origin of features (released ones: one hash), as ``ranking`` decides. A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from zsar_bench.common.names import plain_json
-from zsar_bench.compare import statistics
-from zsar_bench.compare.controls import control_sections
-from zsar_bench.compare.gzsl import gzsl_sections
-from zsar_bench.compare.published import headlines
-from zsar_bench.compare.ranking import row_key, section_key, unranked
-from zsar_bench.compare.rows import fold_numbers, name_variants, row_of, subjects
-from zsar_bench.compare.rules import rule_sections
-from zsar_bench.compare.splits import average_sections, curves, in_splits, split_sections
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.controls import control_sections
+from zsar_bench.comparison.gzsl import gzsl_sections
+from zsar_bench.comparison.published import headlines
+from zsar_bench.comparison.ranking import row_key, section_key, unranked
+from zsar_bench.comparison.rows import fold_numbers, name_variants, row_of, subjects
+from zsar_bench.comparison.rules import rule_sections
+from zsar_bench.comparison.splits import average_sections, curves, in_splits, split_sections
 from zsar_bench.data.protocols.protocol import ProtocolGroup
 from zsar_bench.metrics.measures import NOBODY
 from zsar_bench.records.schema import Record

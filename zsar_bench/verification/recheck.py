@@ -23,12 +23,12 @@ from zsar_bench.data.protocols.splits import UnseenClips, unseen_clips
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.measures import NOBODY, measure
-from zsar_bench.plans.choose_data import OWN_DIALS, choose_data
+from zsar_bench.plans.choose_data import choose_data
 from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
 from zsar_bench.specs import generated
-from zsar_bench.verify.gzsl import gzsl_faults
-from zsar_bench.verify.self_reported import ORIGIN, UNKNOWN, identity_of
+from zsar_bench.verification.gzsl import gzsl_faults
+from zsar_bench.verification.self_reported import ORIGIN, UNKNOWN, identity_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -348,7 +348,7 @@ class Known:
             protocol = with_dials(choice.protocol, said.dials)
         except UserError as error:
             return None, None, f"the protocol is not here ({error.what.removesuffix('.')})"
-        params = {k: v for k, v in said.dials.items() if k not in OWN_DIALS}
+        params = {k: v for k, v in said.dials.items() if k not in ("seen", "encoder")}
         made = generated(choice.entry.spec)
         try:
             store = store_name(choice.entry, params) if made else choice.entry.name

@@ -33,7 +33,7 @@ from zsar_bench.records.parts import (
 )
 from zsar_bench.records.schema import Record, record_bytes
 from zsar_bench.runs.finish import protocol_part
-from zsar_bench.verify.score_files import Scores
+from zsar_bench.verification.score_files import Scores
 from zsar_bench.version import __version__
 
 if TYPE_CHECKING:

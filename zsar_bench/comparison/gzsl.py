@@ -3,7 +3,7 @@
 These runs stand here only. Each holds the ZSL predictions of a run without GZSL; counted among
 the ZSL rows as well, it would be that run a second time.
 
-The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from zsar_bench.compare.ranking import row_key, section_key
-from zsar_bench.compare.rows import name_variants, over_seeds, row_head, row_trust
+from zsar_bench.comparison.ranking import row_key, section_key
+from zsar_bench.comparison.rows import name_variants, over_seeds, row_head, row_trust
 from zsar_bench.records.parts import GzslPart
 from zsar_bench.records.schema import Record
 

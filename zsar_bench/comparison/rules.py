@@ -3,7 +3,7 @@
 Runs of one method that differ by rule and seed share their training wherever the rule needs no
 refit, so a difference between rules is taken seed by seed. Nothing is ranked here.
 
-The answer is plain JSON data, as that of ``zsar_bench.compare.sections``.
+The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from zsar_bench.compare import statistics
-from zsar_bench.compare.ranking import best_of, method_key, place, unranked
-from zsar_bench.compare.rows import interval_json, name_variants, over_seeds, row_head, row_trust
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.ranking import best_of, method_key, place, unranked
+from zsar_bench.comparison.rows import interval_json, name_variants, over_seeds, row_head, row_trust
 from zsar_bench.plans.selection import LAST
 from zsar_bench.records.schema import Record
 
