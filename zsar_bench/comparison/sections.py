@@ -1,7 +1,8 @@
 """Which method is better, and can the data tell: stored runs become sections of rows.
 
 A section holds rows that may be ranked with each other: one protocol, one list of tested
-clips, one setting, one origin of features (released ones: one hash), as ``ranking`` decides. A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
+clips, one setting, one origin of features (released ones: one hash), as ``ranking`` decides.
+A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
 """
 
 from __future__ import annotations
