@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from toy_files import Files
 
 from benchmarks.fuzz.mutate import Seed
 from benchmarks.fuzz.registry import (
@@ -27,6 +26,7 @@ from benchmarks.fuzz.registry import (
     target,
     zipped,
 )
+from kit.toy_files import Files
 
 
 @target
@@ -92,7 +92,7 @@ def sbu_kinect(folder: Path) -> Fuzzed:
 @target
 def hdm05_asf(folder: Path) -> Fuzzed:
     """The skeleton of a motion capture."""
-    import toy_mocap
+    from kit import toy_mocap
 
     return Fuzzed(
         [Seed(toy_mocap.SKELETON)],
@@ -103,7 +103,7 @@ def hdm05_asf(folder: Path) -> Fuzzed:
 @target
 def hdm05_amc(folder: Path) -> Fuzzed:
     """The motion of a skeleton."""
-    import toy_mocap
+    from kit import toy_mocap
 
     moved = toy_mocap.amc(toy_mocap.FRAME, toy_mocap.FRAME, first=9)
     return Fuzzed(
@@ -244,8 +244,9 @@ def pku_mmd_split(folder: Path) -> Fuzzed:
 @target
 def uwa3d_ii(folder: Path) -> Fuzzed:
     """MATLAB 7.3: in one piece, in the header, in chunks, and damaged before it was packed."""
-    from toy_mat73 import mat
     from zsar_datasets.uwa3d_ii import Reader
+
+    from kit.toy_mat73 import mat
 
     values = joints(3, 15, 3)
     plain = mat(values)
