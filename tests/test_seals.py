@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from wounds import STEPS, WOUNDS, flipped
 
-from zsar_bench.catalogue.custom import own_spec
+from zsar_bench.catalogue.custom import custom_spec
 from zsar_bench.common import checksums
 from zsar_bench.common.checksums import Damaged, broken, read_sealed, seal, write_sealed
 from zsar_bench.common.code_digest import file_digest
@@ -283,12 +283,12 @@ OWN = {
 def test_a_wounded_description_is_a_broken_data_set(wound: str, name: str, tmp_path: Path) -> None:
     for file, data in OWN.items():
         (tmp_path / file).write_bytes(data)
-    assert own_spec(tmp_path).clips == 2  # of a version before seals
+    assert custom_spec(tmp_path).clips == 2  # of a version before seals
     seal(tmp_path)
-    assert own_spec(tmp_path).name == "mine"
+    assert custom_spec(tmp_path).name == "mine"
     if (wound, name) == ("deleted", "seal.json"):
         return  # looks like that version's
     other = "layout.toml" if name != "layout.toml" else "classes.toml"
     WOUNDS[wound](tmp_path / name, tmp_path / other)
     with pytest.raises(Damaged, match="is damaged"):
-        own_spec(tmp_path)
+        custom_spec(tmp_path)

@@ -298,14 +298,14 @@ def verify(
 @app.command("rm")
 def rm(name: Name) -> None:
     """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
-    from zsar_bench.catalogue.custom import forget_own, own_names
+    from zsar_bench.catalogue.custom import custom_names, delete_custom
     from zsar_bench.data.clips.store import forget, prepared, remove, unfinished
 
-    half, own = name in unfinished(), name in own_names()
+    half, own = name in unfinished(), name in custom_names()
     if half:
         forget(name)
     if name in prepared() or not (half or own):
         remove(name)
     if own:  # last: killed before, the same command goes on
-        forget_own(name)
+        delete_custom(name)
     console().print(f"Removed {name}.", markup=False)
