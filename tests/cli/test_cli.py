@@ -331,7 +331,7 @@ def test_files_and_names_cannot_forge_the_terminal(type_):
 @pytest.fixture
 def known_catalogue(toy_process, monkeypatch):
     """The discovery child's answers are at hand; only storing them can go wrong."""
-    monkeypatch.setattr(catalogue, "_ask", known_plugins.answers())
+    monkeypatch.setattr(catalogue, "_query", known_plugins.answers())
 
 
 @pytest.mark.parametrize("words", [("list",), ("data", "import", "toy-motion", "."), RUN])

@@ -340,7 +340,7 @@ def test_a_wounded_catalogue_is_asked_for_again(
     whole = catalogue.load().data
     asked: list[int] = []
     known = known_plugins.answers()
-    monkeypatch.setattr(catalogue, "_ask", lambda *what: asked.append(1) or known(*what))
+    monkeypatch.setattr(catalogue, "_query", lambda *what: asked.append(1) or known(*what))
     assert catalogue.load().data == whole
     assert not asked
     for path in list((home / "catalogue").iterdir()):

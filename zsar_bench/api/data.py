@@ -342,13 +342,13 @@ def remove_data(name: str) -> None:
     Raises:
         UserError: if there is none of this name.
     """
-    from zsar_bench.catalogue.custom import forget_own, own_names
+    from zsar_bench.catalogue.custom import custom_names, delete_custom
     from zsar_bench.data.clips.store import forget, prepared, remove, unfinished
 
-    half, custom = name in unfinished(), name in own_names()
+    half, custom = name in unfinished(), name in custom_names()
     if half:
         forget(name)
     if name in prepared() or not (half or custom):
         remove(name)
     if custom:  # last: killed before, the same call goes on
-        forget_own(name)
+        delete_custom(name)

@@ -1,8 +1,8 @@
-"""What the harness itself brings, registered through the same hooks as everybody's."""
+"""The built-in plugin, registered through the same hooks as all others."""
 
 from __future__ import annotations
 
-from zsar_bench.catalogue.custom import own_folder, own_names, own_spec
+from zsar_bench.catalogue.custom import custom_folder, custom_names, custom_spec
 from zsar_bench.errors import UserError
 from zsar_bench.hookspecs import hookimpl
 from zsar_bench.registry import Registry
@@ -13,9 +13,9 @@ api = 1
 
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    for name in own_names():
+    for name in custom_names():
         try:
-            registry.dataset(own_spec(own_folder(name)))
+            registry.dataset(custom_spec(custom_folder(name)))
         except UserError as error:
             registry.refuse("datasets", name, error.what)
 

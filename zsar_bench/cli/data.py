@@ -202,4 +202,3 @@ def rm(name: Name) -> None:
     from zsar_bench.api.data import remove_data
 
     remove_data(name)
-    console().print(f"Removed {name}.", markup=False)

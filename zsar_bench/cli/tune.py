@@ -156,7 +156,7 @@ def _show_plan(planned: PlannedSearches, json: bool) -> None:
             "method": search.base.method.name,
             "protocol": search.base.protocol.id,
             "profile": search.base.params.profile,
-            "space": {one.name: one.about for one in search.space},
+            "space": {one.name: one.as_json for one in search.space},
             "trials": search.trials,
             "held_out": search.parts,
             "fits": len([*search.fits()]),

@@ -113,7 +113,7 @@ class Search:
     @property
     def _wanted(self) -> list[Any]:
         """Space, and the parameters that a search starts from."""
-        return [{one.name: one.about for one in self.space}, self.base.params.science]
+        return [{one.name: one.as_json for one in self.space}, self.base.params.science]
 
     @cached_property
     def basis(self) -> str:
