@@ -6,7 +6,6 @@ plugin implements and ``zsar_bench.hookspecs`` for how it registers.
 
 from zsar_bench.specs import (
     DatasetSpec,
-    ExecutorSpec,
     MethodSpec,
     MetricSpec,
     ReporterSpec,
@@ -20,7 +19,6 @@ API = 1  #: version of the plugin contract that this release speaks
 __all__ = [
     "API",
     "DatasetSpec",
-    "ExecutorSpec",
     "MethodSpec",
     "MetricSpec",
     "ReporterSpec",

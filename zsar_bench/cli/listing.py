@@ -133,7 +133,6 @@ LISTS: dict[str, Callable[[Any], Rows]] = {
     "protocols": _protocols,
     "published": _published,
     "metrics": _simple("metrics"),
-    "executors": _simple("executors"),
     "reporters": _simple("reporters"),
     "plugins": _plugins,
 }

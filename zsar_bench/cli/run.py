@@ -128,7 +128,6 @@ def run(
         str | None,
         typer.Option(metavar="SIZE", help="End a fit or scoring that needs more, e.g. 4G."),
     ] = None,
-    executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would run.")] = False,
@@ -193,7 +192,7 @@ def run(
     if dry_run:
         show_plan(plans, jobs, json)
         return
-    failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
+    failed = execute(plans, catalogue, jobs, force, quiet or json)
     damaged = show_results(plans, catalogue, json, failed)
     if failed or damaged:
         raise typer.Exit(1)
@@ -209,7 +208,6 @@ def default_jobs(threads: int, device: str) -> int:
 def execute(
     plans: list[RunPlan],
     catalogue: Catalogue,
-    executor: str,
     jobs: int,
     force: bool,
     quiet: bool,
@@ -224,6 +222,7 @@ def execute(
     from zsar_bench.cli.live import make_display
     from zsar_bench.common.files import discard, make_folder
     from zsar_bench.runs.finish import sweep
+    from zsar_bench.runs.schedule.executor import LocalExecutor
     from zsar_bench.runs.schedule.tasks import tasks
     from zsar_bench.runs.schedule.trackers import Trackers
     from zsar_bench.sandbox import forkserver
@@ -238,7 +237,6 @@ def execute(
     for plan in plans:
         sweep(plan)
     todo = tasks(plans)
-    runner = make_executor(catalogue, executor, jobs)
     if todo and not quiet:
         warn_of_time(todo, plans, jobs)
     with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
@@ -247,24 +245,13 @@ def execute(
             display.record(task, event)
             trackers.record(task, event)
 
-        runner.run(todo, report)
+        LocalExecutor(jobs).run(todo, report)
     if forkserver.problem and not quiet:
         error_console().print(
             f"Every worker had to import torch anew, which takes longer: {forkserver.problem}.",
             markup=False,
         )
     return dict(display.statuses)
-
-
-def make_executor(catalogue: Catalogue, name: str, jobs: int) -> Any:
-    """The executor of this name, for so many tasks at once."""
-    from zsar_bench.catalogue.loading import import_file, resolve
-
-    entry = catalogue.find("executors", name)
-    if entry.plugin != "core":  # named by the user: only then may it enter this process
-        for file in catalogue.plugin_files:
-            import_file(file)
-    return resolve(entry.spec["target"])(jobs)
 
 
 def warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:

@@ -20,7 +20,6 @@ from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue.catalogue import Catalogue
     from zsar_bench.runs.tuning.search import Search
 
     Json = dict[str, Any]
@@ -83,7 +82,6 @@ def tune(
         str | None,
         typer.Option(metavar="SIZE", help="A fit or scoring that needs more fails, e.g. 4G."),
     ] = None,
-    executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be searched.")] = False,
     plugin: PluginOption = None,
@@ -132,7 +130,7 @@ def tune(
     if dry_run:
         _show_plan(searches, jobs, json)
         return
-    found = _search(searches, catalogue, executor, jobs, quiet or json)
+    found = _search(searches, jobs, quiet or json)
     if json:
         print_json({"searches": found})
         return
@@ -140,18 +138,17 @@ def tune(
         _show(search, one)
 
 
-def _search(
-    searches: list[Search], catalogue: Catalogue, executor: str, jobs: int, quiet: bool
-) -> list[Json]:
+def _search(searches: list[Search], jobs: int, quiet: bool) -> list[Json]:
     """Make the fits that are not made yet; the outcome of every search.
 
     Raises:
         RunFailed: if something failed that is not the parameters' fault.
     """
     from zsar_bench.cli.live import make_display
-    from zsar_bench.cli.run import make_executor, warn_of_time
+    from zsar_bench.cli.run import warn_of_time
     from zsar_bench.common.code_digest import unchanged
     from zsar_bench.common.files import make_folder
+    from zsar_bench.runs.schedule.executor import LocalExecutor
     from zsar_bench.runs.schedule.tasks import search_tasks
     from zsar_bench.runs.tuning.search_outcome import outcome
 
@@ -162,7 +159,7 @@ def _search(
     if todo and not quiet:
         warn_of_time(todo, plans, jobs)
     with make_display([], todo, jobs, quiet) as display:
-        make_executor(catalogue, executor, jobs).run(todo, display.record)
+        LocalExecutor(jobs).run(todo, display.record)
     left = sum(task.id.startswith("trial:") for task in search_tasks(searches))
     if left:
         reasons = "; ".join(sorted({*display.failed.values()})[:SHOWN])
