@@ -255,18 +255,16 @@ def execute(
 
 
 def warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
-    """Time, memory and disk, before anything that takes over a minute."""
+    """Say how long it takes, before anything that takes over a minute."""
     from zsar_bench.reporters.words import seconds
-    from zsar_bench.runs.schedule.estimate import estimate, room
+    from zsar_bench.runs.schedule.estimate import estimate
 
     wall, measured = estimate(todo, plans, jobs)
     if wall < 60:
         return
-    memory, disk = room(todo, plans, jobs)
     basis = "as measured here before" if measured else "a first guess"
     error_console().print(
-        f"This takes about {seconds(wall)} on {jobs} workers ({basis}), {memory / 1e9:.1f} GB of "
-        f"memory and {max(disk, 1e6) / 1e6:.0f} MB of disk. Stop it whenever you like: the same "
-        "command goes on.",
+        f"This takes about {seconds(wall)} on {jobs} workers ({basis}). Stop it whenever you "
+        "like: the same command goes on.",
         markup=False,
     )

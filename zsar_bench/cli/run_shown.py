@@ -26,7 +26,7 @@ def show_missing(command: str, json: bool) -> None:
 
 def show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
     from zsar_bench.reporters.words import seconds
-    from zsar_bench.runs.schedule.estimate import estimate, room
+    from zsar_bench.runs.schedule.estimate import estimate
     from zsar_bench.runs.schedule.tasks import tasks
 
     todo = tasks(plans)
@@ -83,8 +83,6 @@ def show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
         "as measured here before" if measured else "as plugins declare it, not yet measured here"
     )
     console().print(f"Estimated time on {jobs} workers: {seconds(wall)} ({basis}).")
-    memory, disk = room(todo, plans, jobs)
-    console().print(f"Memory: {memory / 1e9:.1f} GB. Disk: {disk / 1e6:.0f} MB of new features.")
 
 
 def _show_choices(plans: list[RunPlan]) -> None:
