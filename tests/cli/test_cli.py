@@ -259,7 +259,6 @@ def test_compare_with_a_reporter_of_a_third_party(type_, finished):
         ((*RUN, "--set", "steps=0"), ["steps = 0", "minimum of 1", "show toy-ridge"]),
         ((*RUN, "--set", "steps=many"), ["'many' is not of type 'integer'"]),
         ((*RUN, "--set", "toy-mean.lr=-1"), ["toy-mean: parameter lr", "learning rate"]),
-        ((*RUN, "--executor", "locla"), ["Unknown executor 'locla'", "Did you mean local"]),
         ((*RUN, "--plugin", "nowhere.py"), ["nowhere.py does not exist"]),
         ((*RUN, "--fix-encoder", "0", "--method-seeds", "0"), ["exclude each other"]),
         ((*RUN, "--dry-run", "--force"), ["exclude each other"]),

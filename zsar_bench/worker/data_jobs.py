@@ -44,7 +44,6 @@ def run_import(job: Job, line: Line) -> None:
         ShardMaker,
         from_files,
         from_generator,
-        peak_memory,
     )
 
     origin, spec = _origin(job), job["spec"]
@@ -65,4 +64,4 @@ def run_import(job: Job, line: Line) -> None:
         rows = maker.make(Listed(*clip) for clip in request["clips"])
         line.progress({"clips": unsaid})
         unsaid = 0
-        line.say({"shards": rows, "memory": peak_memory()})
+        line.say({"shards": rows})

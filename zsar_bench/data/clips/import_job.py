@@ -6,8 +6,6 @@ The same for a generator, which is asked for its clips instead of being given fi
 from __future__ import annotations
 
 import os
-import resource
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -301,7 +299,7 @@ class ShardMaker:
 
         Returns:
             One row a shard: ``shard``, ``clips`` (id, frames), ``skipped`` and ``bad`` (file,
-            reason); and unless it has no clip, ``frames``, ``bytes`` and ``sha256``.
+            reason); and unless it has no clip, ``frames`` and ``sha256``.
         """
         clips = list(clips)
         groups: dict[str, list[Listed]] = {}
@@ -323,8 +321,7 @@ class ShardMaker:
                     self._add(clip, next(taken), out, row)
                 out.close()
             if out.frames:
-                row |= {"frames": out.frames, "bytes": beside.stat().st_size}
-                row["sha256"] = file_digest(beside)
+                row |= {"frames": out.frames, "sha256": file_digest(beside)}
                 os.replace(beside, path)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
@@ -391,9 +388,3 @@ def _fault(array: Any, shape: tuple[int, int, int]) -> str:
     if array.ndim != 4 or array.shape[1:] != shape or not len(array):
         return f"the shape is {array.shape}, not (frames, {shape[0]}, {shape[1]}, 3)"
     return "" if np.isfinite(array).all() else "it holds values that are not finite"
-
-
-def peak_memory() -> int:
-    """Largest memory this process ever held, in bytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024

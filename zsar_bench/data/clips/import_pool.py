@@ -1,11 +1,9 @@
-"""The workers of an import: who does what, how far they are, and how long it will take."""
+"""The workers of an import: who does what, and how far they are."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zsar_bench.catalogue.catalogue import Entry
 from zsar_bench.catalogue.machine import Machine
@@ -27,12 +25,8 @@ from zsar_bench.errors import RunFailed, StorageError, UserError
 from zsar_bench.sandbox.client import Worker, stop_all
 from zsar_bench.specs import generated
 
-if TYPE_CHECKING:
-    pass
-
 CHUNK = 64  #: clips handed to a worker at once, at most
 CHUNK_BYTES = 32 * 2**20  #: of their files, at most (one shard is never split)
-FORETELL = (3.0, 60.0)  #: seconds after which an estimate is made, and from which on it is said
 
 
 def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
@@ -66,14 +60,12 @@ class Crew:
         self.step = kept
         self.total = total
         self.lock = threading.Lock()
-        self.forecast = Forecast(work)
 
     def run(self, groups: dict[str, list[Listed]], shards: Path) -> None:
         """Make these shards in the folder ``shards``."""
         chunks = _chunks(groups, self.work.jobs)
         todo = deque(chunks)
         self._advance(0)
-        self.forecast.weight = sum(map(_weight, chunks))
         pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
         count = min(self.work.jobs, len(chunks))
         futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
@@ -94,7 +86,6 @@ class Crew:
         job = self.work.job("import", folder=str(shards))
         with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
             worker.answer()
-            self.forecast.start()
             while True:
                 try:
                     chunk = todo.popleft()
@@ -103,52 +94,12 @@ class Crew:
                 answer = worker.ask({"clips": chunk})
                 with self.lock:
                     self.journal.add(answer["shards"])
-                    self.forecast.update(chunk, answer)
 
     def _advance(self, clips: int) -> None:
         with self.lock:
             self.step += clips
             event = {"stage": self.work.stage, "step": self.step, "total": self.total}
             self.work.on_event(event)
-
-
-class Forecast:
-    """Says once how long a long import takes and what it needs, from its first chunks."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.said = False
-        self.weight = self.done = self.bytes = self.memory = 0
-        self.started = 0.0
-
-    def start(self) -> None:
-        """A worker begins; the first one's start counts."""
-        self.started = self.started or time.monotonic()
-
-    def update(self, chunk: list[Listed], answer: dict[str, Any]) -> None:
-        """Take note of a finished chunk."""
-        self.done += _weight(chunk)
-        self.bytes += sum(row.get("bytes", 0) for row in answer["shards"])
-        self.memory = max(self.memory, answer["memory"])
-        elapsed = time.monotonic() - self.started
-        if self.said or elapsed < FORETELL[0]:
-            return
-        self.said = True
-        seconds = elapsed * self.weight / self.done
-        if seconds < FORETELL[1]:
-            return
-        need = self.bytes * self.weight / self.done
-        free = shutil.disk_usage(self.work.beside).free
-        self.work.say(
-            f"This takes about {seconds / 60:.0f} minutes with {self.work.jobs} worker(s), "
-            f"{need / 1e9:.1f} GB of disk ({free / 1e9:.1f} GB free) and "
-            f"{self.work.jobs * self.memory / 1e9:.1f} GB of memory."
-        )
-
-
-def _weight(chunk: list[Listed]) -> int:
-    """How much work a chunk is: bytes to read, or clips to generate."""
-    return sum(clip.size or 1 for clip in chunk)
 
 
 Say = Callable[[str], None]
