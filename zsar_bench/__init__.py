@@ -23,7 +23,7 @@ _PUBLIC = {
     ),
     "api.results": "compare import_results load_results score_file score_template verify",
     "api.running": "run",
-    "api.tuning": "tune",
+    "api.tuning": "Study Trial tune",
     "errors": "DataError RunFailed UserError",
     "records.run": "Predictions Run",
     "reporters.comparison": "Comparison",

@@ -59,6 +59,8 @@ from zsar_bench.api.results import (
     verify as verify,
 )
 from zsar_bench.api.running import run as run
+from zsar_bench.api.tuning import Study as Study
+from zsar_bench.api.tuning import Trial as Trial
 from zsar_bench.api.tuning import tune as tune
 from zsar_bench.errors import DataError as DataError
 from zsar_bench.errors import RunFailed as RunFailed

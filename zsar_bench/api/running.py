@@ -211,8 +211,9 @@ def run(
         seeds: of encoder and method alike: a number, several, or a text such as ``"0-4"``.
         method_seeds: crossed with ``seeds``, which then are the encoders'.
         fix_encoder: hold this encoder seed while ``seeds`` are the method's.
-        skeleton_encoder, text_encoder: names; None: the best available.
+        skeleton_encoder: name; None: the best available.
         features: folder of released features, in the place of a trained encoder.
+        text_encoder: name; None: the best available.
         text_set: text set of the data set, or files (.toml, .csv, .txt, .xlsx, or a folder).
         text_fields: instead of the method's recipe.
         params: ``{"lr": 1e-3, "tdsm.width": 64}``; a name without owner is for all methods.

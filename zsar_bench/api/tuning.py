@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,62 @@ from zsar_bench.runs.tuning.tuned import check_spaces, plan_searches
 
 if TYPE_CHECKING:
     from zsar_bench.runs.tuning.search import Search
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point of the declared space.
+
+    Attributes:
+        number: 0 has the profile's own values.
+        values: parameter -> value.
+        accuracy: mean class accuracy over pseudo-unseen splits and seeds.
+        spread: its standard deviation over the splits; None for one split.
+        failed: fits that failed, each with ``status`` and ``reason``; they count as 0.
+    """
+
+    number: int
+    values: dict[str, Any]
+    accuracy: float
+    spread: float | None
+    failed: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished search of one method's parameters on one protocol.
+
+    Attributes:
+        folder: where it is kept.
+        outcome: all that was found, as ``tuning.json`` has it: ``noise``, ``space``,
+            ``held_out``, ``seeds`` and more.
+    """
+
+    folder: Path
+    outcome: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.outcome["method"])
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's id."""
+        return str(self.outcome["protocol"])
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order in which they were made."""
+        return [
+            Trial(t["trial"], t["values"], t["accuracy"], t["spread"], t["failed"])
+            for t in self.outcome["trials"]
+        ]
+
+    @property
+    def best(self) -> Trial:
+        """The best trial; as the best of many, its accuracy is too high."""
+        return self.trials[int(self.outcome["best"]["trial"])]
 
 
 @dataclass(frozen=True)
@@ -54,11 +111,11 @@ class PlannedSearches:
         """Expected seconds of that work, and whether they were measured on this machine."""
         return estimate(self.todo, self.runs, self.jobs)
 
-    def execute(self, observer: Observer | None = None) -> list[dict[str, Any]]:
+    def execute(self, observer: Observer | None = None) -> list[Study]:
         """Make the fits that are not made yet.
 
         Returns:
-            The outcome of every search, as its ``tuning.json`` has it, and its ``folder``.
+            A finished study a search.
 
         Raises:
             RunFailed: if something failed that is not the parameters' fault.
@@ -74,7 +131,7 @@ class PlannedSearches:
         machine = self.searches[0].base.machine
         if not unchanged(machine.code, machine.code_state):
             raise RunFailed("a plugin's files have changed since this command began")
-        return [{**outcome(search), "folder": str(search.folder)} for search in self.searches]
+        return [Study(search.folder, outcome(search)) for search in self.searches]
 
 
 def plan_tuning(
@@ -109,7 +166,7 @@ def tune(
     plugins: Plugins = (),
     progress: bool | Observer = False,
     **options: Any,
-) -> list[dict[str, Any]]:
+) -> list[Study]:
     """Search declared ranges of methods' parameters on pseudo-unseen classes.
 
     Args:
@@ -126,8 +183,7 @@ def tune(
             ``memory_limit``, ``results``.
 
     Returns:
-        The outcome of every search: ``trials``, ``best``, ``noise``, ``space``, ``held_out``,
-        ``folder`` and more. ``run(..., tuned=True)`` runs the best values.
+        A finished study a protocol and method. ``run(..., tuned=True)`` runs the best values.
 
     Raises:
         UserError: for anything in the request that cannot be.

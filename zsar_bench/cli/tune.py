@@ -137,12 +137,13 @@ def tune(
     if planned.todo and not silent:
         warn_of_time(planned)
     with make_display([], planned.todo, planned.jobs, silent) as display:
-        outcomes = planned.execute(display)
+        studies = planned.execute(display)
     if json:
-        print_json({"searches": outcomes})
+        found = [study.outcome | {"folder": str(study.folder)} for study in studies]
+        print_json({"searches": found})
         return
-    for search, found in zip(planned.searches, outcomes, strict=True):
-        _show(search, found)
+    for search, study in zip(planned.searches, studies, strict=True):
+        _show(search, study.outcome)
 
 
 def _show_plan(planned: PlannedSearches, json: bool) -> None:
