@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,18 +26,33 @@ from benchmarks.fuzz.attempt import ACCEPTED, REFUSED, attempt, watched
 from benchmarks.fuzz.campaign import Campaign, Tally, run
 from benchmarks.fuzz.mutate import MUTATIONS, Chance, Seed, made, mutated
 from benchmarks.fuzz.registry import find, names, zipped
+from zsar_bench import processes
 
 INPUTS = 300
 
 
+@contextmanager
+def limited() -> Iterator[None]:
+    """A gibibyte more than this process has; as in a worker or a child of the campaign."""
+    if not processes.LINUX:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (processes.data_size() + (1 << 30), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 @pytest.mark.parametrize("name", names())
 def test_only_errors_of_ours_come_out(name: str, tmp_path: Path) -> None:
-    seeds, read = find(name)(tmp_path)
-    with watched():
+    seeds, read, walled = find(name)(tmp_path)
+    with watched(), limited():
         for seed in seeds:  # only what is damaged is refused, so that damage goes deep
             assert attempt(read, seed.pack(seed.data)).kind == ACCEPTED
         for number in range(INPUTS):
-            outcome = attempt(read, made(name, number, seeds))
+            outcome = attempt(read, made(name, number, seeds), walled=walled)
             again = f"python -m benchmarks.fuzz --replay {name} {number}"
             assert outcome.kind in (ACCEPTED, REFUSED), f"{again}\n{outcome.what}\n{outcome.trace}"
 
@@ -92,7 +110,7 @@ def test_damage_goes_where_it_is_sent_and_does_not_grow_without_end() -> None:
 
 def test_a_part_is_packed_again_with_right_checksums(tmp_path: Path) -> None:
     """Damage in a part of a workbook reaches the part's parser: it is no fault of the archive."""
-    seeds, read = find("texts_xlsx")(tmp_path)
+    seeds, read, _ = find("texts_xlsx")(tmp_path)
     inner = [seed for seed in seeds if not seed.data.startswith(b"PK")]
     assert len(inner) == 4
     for seed in inner:
@@ -149,6 +167,16 @@ def test_planted_bugs_are_found_counted_and_described() -> None:
         assert "planted.py" in fault["trace"] or bug in ("exits", "recurses")
         assert 10 << 10 < tally.memory < 1 << 20
         assert tally.seconds > 0
+
+
+def test_memory_that_runs_out_within_walls_is_a_refusal() -> None:
+    seeds, read, _ = planted.allocates(Path())
+    bad = next(data for n in range(99) if planted.is_bad(data := made("x", n, seeds)))
+    with watched(), limited():
+        assert attempt(read, bad).what.startswith("MemoryError")
+        assert attempt(read, bad, walled=True).kind == REFUSED
+        hidden = attempt(planted.hides(Path()).read, bad, walled=True)
+    assert hidden.what.startswith("MemoryError, told as DataError")
 
 
 def test_what_is_slow_grows_or_dies_does_not_end_the_campaign(
