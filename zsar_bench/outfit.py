@@ -12,7 +12,9 @@ from typing import Any
 from zsar_bench.confinement import Rules, worker_rules
 from zsar_bench.confinement.rules import below, real
 
-CONFINED = ("check", "texts", "print", "encoder", "fit", "score", "metric", "report")
+CONFINED = (
+    *("check", "texts", "print", "encoder", "fit", "score", "metric", "report", "workbook"),
+)
 NETWORK = ("texts", "print")  #: confined kinds that may download a named model
 AT_HOME = (*NETWORK, "track")  #: kinds that find models, or a tracker's account, in the user's home
 KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
