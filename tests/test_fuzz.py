@@ -231,6 +231,22 @@ def test_reports_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.split()[-1] in ("accepted", "refused")
 
 
+def test_some_targets_again_keep_what_is_known_of_others(tmp_path: Path) -> None:
+    assert main(["planted:fine", "planted:keeps", "--inputs", "9", "--out", str(tmp_path)]) == 0
+    before = json.loads((tmp_path / "FUZZ.json").read_text())
+    assert main(["planted:keeps", "--inputs", "5", "--again", "--out", str(tmp_path)]) == 0
+    about = json.loads((tmp_path / "FUZZ.json").read_text())
+    assert [one["inputs"] for one in about["targets"].values()] == [9, 5]
+    kept = about["targets"]["planted:fine"]
+    assert kept == before["targets"]["planted:fine"] | {
+        "date": before["date"],
+        "commit": before["commit"],
+    }
+    report = (tmp_path / "FUZZ.md").read_text()
+    assert f"From an earlier campaign, {before['date']}, commit" in report
+    assert "| planted:fine | 9 |" in report
+
+
 def test_what_was_not_done_is_said(tmp_path: Path) -> None:
     assert main(["planted:fine", "--inputs", "9", "--minutes", "0", "--out", str(tmp_path)]) == 0
     report = (tmp_path / "FUZZ.md").read_text()

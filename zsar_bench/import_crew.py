@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.import_answers import named, take_shards
 from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal
 from zsar_bench.paths import make_folder
@@ -79,20 +80,25 @@ class Crew:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _drive(self, number: int, todo: deque[list[Listed]], shards: Path) -> None:
-        folder = make_folder(self.work.beside / f"worker-{number}")
-        job = self.work.job("import", folder=str(shards))
-        with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
-            worker.answer()
-            self.forecast.start()
-            while True:
-                try:
-                    chunk = todo.popleft()
-                except IndexError:
-                    return
-                answer = worker.ask({"clips": chunk})
-                with self.lock:
-                    self.journal.add(answer["shards"])
-                    self.forecast.update(chunk, answer)
+        folder = self.work.beside / f"worker-{number}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an import that was killed
+        made = make_folder(folder / "shards")
+        job = self.work.job("import", folder, folder=str(made))
+        try:
+            with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
+                worker.answer()
+                self.forecast.start()
+                while True:
+                    try:
+                        chunk = todo.popleft()
+                    except IndexError:
+                        return
+                    answer = worker.ask({"clips": chunk})
+                    with self.lock:
+                        self.journal.add(take_shards(answer, chunk, made, shards))
+                        self.forecast.update(chunk, answer)
+        except RunFailed as error:
+            raise named(error, folder) from None
 
     def _advance(self, clips: int) -> None:
         with self.lock:

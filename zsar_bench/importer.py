@@ -7,6 +7,7 @@ the bytes of the result depend on the number of workers or on interruptions.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 from zsar_bench import seals
 from zsar_bench.catalogue import Entry
+from zsar_bench.confinement.rules import below, real
 from zsar_bench.datasets import (
     COLUMNS,
     FORMAT,
@@ -31,14 +33,16 @@ from zsar_bench.datasets import (
 from zsar_bench.environment import Machine, cores
 from zsar_bench.errors import DataError, RunFailed, UserError, unknown
 from zsar_bench.identity import digest
+from zsar_bench.import_answers import NOTE, checked_listing, named
 from zsar_bench.import_crew import Crew
 from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal, by_shard, shard_key
-from zsar_bench.paths import discard, locked, make_folder, read_json, rename_folder, write_json
+from zsar_bench.paths import discard, home, locked, make_folder, rename_folder, write_json
 from zsar_bench.sandbox import run_job
 from zsar_bench.settings import defaults, one_spelling, science_only
 from zsar_bench.specs import generated
 
+MEMORY = 4 << 30  #: bytes that a worker of an import may use unless the user says otherwise
 SHOWN = 5  #: bad files named in an error
 
 Event = Callable[[dict[str, Any]], None]
@@ -111,11 +115,26 @@ class Work:
         """The sources as a worker gets them."""
         return [str(path.expanduser().absolute()) for path in self.sources]
 
-    def job(self, kind: str, **rest: Any) -> dict[str, Any]:
+    def job(self, kind: str, workdir: Path, **rest: Any) -> dict[str, Any]:
+        """A job for a worker, which may read the sources and write to ``workdir`` alone."""
+        spec, parts = self.entry.spec, {n: str(p.folder) for n, p in self.parts.items()}
+        reads = [spec["classes"], spec["layout"], *self.places, *parts.values()]
+        # What the user gives to be read is read, even if it holds the store as well.
+        walls = [str(home().absolute()), *self.machine.protected]
+        given = [real(place) for place in self.places]
         job = self.machine.job(
-            kind, self.entry, self.params, spec=self.entry.spec, sources=self.places, **rest
+            kind,
+            self.entry,
+            self.params,
+            spec=spec,
+            sources=self.places,
+            parts=parts,
+            reads=[path for path in reads if os.path.exists(path)],
+            note=str(workdir / NOTE),
+            **rest,
         )
-        job["parts"] = {name: str(part.folder) for name, part in self.parts.items()}
+        job["protected"] = [w for w in walls if not any(below(real(w), p) for p in given)]
+        job["limits"]["bytes"] = self.machine.memory or MEMORY
         return job | {"device": "cpu", "threads": 1}  # the same bytes whatever the machine
 
 
@@ -259,11 +278,9 @@ def _make(work: Work) -> None:
     """Make the data set; the caller holds the lock. A failure keeps the finished shards."""
     shards = make_folder(work.beside / "store" / "shards")
     try:
-        out = work.beside / "listing.json"
-        run_job(work.job("scan", out=str(out)), work.beside)
-        listing = read_json(out)
+        listing = _scanned(work)
         work = _from(work, listing["sources"])
-        clips = [Listed(*row) for row in listing["clips"]]
+        clips: list[Listed] = listing["clips"]
         groups = by_shard(clips)
         code, spec = work.entry.digest, work.entry.spec
         science = science_only(work.entry, work.params) | _origin(work)
@@ -285,6 +302,16 @@ def _make(work: Work) -> None:
         discard(final)
     rename_folder(work.beside / "store", final)
     shutil.rmtree(work.beside)
+
+
+def _scanned(work: Work) -> dict[str, Any]:
+    """What a worker finds in the sources; see ``import_job.list_files``."""
+    folder = make_folder(work.beside / "scan")
+    try:
+        answer = run_job(work.job("scan", folder), folder)
+        return checked_listing(answer, work.places)
+    except RunFailed as error:
+        raise named(error, folder) from None
 
 
 def _from(work: Work, sources: list[str]) -> Work:

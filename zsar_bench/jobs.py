@@ -3,8 +3,8 @@
 A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and what its kind needs:
 
     check    check                                       -> whether parameters fit together
-    scan     spec, sources, out                          -> writes what the raw files are
-    import   spec, sources, folder                       -> requests: clips to make shards of
+    scan     spec, sources, note                         -> what the raw files are
+    import   spec, sources, folder, note                 -> requests: clips to make shards of
     texts    texts                                       -> their features
     print    (nothing more)                              -> the text encoder's fingerprint
     encoder  bundle, classes, layout, seed; or state     -> fits, gives the state; encodes requests

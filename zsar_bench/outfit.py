@@ -13,7 +13,8 @@ from zsar_bench.confinement import Rules, worker_rules
 from zsar_bench.confinement.rules import below, real
 
 CONFINED = (
-    *("check", "texts", "print", "encoder", "fit", "score", "metric", "report", "workbook"),
+    *("scan", "import", "workbook"),
+    *("check", "texts", "print", "encoder", "fit", "score", "metric", "report"),
 )
 NETWORK = ("texts", "print")  #: confined kinds that may download a named model
 AT_HOME = (*NETWORK, "track")  #: kinds that find models, or a tracker's account, in the user's home

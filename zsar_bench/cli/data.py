@@ -58,6 +58,10 @@ def import_(
         typer.Option("--set", metavar="KEY=VALUE", help="Parameter of a generated data set."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G."),
+    ] = None,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -67,9 +71,9 @@ def import_(
     Interrupted or killed, the same command continues.
     """
     from zsar_bench.catalogue import load
-    from zsar_bench.cli.own import import_folder, named_folder
+    from zsar_bench.cli.own import import_folder, import_machine, named_folder
     from zsar_bench.datasets import open_dataset, prepared
-    from zsar_bench.environment import Machine, cores
+    from zsar_bench.environment import cores
     from zsar_bench.importer import Work, ensure_generated, import_files, store_name
 
     catalogue = load(plugin or ())
@@ -80,7 +84,7 @@ def import_(
         if set_:
             raise UserError("Your own data are read from files; there are no parameters to --set.")
         silent = quiet or json
-        dataset, remark = import_folder(own, catalogue, force, jobs, skip_bad, silent)
+        dataset, remark = import_folder(own, catalogue, force, jobs, skip_bad, silent, memory_limit)
         seconds = None if remark else time.monotonic() - started
         _report(dataset, json, remark, load(plugin or ()), seconds)
         return
@@ -92,7 +96,7 @@ def import_(
         remark = f"Already imported; {', '.join(map(str, sources))} was not read."
         _report(open_dataset(store), json, remark, catalogue)
         return
-    machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
+    machine = import_machine(catalogue, memory_limit)
     with progress_bar(f"import {store}", quiet or json) as (on_event, say):
         if made:
             dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from zsar_bench.catalogue import Catalogue, Entry
     from zsar_bench.datasets import Dataset
+    from zsar_bench.environment import Machine
     from zsar_bench.own.importing import OwnData
 
 
@@ -59,8 +60,29 @@ def named_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> OwnD
     return own
 
 
+def import_machine(catalogue: Catalogue, memory_limit: str | None) -> Machine:
+    """Where the workers of an import compute; they may read the code of these plugins."""
+    from zsar_bench.environment import Machine
+    from zsar_bench.limits import parse_size
+
+    return Machine(
+        "cpu",
+        1,
+        plugin_files=tuple(str(path) for path in catalogue.plugin_files),
+        code=catalogue.code,
+        code_state=catalogue.code_state,
+        memory=None if memory_limit is None else parse_size(memory_limit),
+    )
+
+
 def import_folder(
-    own: OwnData, catalogue: Catalogue, force: bool, jobs: int, skip_bad: bool, silent: bool
+    own: OwnData,
+    catalogue: Catalogue,
+    force: bool,
+    jobs: int,
+    skip_bad: bool,
+    silent: bool,
+    memory_limit: str | None = None,
 ) -> tuple[Dataset, str]:
     """Read a folder into the store and register it.
 
@@ -71,15 +93,16 @@ def import_folder(
         jobs: workers at once; 0: one a core.
         skip_bad: leave out what cannot be read, instead of refusing everything.
         silent: show no progress.
+        memory_limit: of a worker, such as ``4G``.
 
     Returns:
         The data set, and a sentence if the clips were not read.
     """
-    from zsar_bench.environment import Machine, cores
+    from zsar_bench.environment import cores
     from zsar_bench.importer import Work, import_files
     from zsar_bench.own.importing import import_own
 
-    machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
+    machine = import_machine(catalogue, memory_limit)
     with progress_bar(f"import {own.description.name}", silent) as (on_event, say):
 
         def read(entry: Entry) -> Dataset:
