@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zsar_bench import import_crew
 from zsar_bench.archives import RawFiles
 from zsar_bench.confinement import support
 from zsar_bench.errors import DataError, RunFailed
@@ -273,6 +274,14 @@ def test_a_shard_that_is_no_plain_file_is_refused(kind: str, tmp_path: Path) -> 
     with pytest.raises(RunFailed, match="no list of shards"):
         take_shards({"shards": [ROW], "memory": 5}, [CLIP, OTHER], made, shards)
     assert not any(shards.iterdir())
+
+
+def test_workers_that_hold_a_large_container_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_crew, "free_memory", lambda: 10 << 30)
+    clips = [CLIP._replace(id=str(n), part=n, size=1 << 20) for n in range(1600)]
+    assert import_crew._fitting({"c1_1.npy": clips}) == 3
+    assert import_crew._fitting({"c1_1.npy": clips * 100}) == 1
+    assert import_crew._fitting({"c1_1.npy": [CLIP]}) > 1000
 
 
 def test_only_who_died_over_a_file_names_it(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from zsar_bench.import_answers import named, take_shards
 from zsar_bench.import_job import Listed
 from zsar_bench.journal import Journal
 from zsar_bench.paths import make_folder
+from zsar_bench.processes import free_memory
 from zsar_bench.sandbox import Worker, stop_all
 
 if TYPE_CHECKING:
@@ -41,6 +44,17 @@ def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
     return chunks
 
 
+def _fitting(groups: dict[str, list[Listed]]) -> int:
+    """How many workers have room, if each holds the largest container twice as it opens it."""
+    sizes: dict[tuple[int, str], int] = {}
+    for clip in chain.from_iterable(groups.values()):
+        if clip.part >= 0:
+            where = clip.source, clip.name
+            sizes[where] = sizes.get(where, 0) + clip.size
+    largest = max(sizes.values(), default=0)
+    return max(1, free_memory() // (2 * largest)) if largest else sys.maxsize
+
+
 class Crew:
     """Workers that read at once, each driven by a thread.
 
@@ -65,7 +79,7 @@ class Crew:
         self._advance(0)
         self.forecast.weight = sum(map(_weight, chunks))
         pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
-        count = min(self.work.jobs, len(chunks))
+        count = min(self.work.jobs, len(chunks), _fitting(groups))
         futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
         try:
             for future in as_completed(futures):
