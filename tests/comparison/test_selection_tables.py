@@ -235,7 +235,7 @@ def test_a_row_is_as_confined_as_its_weakest_record(levels: Any, weakest: str) -
 
 def test_unconfined_rows_are_counted_and_marked() -> None:
     records = [
-        record(exactly(BEST), "walled", certificate=certificate()),
+        record(exactly(BEST), "confined", certificate=certificate()),
         record(exactly(CLOSE), "open", certificate=certificate("process")),
         record(exactly(FAR), "old"),
     ]
@@ -245,7 +245,7 @@ def test_unconfined_rows_are_counted_and_marked() -> None:
     assert line in words.caption(section)
     texts = every_text(comparison)
     for kind in ("table", "markdown"):
-        said = {"walled": "landlock", "open": "no", "old": "not known"}
+        said = {"confined": "landlock", "open": "no", "old": "not known"}
         for name, word in said.items():
             (row,) = [x for x in texts[kind].splitlines() if f" {name} " in x]
             assert f" {word} " in row

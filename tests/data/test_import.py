@@ -62,7 +62,9 @@ Generate = Callable[..., Dataset]
 @pytest.fixture
 def generate(entry: Entry) -> Generate:
     def make(jobs: int = 2, on_event: Any = lambda event: None, **params: Any) -> Dataset:
-        return ensure_generated(entry, params, Machine("cpu", 1), on_event, jobs=jobs)
+        return ensure_generated(
+            entry, params, Machine("cpu", 1, code=load().code), on_event, jobs=jobs
+        )
 
     return make
 

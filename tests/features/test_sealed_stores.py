@@ -204,7 +204,7 @@ def test_a_wounded_generated_set_is_made_again(wound: str, home: Path) -> None:
     entry = catalogue.load().find("datasets", "toy-stand-in")
 
     def make(on_event: Any = lambda event: None) -> Dataset:
-        return ensure_generated(entry, {}, Machine("cpu", 1), on_event)
+        return ensure_generated(entry, {}, Machine("cpu", 1, code=catalogue.load().code), on_event)
 
     folder = make().folder
     whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}

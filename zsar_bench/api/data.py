@@ -13,6 +13,7 @@ from zsar_bench.catalogue.catalogue import Catalogue, Entry, load
 from zsar_bench.catalogue.machine import Machine, cores
 from zsar_bench.common.events import Event
 from zsar_bench.errors import UserError
+from zsar_bench.plans.request import parse_size
 from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def import_data(
     skip_bad: bool = False,
     params: Mapping[str, Any] | None = None,
     jobs: int = 0,
+    memory_limit: int | str | None = None,
     plugins: Plugins = (),
     on_event: Event = _silent,
     on_note: Callable[[str], None] | None = None,
@@ -98,6 +100,7 @@ def import_data(
         skip_bad: leave out files that cannot be read, and list them, instead of refusing.
         params: parameters of a generated data set.
         jobs: workers at once; 0: one a core.
+        memory_limit: bytes, or a text such as ``"4G"``, that a worker may use; None: 4 GiB.
         plugins: plugin files to load beside the installed ones.
         on_event: gets ``stage``, ``step`` and ``total``.
         on_note: gets sentences for the user.
@@ -110,16 +113,29 @@ def import_data(
     sources = tuple(Path(path) for path in paths)
     catalogue = load(files)
     note = on_note or (lambda text: None)
+    size = parse_size(memory_limit) if isinstance(memory_limit, str) else memory_limit
+    machine = _machine(catalogue, size)
     started = time.monotonic()
     custom = custom_folder(str(name), sources, catalogue)
     if custom is not None:
         if params:
             raise UserError("Your own data are read from files; there are no parameters to --set.")
-        dataset, remark = _import_folder(custom, catalogue, force, jobs, skip_bad, on_event, note)
+        dataset, remark = _import_folder(
+            custom, catalogue, machine, force, jobs, skip_bad, on_event, note
+        )
         catalogue = load(files)  # it knows the new data set now
     else:
         dataset, remark = _import_named(
-            str(name), sources, catalogue, force, jobs, skip_bad, params or {}, on_event, note
+            str(name),
+            sources,
+            catalogue,
+            machine,
+            force,
+            jobs,
+            skip_bad,
+            params or {},
+            on_event,
+            note,
         )
     seconds = None if remark else time.monotonic() - started
     expected = int(dataset.about["expected_clips"] or 0)
@@ -133,6 +149,7 @@ def _import_named(
     name: str,
     sources: tuple[Path, ...],
     catalogue: Catalogue,
+    machine: Machine,
     force: bool,
     jobs: int,
     skip_bad: bool,
@@ -152,7 +169,6 @@ def _import_named(
     if sources and store in prepared() and not force:
         there = f"Already imported; {', '.join(map(str, sources))} was not read."
         return open_dataset(store), there
-    machine = _machine(catalogue)
     if made:
         return ensure_generated(entry, values, machine, on_event, note, jobs, force), ""
     work = Work(
@@ -212,8 +228,16 @@ def _usable(dataset: Dataset, catalogue: Catalogue) -> tuple[tuple[str, ...], tu
     return tuple(ready), tuple(lacking)
 
 
-def _machine(catalogue: Catalogue) -> Machine:
-    return Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
+def _machine(catalogue: Catalogue, memory: int | None) -> Machine:
+    """Where the workers of an import compute; they may read the code of these plugins."""
+    return Machine(
+        "cpu",
+        1,
+        plugin_files=tuple(str(p) for p in catalogue.plugin_files),
+        code=catalogue.code,
+        code_state=catalogue.code_state,
+        memory=memory,
+    )
 
 
 # --- A folder of the user's own ------------------------------------------------------------------
@@ -263,6 +287,7 @@ def custom_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> Own
 def _import_folder(
     custom: OwnData,
     catalogue: Catalogue,
+    machine: Machine,
     force: bool,
     jobs: int,
     skip_bad: bool,
@@ -277,7 +302,7 @@ def _import_folder(
     def read(entry: Entry) -> Dataset:
         work = Work(
             entry,
-            _machine(catalogue),
+            machine,
             entry.name,
             sources=(custom.folder,),
             jobs=jobs or cores(),

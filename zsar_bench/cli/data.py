@@ -54,6 +54,10 @@ def import_(
         typer.Option("--set", metavar="KEY=VALUE", help="Parameter of a generated data set."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G."),
+    ] = None,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -72,6 +76,7 @@ def import_(
             skip_bad=skip_bad,
             params=parameters(set_),
             jobs=jobs,
+            memory_limit=memory_limit,
             plugins=plugin or (),
             on_event=on_event,
             on_note=say,

@@ -1,7 +1,7 @@
 """A worker: one job, then the end.
 
 It is a supervisor's child. Before any plugin code runs it lets go of everything it was born with
-except the two ends of its pipe, takes on its own environment, puts up its walls and tells the
+except the two ends of its pipe, takes on its own environment, confines itself and tells the
 parent which ones stand. Whatever plugins print goes to the log.
 """
 
@@ -183,7 +183,7 @@ def _settle(job: dict[str, Any], settings: dict[str, Any]) -> None:
 
 
 def _enclose(settings: dict[str, Any], line: Pipe) -> Confinement:
-    """Put up the walls of a confined job."""
+    """Confine this process as the job says."""
     if settings["rules"] is None:
         return Confinement("process", 0, False, False, False, False, False)
     given = settings["rules"]

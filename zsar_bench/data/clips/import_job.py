@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 OTHER = "no clip"  #: why a file nobody knows is not read
 FIRST = 3  #: names kept of files that are only counted
+GREEDY = "reading it takes more memory than this import may use (--memory-limit)"
 OPEN = 32  #: containers that a worker keeps open: a shard's clips lie in several
 
 
@@ -54,13 +55,32 @@ class Listed(NamedTuple):
     part: int = -1
 
 
+class Note:
+    """The file that is being read, for who finds this worker dead."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+
+    def __call__(self, label: str) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(label.encode("utf-8", "replace"))
+
+
+def _unnoted(label: str) -> None:
+    """Nobody would look for it."""
+
+
 # --- What there is -----------------------------------------------------------------------------
 
 
 def list_files(
-    reader: DatasetReader, spec: dict[str, Any], sources: Sequence[Path]
+    reader: DatasetReader,
+    spec: dict[str, Any],
+    sources: Sequence[Path],
+    note: Callable[[str], None] = _unnoted,
 ) -> dict[str, Any]:
-    """What the raw files are, from their names only.
+    """What the raw files are, from their names only; ``note`` hears of each container.
 
     Returns:
         ``clips``: a ``Listed`` each, in the store's order; ``skipped``: files that are no clips
@@ -87,12 +107,16 @@ def list_files(
             where = {"source": number, "name": name, "label": label}
             if holds(name):
                 watched = Watched(raw)
+                note(label)
                 try:
                     inside = reader.open(name, watched).clips  # type: ignore[attr-defined]
                 except DataError as error:
                     bad.append(
                         {"file": label, "reason": " ".join([error.what, error.hint]).strip()}
                     )
+                    continue
+                except MemoryError:
+                    bad.append({"file": label, "reason": GREEDY})
                     continue
                 where |= watched.stamp(name, len(inside))
                 clips += [_listed(clip, **where, part=n) for n, clip in enumerate(inside)]
@@ -112,7 +136,7 @@ def list_files(
     if not clips and not bad:
         inside = [zip_ for s in sources if s.is_dir() for zip_ in sorted(s.glob("*.zip"))]
         if inside:  # as downloaded: a folder of archives
-            return list_files(reader, spec, inside)
+            return list_files(reader, spec, inside, note)
     if not clips:
         raise _unlisted(bad) if bad else _nothing(raws, spec, aside)
     if all(raws[clip.source].encrypted(clip.name) for clip in clips):
@@ -225,7 +249,9 @@ def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) 
 Take = Callable[[list[Listed]], Iterator["Clip | DataError"]]
 
 
-def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
+def from_files(
+    reader: DatasetReader, sources: Sequence[Path], note: Callable[[str], None] = _unnoted
+) -> Take:
     """Clips read from their files, one after the other; or why one cannot be read."""
     raws = [RawFiles(source, _optional(reader, "holds", False)) for source in sources]
 
@@ -241,10 +267,15 @@ def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
 
     def take(clips: list[Listed]) -> Iterator[Clip | DataError]:
         for clip in clips:
+            note(clip.label)
             try:
                 yield read(clip)
             except DataError as error:
                 yield error
+            except MemoryError:
+                yield DataError(GREEDY)
+            except UserError:  # what this machine lacks, say
+                raise
             except Exception as error:  # the reader's own fault: say on which file
                 reason = f"{type(error).__name__}: {error}"
                 raise ValueError(f"the reader fails on {clip.label} ({reason})") from error
