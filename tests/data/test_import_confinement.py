@@ -217,7 +217,6 @@ ROW: dict[str, Any] = {
     "skipped": [],
     "bad": [],
     "frames": 2,
-    "bytes": 4,
     "sha256": "0" * 64,
 }
 
@@ -232,7 +231,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_shards_are_moved_and_their_rows_are_plain(tmp_path: Path) -> None:
     made, shards = folders(tmp_path)
-    answer = {"shards": [ROW | {"more": "x"}], "memory": 5}
+    answer = {"shards": [ROW | {"more": "x"}]}
     assert take_shards(answer, [CLIP, OTHER], made, shards) == [ROW]
     assert (shards / "c1_1.npy").read_bytes() == b"four"
     assert not any(made.iterdir())
@@ -250,7 +249,6 @@ def test_shards_are_moved_and_their_rows_are_plain(tmp_path: Path) -> None:
         [ROW | {"clips": [["a", -2]]}],
         [ROW | {"clips": [["a", True]], "frames": 1}],
         [ROW | {"frames": 3}],
-        [ROW | {"bytes": 5}],
         [ROW | {"sha256": "x"}],
         [ROW | {"bad": [{"file": "a"}]}],
         [{"shard": "c1_1.npy"}],
@@ -259,7 +257,7 @@ def test_shards_are_moved_and_their_rows_are_plain(tmp_path: Path) -> None:
 def test_what_no_worker_makes_is_refused(rows: Any, tmp_path: Path) -> None:
     made, shards = folders(tmp_path)
     with pytest.raises(RunFailed, match="no list of shards"):
-        take_shards({"shards": rows, "memory": 5}, [CLIP, OTHER], made, shards)
+        take_shards({"shards": rows}, [CLIP, OTHER], made, shards)
     assert not any(shards.iterdir())
 
 
@@ -272,7 +270,7 @@ def test_a_shard_that_is_no_plain_file_is_refused(kind: str, tmp_path: Path) -> 
     elif kind == "second name":
         os.link(tmp_path / "kept", made / "c1_1.npy")
     with pytest.raises(RunFailed, match="no list of shards"):
-        take_shards({"shards": [ROW], "memory": 5}, [CLIP, OTHER], made, shards)
+        take_shards({"shards": [ROW]}, [CLIP, OTHER], made, shards)
     assert not any(shards.iterdir())
 
 

@@ -125,13 +125,13 @@ def test_a_part_is_packed_again_with_right_checksums(tmp_path: Path) -> None:
 
 
 def campaign_of(*bugs: str, inputs: int = 40, **more: object) -> dict[str, Tally]:
-    targets = [f"planted:{bug}" for bug in bugs]
+    targets = [f"planted_bugs:{bug}" for bug in bugs]
     found = run(Campaign(targets, inputs, seconds=0.2, **more))  # type: ignore[arg-type]
     return {name.partition(":")[2]: tally for name, tally in found.items()}
 
 
 def bad_numbers(bug: str, inputs: int = 40) -> list[int]:
-    data = [made(f"planted:{bug}", n, planted_bugs.SEEDS) for n in range(inputs)]
+    data = [made(f"planted_bugs:{bug}", n, planted_bugs.SEEDS) for n in range(inputs)]
     return [n for n, one in enumerate(data) if planted_bugs.is_bad(one)]
 
 
@@ -152,7 +152,7 @@ SAID = {
 def test_planted_bugs_are_found_counted_and_described() -> None:
     found = campaign_of("fine", "keeps", *SAID)
     for bug in ("fine", "keeps"):
-        data = [made(f"planted:{bug}", n, planted_bugs.SEEDS) for n in range(40)]
+        data = [made(f"planted_bugs:{bug}", n, planted_bugs.SEEDS) for n in range(40)]
         refused = sum(len(one) % 2 for one in data)
         assert (found[bug].bad, found[bug].refused) == (0, refused)
         assert found[bug].accepted == 40 - refused > 0
@@ -206,47 +206,59 @@ def test_what_is_slow_grows_or_dies_does_not_end_the_campaign(
 
 
 def test_reports_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["planted:key_error", "planted:fine", "--inputs", "40", "--out", str(tmp_path)]
+    words = [
+        "planted_bugs:key_error",
+        "planted_bugs:fine",
+        "--inputs",
+        "40",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(words) == 1
     about = json.loads((tmp_path / "FUZZ.json").read_text())
-    assert about["targets"]["planted:key_error"]["foreign"] == len(bad_numbers("key_error"))
+    assert about["targets"]["planted_bugs:key_error"]["foreign"] == len(bad_numbers("key_error"))
     report = (tmp_path / "FUZZ.md").read_text()
     first = bad_numbers("key_error")[0]
-    assert f"--replay planted:key_error {first}`" in report
-    assert "| planted:fine | 40 |" in report
+    assert f"--replay planted_bugs:key_error {first}`" in report
+    assert "| planted_bugs:fine | 40 |" in report
     assert "Not finished" not in report
     capsys.readouterr()
     kept = tmp_path / "kept"
-    assert main(["--replay", "planted:key_error", str(first), "--save", str(kept)]) == 1
+    assert main(["--replay", "planted_bugs:key_error", str(first), "--save", str(kept)]) == 1
     told = capsys.readouterr().out
     assert "KeyError: 'missing'" in told
     assert "Traceback" in told
     assert planted_bugs.is_bad(kept.read_bytes())
     good = next(n for n in range(40) if n not in bad_numbers("key_error"))
-    assert main(["--replay", "planted:key_error", str(good)]) == 0
+    assert main(["--replay", "planted_bugs:key_error", str(good)]) == 0
     assert capsys.readouterr().out.split()[-1] in ("accepted", "refused")
 
 
 def test_some_targets_again_keep_what_is_known_of_others(tmp_path: Path) -> None:
-    assert main(["planted:fine", "planted:keeps", "--inputs", "9", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["planted_bugs:fine", "planted_bugs:keeps", "--inputs", "9", "--out", str(tmp_path)])
+        == 0
+    )
     before = json.loads((tmp_path / "FUZZ.json").read_text())
-    assert main(["planted:keeps", "--inputs", "5", "--again", "--out", str(tmp_path)]) == 0
+    assert main(["planted_bugs:keeps", "--inputs", "5", "--again", "--out", str(tmp_path)]) == 0
     about = json.loads((tmp_path / "FUZZ.json").read_text())
     assert [one["inputs"] for one in about["targets"].values()] == [9, 5]
-    kept = about["targets"]["planted:fine"]
-    assert kept == before["targets"]["planted:fine"] | {
+    kept = about["targets"]["planted_bugs:fine"]
+    assert kept == before["targets"]["planted_bugs:fine"] | {
         "date": before["date"],
         "commit": before["commit"],
     }
     report = (tmp_path / "FUZZ.md").read_text()
     assert f"From an earlier campaign, {before['date']}, commit" in report
-    assert "| planted:fine | 9 |" in report
+    assert "| planted_bugs:fine | 9 |" in report
 
 
 def test_what_was_not_done_is_said(tmp_path: Path) -> None:
-    assert main(["planted:fine", "--inputs", "9", "--minutes", "0", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["planted_bugs:fine", "--inputs", "9", "--minutes", "0", "--out", str(tmp_path)]) == 0
+    )
     report = (tmp_path / "FUZZ.md").read_text()
-    assert "| planted:fine | 0 of 9 |" in report
+    assert "| planted_bugs:fine | 0 of 9 |" in report
     assert "Not finished within the time, or given up: planted:fine." in report
     started = time.time()
     found = campaign_of("fine", inputs=100_000, until=started + 1.5)["fine"]

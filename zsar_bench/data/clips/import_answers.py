@@ -99,9 +99,8 @@ def take_shards(
             if row["clips"]:
                 about = os.lstat(made / row["shard"])
                 plain = stat.S_ISREG(about.st_mode) and about.st_nlink == 1
-                if not plain or about.st_size != row["bytes"]:
+                if not plain:
                     raise ValueError
-        answer["memory"] = int(answer["memory"])
     except (KeyError, TypeError, ValueError, FileNotFoundError):
         raise RunFailed("the worker's answer is no list of shards") from None
     for row in rows:
@@ -126,7 +125,7 @@ def _row(row: dict[str, Any], ids: set[str]) -> dict[str, Any]:
     if clips:
         if sum(lengths) != row["frames"] or not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
             raise ValueError
-        checked |= {"frames": sum(lengths), "bytes": int(row["bytes"]), "sha256": row["sha256"]}
+        checked |= {"frames": sum(lengths), "sha256": row["sha256"]}
     return checked
 
 
