@@ -2,10 +2,10 @@
 
     python results/reference/power.py
 
-The minimum detectable difference of a design depends on the standard deviation of paired differences
-between its units, which is not known beforehand. It is taken from the finished reference runs on
-the small protocols of two of the three data sets: the standard deviation over classes of the
-difference between two methods, seeds averaged.
+The minimum detectable difference of a design depends on the standard deviation of paired
+differences between its units, which is not known beforehand. It is taken from the finished
+reference runs on the small protocols of two of the three data sets: the standard deviation over
+classes of the difference between two methods, seeds averaged.
 """
 
 from __future__ import annotations
