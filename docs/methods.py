@@ -43,9 +43,9 @@ INDEX = """# Methods
 
 {table}
 
-*Setting*: data that a method may use beyond the seen classes; methods of different settings are never
-ranked together. *Reads*: inputs in addition to pooled features and class texts. The same, with every
-parameter, in a terminal: `zsar-bench list methods`, `zsar-bench show NAME`.
+*Setting*: data that a method may use beyond the seen classes; methods of different settings are
+never ranked together. *Reads*: inputs in addition to pooled features and class texts. The same,
+with every parameter, in a terminal: `zsar-bench list methods`, `zsar-bench show NAME`.
 """
 
 
