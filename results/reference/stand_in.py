@@ -1,13 +1,13 @@
-"""Is the stand-in worth anything? Measures it and writes stand-in.json and STAND-IN.md.
+"""Evaluate the stand-in; writes stand-in.json and STAND-IN.md.
 
     python results/reference/stand_in.py            # runs what is missing, then the page
     python results/reference/stand_in.py --page     # the page only, from stand-in.json
 
-What is asked, and where the answer would shame it:
+Questions:
 
-1. *Is there something to learn?* A supervised encoder, cross-subject, against the nearest
+1. *Is there something to learn?* A supervised encoder, cross-subject, compared with the nearest
    neighbour on raw coordinates (``benchmarks/stand_in.py``).
-2. *Do texts carry over to unseen motions?* Twenty random class splits; the published one should
+2. *Do texts transfer to unseen motions?* Twenty random class splits; the published one should
    lie within their range.
 3. *Does anything but the text help?* Text controls: without true texts accuracy must be 1/K.
 4. *What could texts give at most?* The grammar's own attributes as texts (the oracle).
