@@ -19,15 +19,15 @@ ALL = "all"  #: every rule, and what each of them is worth
 
 
 def _folder(protocol: str, catalogue: Catalogue) -> str:
-    """Folder name of a protocol's runs; ``stand-in/`` before and ``[dial=...]`` behind it stay."""
+    """Folder name of a protocol's runs; ``stand-in/`` before it stays."""
     from zsar_bench.data.protocols.lookup import find_protocol
     from zsar_bench.data.protocols.protocol import STAND_IN, folder_name
 
-    base, bracket, dials = protocol.removeprefix(STAND_IN).partition("[")
+    base = protocol.removeprefix(STAND_IN)
     if not base:
         return ""
     before = STAND_IN if protocol.startswith(STAND_IN) else ""
-    return folder_name(f"{before}{find_protocol(base, catalogue).id}{bracket}{dials}")
+    return folder_name(f"{before}{find_protocol(base, catalogue).id}")
 
 
 def compare(

@@ -80,10 +80,6 @@ def run(
     splits: Annotated[
         int, typer.Option(min=0, help="Random class splits instead of the published one.")
     ] = 0,
-    dial: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=V,V", help="Turn a dial to each of these values (repeatable)."),
-    ] = None,
     text_control: Annotated[
         str | None,
         typer.Option(
@@ -164,7 +160,6 @@ def run(
         prove=prove,
         data=data,
         splits=splits,
-        dials=tuple(dial or ()),
         text_control=text_control,
         draws=draws,
         gzsl=gzsl,
@@ -180,7 +175,7 @@ def run(
     choice = choose_data(first, request.wanted_data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
-    command = command_to_make(choice, dial or ()) if dry_run else ""
+    command = command_to_make(choice) if dry_run else ""
     if command:
         show_missing(command, json)
         return

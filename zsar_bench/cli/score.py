@@ -99,7 +99,7 @@ def _tested(name: str, catalogue: Catalogue, quiet: bool) -> tuple[Protocol, Uns
     choice = choose_data(parts[0], wanted, catalogue)
     machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
     with making(choice, quiet) as (on_event, _):
-        dataset = open_data(choice, {}, machine, on_event)
+        dataset = open_data(choice, machine, on_event)
     tested = unseen_clips(choice.protocol, dataset)
     protocol = choice.protocol
     if choice.synthetic:  # complete by construction

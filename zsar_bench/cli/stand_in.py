@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -48,20 +47,13 @@ def announce(choice: DataChoice) -> None:
     error_console().print(Panel(rows, title=title, border_style="yellow", expand=False))
 
 
-def command_to_make(choice: DataChoice, dials: Iterable[str]) -> str:
+def command_to_make(choice: DataChoice) -> str:
     """What to type for clips that have not been made yet; nothing where all are there."""
-    from zsar_bench.data.clips.importer import store_name
     from zsar_bench.data.clips.store import prepared
-    from zsar_bench.plans.choose_data import parse_dials, variants
 
-    if not choice.synthetic:
+    if not choice.synthetic or choice.entry.name in prepared():
         return ""
-    there = prepared()
-    for _, params in variants(choice, 0, parse_dials(dials, choice)):
-        if store_name(choice.entry, params) not in there:
-            words = "".join(f" --set {name}={value:g}" for name, value in params.items())
-            return f"zsar-bench data import {choice.entry.name}{words}"
-    return ""
+    return f"zsar-bench data import {choice.entry.name}"
 
 
 def making(choice: DataChoice, quiet: bool) -> AbstractContextManager[tuple[Event, Say]]:

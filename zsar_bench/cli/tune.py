@@ -121,7 +121,7 @@ def tune(
     choice = choose_data(members(protocol, catalogue)[0], data, catalogue)
     if choice.synthetic and not (quiet or json):
         announce(choice)
-    command = command_to_make(choice, ()) if dry_run else ""
+    command = command_to_make(choice) if dry_run else ""
     if command:
         raise UserError("Clips have to be made first, which writes to the store.", command)
     with making(choice, quiet or json) as (on_event, _):

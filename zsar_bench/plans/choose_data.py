@@ -7,10 +7,7 @@ instead, and a protocol named ``stand-in/...`` is never run on real clips.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from zsar_bench.catalogue.catalogue import Catalogue, Entry
 from zsar_bench.catalogue.machine import Machine
@@ -25,13 +22,11 @@ from zsar_bench.data.protocols.protocol import (
     on_stand_in,
     random_split,
     stand_ins,
-    with_dials,
 )
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.specs import generated
 
 WANTED = ("auto", "real", "stand-in")
-OWN_DIALS = ("seen", "encoder")  #: those that work on any protocol; others are the generator's
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,6 @@ def members(name: str, catalogue: Catalogue) -> tuple[str, ...]:
     Raises:
         UserError: for an unknown name.
     """
-    if "[" in name:  # with dials, as results are named
-        return (name,)
     before = STAND_IN if name.startswith(STAND_IN) else ""
     group = find_group(name.removeprefix(STAND_IN), catalogue)
     return tuple(before + member for member in group.of) if group else (name,)
@@ -122,73 +115,25 @@ def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
     return DataChoice(protocol, real, reason)
 
 
-def open_data(
-    choice: DataChoice, params: Mapping[str, Any], machine: Machine, on_event: Event
-) -> Dataset:
+def open_data(choice: DataChoice, machine: Machine, on_event: Event) -> Dataset:
     """The prepared data set; a stand-in or a pooled one is made if need be.
 
     Args:
         choice: which one.
-        params: a generator's parameters that differ from its defaults.
         machine: where it is made.
         on_event: hears how far that is.
     """
     if generated(choice.entry.spec):
-        return ensure_generated(choice.entry, dict(params), machine, on_event)
+        return ensure_generated(choice.entry, {}, machine, on_event)
     return open_dataset(choice.entry.name, choice.entry.spec["how_to_get"])
 
 
-# --- One command, several protocols --------------------------------------------------------------
-
-
-def parse_dials(texts: Iterable[str], choice: DataChoice) -> list[dict[str, float]]:
-    """Settings of the dials from ``name=value,value``: every combination, in the order given.
-
-    Raises:
-        UserError: for a dial that the protocol does not have, or what is no number.
-    """
-    fields = choice.entry.schema.get("properties", {}) if choice.synthetic else {}
-    known = (*OWN_DIALS, *fields)
-    grid: dict[str, list[float]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise UserError(f"--dial {text!r} is not NAME=VALUE,...", "For example: --dial seen=30")
-        if name not in known:
-            raise unknown("dial", name, known)
-        try:
-            numbers = [float(v) for v in values.split(",")]
-        except ValueError:
-            raise UserError(f"--dial {text!r}: '{values}' is not a list of numbers.") from None
-        if name in grid or len(set(numbers)) != len(numbers):
-            raise UserError(f"--dial {text!r} repeats a name or a value.")
-        _check_range(name, numbers, fields.get(name, {}))
-        grid[name] = numbers
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _check_range(name: str, numbers: Sequence[float], field: Mapping[str, Any]) -> None:
-    low, high = field.get("minimum", float("-inf")), field.get("maximum", float("inf"))
-    for number in numbers:
-        if not low <= number <= high:  # NaN included
-            raise UserError(f"The dial {name}={number:g} must lie between {low:g} and {high:g}.")
-
-
-def variants(
-    choice: DataChoice, splits: int, dials: Sequence[Mapping[str, float]]
-) -> list[tuple[Protocol, dict[str, float]]]:
-    """The protocols that a command runs, each with its generator's parameters.
+def drawn(protocol: Protocol, splits: int) -> list[Protocol]:
+    """The protocols that a command runs.
 
     Args:
-        choice: the protocol that was named.
+        protocol: the one that was named.
         splits: 0: its own classes; N: the random splits with seeds 0 to N - 1 instead.
-        dials: settings, as ``parse_dials`` gives them.
     """
-    base = choice.protocol
-    words = [f"random:{len(base.unseen)}@{seed}" for seed in range(splits)]
-    families = [random_split(base, w) for w in words] or [base]
-    return [
-        (with_dials(one, setting), {k: v for k, v in setting.items() if k not in OWN_DIALS})
-        for setting in dials or [{}]
-        for one in families
-    ]
+    words = [f"random:{len(protocol.unseen)}@{seed}" for seed in range(splits)]
+    return [random_split(protocol, w) for w in words] or [protocol]

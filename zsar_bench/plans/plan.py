@@ -26,7 +26,7 @@ from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.released.released import check_method, open_released
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.features.text_embeddings import TextPlan, text_fingerprint
-from zsar_bench.plans.choose_data import choose_data, members, open_data, parse_dials, variants
+from zsar_bench.plans.choose_data import choose_data, drawn, members, open_data
 from zsar_bench.plans.controls import SHUFFLED_ALL, SHUFFLED_UNSEEN, plan_controls
 from zsar_bench.plans.holdouts import check_gzsl, pseudo_unseen_splits
 from zsar_bench.plans.request import Request, choose_machine, seed_pairs
@@ -37,7 +37,7 @@ from zsar_bench.plans.selection import LAST, parse_rules
 def plan_runs(
     request: Request, catalogue: Catalogue, on_event: Event = lambda event: None
 ) -> list[RunPlan]:
-    """One plan a protocol variant, method, seed pair, draw of a text control and selection rule,
+    """One plan a class split, method, seed pair, draw of a text control and selection rule,
     in that order; for an average, those of all its members.
 
     Args:
@@ -57,7 +57,6 @@ def plan_runs(
         return [plan for found in each for plan in found]
     methods = [catalogue.find("methods", m) for m in dict.fromkeys(request.methods)]
     choice = choose_data(request.protocol, request.wanted_data, catalogue)
-    dials = parse_dials(request.dials, choice)
     rules = parse_rules(request.selection or LAST)
     _check_control(request, choice.protocol)
     check_gzsl(
@@ -86,17 +85,17 @@ def plan_runs(
     data_choice = ("data", choice.entry.name, choice.reason)
     metrics = tuple(e for e in catalogue.entries("metrics") if e.plugin != "core")
 
-    @cache  # variants differ in classes or dials; most share their clips
-    def opened(*params: tuple[str, float]) -> Dataset:
-        return open_data(choice, dict(params), machine, on_event)
+    @cache  # all splits share their clips
+    def opened() -> Dataset:
+        return open_data(choice, machine, on_event)
 
     features: Features[Any]
     plans: list[RunPlan] = []
-    for protocol, generator in variants(choice, request.splits, dials):
+    for protocol in drawn(choice.protocol, request.splits):
         if encoder is None:
             features = released(request, protocol, methods)
         else:
-            features = trained(encoder, protocol, opened(*generator.items()), machine)
+            features = trained(encoder, protocol, opened(), machine)
             protocol = _counted(protocol, features)
             for plan in features.of_seed(0) if request.gzsl else ():
                 pseudo_unseen_splits(
@@ -209,7 +208,7 @@ def plan_encoders(
     assert encoder is not None
     if own:
         check_together([(entry, encoder.settings)], machine)
-    features = trained(encoder, choice.protocol, open_data(choice, {}, machine, on_event), machine)
+    features = trained(encoder, choice.protocol, open_data(choice, machine, on_event), machine)
     protocol = _counted(choice.protocol, features)
     data_choice = ("data", choice.entry.name, choice.reason)
     told = [device_choice, data_choice, profile_choice, features.choice]
@@ -301,7 +300,6 @@ def choose_encoder(request: Request, catalogue: Catalogue, profile: str) -> Enco
     for option, given in (
         ("--skeleton-encoder", request.skeleton_encoder is not None),
         ("--splits", bool(request.splits)),
-        ("--dial", bool(request.dials)),
         ("--data stand-in", request.data == "stand-in"),
     ):
         if given:

@@ -106,12 +106,11 @@ def with_tuned(plans: Sequence[RunPlan], request: Request) -> list[RunPlan]:
         UserError: with the command to type, if there is no such search; if there are several; or
             if those of different methods have different budgets.
     """
-    for option, given in (("--splits", request.splits), ("--dial", request.dials)):
-        if given:
-            raise UserError(
-                f"--tuned takes the search of one protocol; {option} makes others of it.",
-                f"Leave out {option} or --tuned.",
-            )
+    if request.splits:
+        raise UserError(
+            "--tuned takes the search of one protocol; --splits makes others of it.",
+            "Leave out --splits or --tuned.",
+        )
     found: dict[tuple[str, str], tuple[TuningPart, Json]] = {}
     tuned = []
     for plan in plans:
