@@ -200,8 +200,7 @@ def _about(path: Path) -> dict[str, Any] | None:
     from zsar_bench.common.files import read_json
 
     try:
-        if checksums.sealed(path.parent):
-            checksums.check(path.parent, [path.name])
+        checksums.check(path.parent, [path.name])
         about: dict[str, Any] = read_json(path)
     except UserError as error:
         line = f"{error.what} The next run that needs these features makes them again."
