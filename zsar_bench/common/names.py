@@ -22,7 +22,6 @@ PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")
 #: Of text fields and parameters.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-DIGEST = re.compile(r"[0-9a-f]{64}")
 RULE = re.compile(r"[a-z][a-z-]{0,31}(@[0-9]{1,4})?")
 #: A protocol's id with all that may stand before and behind it (``lookup``).
 PROTOCOL = re.compile(
