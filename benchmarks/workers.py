@@ -129,11 +129,11 @@ def sweep(folder: Path) -> tuple[float, float]:
         text_fields=("description",),
     )
     plans = plan_runs(request, known)
-    execute(plans[:1], known, "local", 1, False, True)  # encoder, texts and fork server
+    execute(plans[:1], known, 1, False, True)  # encoder, texts and fork server
     for module in (encoders, fit, score):
         module.Worker = Watched  # type: ignore[misc]
     started = time.perf_counter()
-    failed = execute(plans[1:], known, "local", 1, False, True)
+    failed = execute(plans[1:], known, 1, False, True)
     if failed:
         raise SystemExit(f"runs failed: {failed}")
     return Watched.seconds, time.perf_counter() - started

@@ -13,8 +13,8 @@ Questions:
 4. *What could texts give at most?* The grammar's own attributes as texts (the oracle).
 5. *Are classes with like texts mistaken for each other?* Spearman's rho between the confusions
    of two unseen classes and the cosine of their texts.
-6. *Does accuracy answer to what should matter?* Dials: how well motions agree with texts, how
-   many classes are seen, how good the encoder is.
+6. *Does accuracy answer to what should matter?* Factors: how well motions agree with texts, how
+   many classes are seen, how good the encoder is (``benchmarks/sensitivity.py``).
 
 Runs go to ``results/stand-in/runs`` (ignored by git) and are skipped where they are there.
 """
@@ -44,12 +44,6 @@ METHODS = ("tdsm", "eszsl", "prototypes")
 QUICK = ("eszsl", "prototypes")  #: closed forms
 PROTOCOL = "stand-in/synse-55-5"
 WIDER = "stand-in/synse-48-12"  #: twelve candidates: a draw of a control spreads less
-#: What is turned, and over how many random splits: one split's curve is mostly luck.
-DIALS = (
-    ("alignment=0,1", 8),
-    ("seen=10,55", 4),
-    ("encoder=0.05,1", 4),
-)
 
 Json = dict[str, Any]
 
@@ -157,8 +151,6 @@ def confusions() -> Json:
     for method in METHODS:
         pairs: dict[tuple[str, str], list[float]] = defaultdict(list)
         for folder in sorted((RESULTS / "runs").glob(f"*random*/{method}/*")):
-            if "[" in folder.parent.parent.name:
-                continue
             about = json.loads((folder / "run.json").read_bytes())
             if about["texts"]["oracle"] or about["texts"]["source"] != "a":
                 continue
@@ -210,16 +202,16 @@ def text_cosines() -> dict[tuple[str, str], float]:
     return found
 
 
-# --- 6. Dials ------------------------------------------------------------------------------------
+# --- 6. Sensitivity ------------------------------------------------------------------------------
 
 
-def dials() -> list[Json]:
-    """Curves of the closed forms along every dial, means over random splits."""
-    found: list[Json] = []
-    for dial, count in DIALS:
-        words = ("--protocol", PROTOCOL, "--splits", str(count), "--dial", dial)
-        found += run(*QUICK, *words)["curves"]
-    return found
+def sensitivity() -> list[Json]:
+    """Accuracy of the closed forms at the ends of every factor, means over random splits."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import sensitivity as benchmark  # type: ignore[import-not-found]
+
+    rows: list[Json] = benchmark.measure()
+    return rows
 
 
 # --- The page ------------------------------------------------------------------------------------
@@ -231,7 +223,7 @@ PARTS = {
     "controls": controls,
     "shifts": shifts,
     "confusions": confusions,
-    "dials": dials,
+    "sensitivity": sensitivity,
 }
 
 
@@ -282,7 +274,7 @@ def _controls(figures: list[Json]) -> str:
                 f["verdict"],
             ]
         )
-    headings = ("control", "method", "draws", "own texts", "mean_class", "95 % interval", "1/K", "")
+    headings = ("control", "method", "draws", "own texts", "mean class", "95 % interval", "1/K", "")
     return table(headings, rows)
 
 
@@ -301,15 +293,15 @@ def _confusions(figures: Json) -> str:
     return table(("method", "Spearman's rho", "p", "pairs of classes"), rows)
 
 
-def _dials(figures: list[Json]) -> str:
+def _sensitivity(figures: list[Json]) -> str:
     blocks = []
-    for dial in dict.fromkeys(curve["dial"] for curve in figures):
-        curves = [c for c in figures if c["dial"] == dial]
-        values = [p["value"] for p in curves[0]["points"]]
+    for factor in dict.fromkeys(one["factor"] for one in figures):
+        found = [one for one in figures if one["factor"] == factor]
+        values = [p["value"] for p in found[0]["points"]]
         rows = [
-            [c["row"], str(c["splits"]), *(percent(p["top1"]) for p in c["points"])] for c in curves
+            [f["row"], str(f["splits"]), *(percent(p["top1"]) for p in f["points"])] for f in found
         ]
-        blocks.append(table((dial, "splits", *(f"{v:g}" for v in values)), rows))
+        blocks.append(table((factor, "splits", *(f"{v:g}" for v in values)), rows))
     return "\n\n".join(blocks)
 
 
@@ -320,7 +312,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "controls": _controls,
     "shifts": _shifts,
     "confusions": _confusions,
-    "dials": _dials,
+    "sensitivity": _sensitivity,
 }
 
 

@@ -138,7 +138,7 @@ def test_a_method_cannot_know_which_clips_are_scored_again(
         text_encoder="toy-hash",
     )
     (plan,) = plan_runs(request, known)
-    assert not execute([plan], known, "local", 1, False, True)
+    assert not execute([plan], known, 1, False, True)
     about = scene.record("dodger", "dodged")
     assert about.rescoring.clips == 4
     assert about.method.setting == "transductive"

@@ -179,7 +179,6 @@ def test_an_unknown_command_is_refused(type_):
         ("show", "toy-4-2"),
         ("show", "toy"),
         ("show", "toy-rank"),
-        ("show", "local"),
         ("data", "list"),
         ("data", "verify"),
         (*RUN, "--dry-run"),

@@ -177,28 +177,6 @@ def test_random_splits_of_an_oracle_are_not_ranked_either() -> None:
         assert text.count("oracle@50 (best of 50 on test)") == 2
 
 
-def test_curves_of_a_dial_keep_rules_apart() -> None:
-    records = [
-        record(
-            clips(int(dial), rate), "m", selection=rule,
-            protocol={"id": f"toy-4-2[seen={dial:g}]", "dials": {"seen": dial}},
-        )
-        for dial in (1.0, 2.0)
-        for rule, rate in (("last", 0.4), ("seen-val", 0.5), ("oracle@50", 0.9))
-    ]  # fmt: skip
-    comparison = compare(records)
-    assert [(c["rule"], len(c["points"])) for c in comparison["curves"]] == [
-        ("last", 2),
-        ("seen-val", 2),
-        ("oracle@50", 2),
-    ]
-    text = every_text(comparison)["markdown"]
-    assert "### toy-4-2: by seen\n" in text
-    apart = text.partition("### toy-4-2: by seen - chosen on test, not ranked")[2]
-    assert "oracle@50 (best of 50 on test)" in apart
-    assert "seen-val" not in apart
-
-
 @pytest.mark.parametrize(
     ("rule", "looks"),
     [("oracle@50", "50"), ("oracle@2", "2"), ("last", ""), ("seen-val", ""), ("pseudo-unseen", "")],

@@ -114,7 +114,7 @@ def test_names_of_variants(entry: Entry) -> None:
     assert store_name(entry, {}) == "toy-stand-in"
     assert store_name(entry, {"noise": 0.0, "subjects": 8, "block": 1}) == "toy-stand-in"
     assert store_name(entry, {"noise": 1}) == store_name(entry, {"noise": 1.0})
-    assert store_name(entry, {"subjects": 7.0}) == store_name(entry, {"subjects": 7})  # a dial
+    assert store_name(entry, {"subjects": 7.0}) == store_name(entry, {"subjects": 7})
     with pytest.raises(UserError, match="Did you mean noise"):
         store_name(entry, {"niose": 1})
     assert store_name(entry, {"style": "b", "noise": 0.25}) == "toy-stand-in+noise=0.25,style=b"

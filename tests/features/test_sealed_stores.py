@@ -66,7 +66,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         plan_without_workers(patch)
         runs = [plan_of(folder / "results", seed) for seed in (0, 1)]
-        assert execute(runs, catalogue.load(), "local", 2, False, True) == {}
+        assert execute(runs, catalogue.load(), 2, False, True) == {}
         ensure(runs[0].encoders[0], WANTS, lambda event: None)
     return SimpleNamespace(home=home, results=folder / "results", runs=runs)
 
@@ -148,22 +148,12 @@ def test_a_wounded_store_is_refused_with_its_name(wound: str, name: str, home: P
     path, other = some(folder / "shards") if name == "shard" else some(folder, "*.json")
     if name == "seal.json":
         path, other = other, path
-    if (wound, name) == ("deleted", "seal.json"):
-        return  # looks like an older version's; the next test
     WOUNDS[wound](path, other)
     with pytest.raises(Damaged) as caught:
         read_all(open_dataset("toy-motion"))
     guilty = {path, other} if wound == "swapped" else {path}
     assert any(f"{one} is damaged" in caught.value.what for one in guilty)
     assert caught.value.hint == "Type: zsar-bench data import toy-motion PATH --force"
-
-
-def test_an_older_store_is_sealed_when_it_is_opened(home: Path) -> None:
-    folder = home / "data" / "toy-motion"
-    seal = (folder / "seal.json").read_bytes()
-    (folder / "seal.json").unlink()
-    open_dataset("toy-motion")
-    assert (folder / "seal.json").read_bytes() == seal
 
 
 def test_raw_clips_are_checked_before_a_worker_reads_them(home: Path, encoder: EncoderPlan) -> None:
@@ -232,8 +222,6 @@ def test_a_wounded_encoder_or_feature_is_found_said_and_dropped(
         path, other = some(folder / name, "*.safetensors")
     if name == "tokens/seal.json":
         other = shutil.copy(folder / "pooled" / "seal.json", folder / ".other")
-    if (wound, path.name) == ("deleted", "seal.json"):
-        return  # looks like an older version's; a test below
     WOUNDS[wound](path, other)
     assert not encoder.ready(WANTS)
     assert encoder.ready(()) == (part == "tokens")
@@ -268,23 +256,6 @@ def test_features_of_a_fit_are_checked_before_it_starts(encoder: EncoderPlan) ->
             encoder.fit_bundle(encoder.round.train, ())
         Path(file).write_bytes(whole)
     assert encoder.fit_bundle(encoder.round.train, ())
-
-
-def test_an_older_cache_is_sealed_when_it_is_met(base: Any, encoder: EncoderPlan) -> None:
-    seals = [encoder.folder / part / "seal.json" for part in ("", "pooled", "tokens")]
-    whole = {path: path.read_bytes() for path in seals}
-    for path in seals:
-        path.unlink()
-    assert encoder.ready(WANTS)
-    ensure(encoder, WANTS, refuse)
-    assert {path: path.read_bytes() for path in seals} == whole
-
-
-def test_an_older_cache_without_its_state_is_none(encoder: EncoderPlan) -> None:
-    for name in ("seal.json", "state.safetensors"):
-        (encoder.folder / name).unlink()
-    seals.tend(encoder.folder, encoder.parts(()), lambda event: None)
-    assert not encoder.folder.exists()
 
 
 # --- Released features ---------------------------------------------------------------------------

@@ -447,7 +447,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         }
         honest = planned("leaky", "toy-4-2", SHUFFLED_UNSEEN)
         runs = [plain, *shifted, *drawn[SHUFFLED_ALL], *drawn[RANDOM][:1], *honest]
-        assert execute(runs, known, "local", 2, False, True) == {}
+        assert execute(runs, known, 2, False, True) == {}
         # A referee that does not shuffle: clips by class, candidates in the protocol's order.
         for where in ("fitting", "scoring"):
             patch.setattr(
@@ -455,7 +455,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
                 lambda contents, *salt: np.arange(len(list(contents))),
             )
         leaking = [replace(p, results=folder / "leaking") for p in honest]
-        assert execute(leaking, known, "local", 2, False, True) == {}
+        assert execute(leaking, known, 2, False, True) == {}
     return SimpleNamespace(
         folder=folder,
         protocol=protocol,
@@ -651,14 +651,14 @@ def test_unfinished_shifts_keep_their_fit_until_the_last(
 ) -> None:
     moved = [replace(p, results=tmp_path) for p in base.shifted]
     known = catalogue.load()
-    assert execute(moved[1:], known, "local", 1, False, True) == {}
+    assert execute(moved[1:], known, 1, False, True) == {}
     kept = moved[0].fit_part
     assert [p.name for p in kept.iterdir()] == ["round-0"]
     before = (kept / "round-0" / "state.sealed").stat().st_mtime_ns
     assert tasks(moved[1:]) == []
-    assert execute(moved[1:2], known, "local", 1, True, True) == {}  # --force fits again
+    assert execute(moved[1:2], known, 1, True, True) == {}  # --force fits again
     assert (kept / "round-0" / "state.sealed").stat().st_mtime_ns > before
-    assert execute(moved, known, "local", 1, False, True) == {}
+    assert execute(moved, known, 1, False, True) == {}
     assert not kept.exists()
     for plan in moved:
         fitted_once = (plan.folder / "predictions.safetensors").read_bytes()

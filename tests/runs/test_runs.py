@@ -150,9 +150,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         for fault in FAULTS:
             one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
             halves[fault] = replace(one, encoders=one.encoders[:1])
-        failed = execute(
-            [*whole, *halves.values()], catalogue.load([WITNESS]), "local", 2, False, True
-        )
+        failed = execute([*whole, *halves.values()], catalogue.load([WITNESS]), 2, False, True)
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")

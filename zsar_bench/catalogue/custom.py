@@ -269,8 +269,7 @@ def custom_spec(folder: Path) -> DatasetSpec:
     Raises:
         UserError: if it was damaged.
     """
-    if checksums.sealed(folder):
-        checksums.check(folder, hint="Type: zsar-bench data import FOLDER")
+    checksums.check(folder, hint="Type: zsar-bench data import FOLDER")
     values = read_toml(folder / ABOUT)
     imported = read_imported(folder)
     texts = {m[1]: p for p in sorted(folder.iterdir()) if (m := TEXTS.fullmatch(p.name))}

@@ -16,16 +16,13 @@ from zsar_bench.errors import UserError
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: Of classes, subjects, setups and cameras, as the store has them.
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")
-#: Of text fields, dials and parameters.
+#: Of text fields and parameters.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-DIGEST = re.compile(r"[0-9a-f]{64}")
 RULE = re.compile(r"[a-z][a-z-]{0,31}(@[0-9]{1,4})?")
-_DIAL = r"[A-Za-z_][A-Za-z0-9_]{0,63}=[0-9a-z.+-]{1,24}"
 #: A protocol's id with every possible prefix and suffix (``lookup``).
 PROTOCOL = re.compile(
     rf"(stand-in/)?{NAME.pattern}(/(random:[0-9]{{1,4}}@[0-9]{{1,9}}|folds:[0-9]{{1,4}}))?"
-    rf"(\[{_DIAL}(,{_DIAL}){{0,15}}\])?"
 )
 LONGEST_PART = 255  #: bytes of a path part on the usual file systems
 

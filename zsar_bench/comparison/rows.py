@@ -177,8 +177,6 @@ def _beats_chance(first: Record, mean_class: NDArray[np.float64]) -> bool | None
     if m.guesses:  # subjects differ in what guessing gets them
         rows = [[row[p] for row in m.guesses.values() if p in row] for p in subjects(first)]
         guesses = np.array([np.mean(row) for row in rows])
-    elif abs(m.chance_top1 - m.chance) > statistics.ROUNDING:
-        return None  # they do, and an older record does not say in what
     over = (mean_class - guesses).tolist()
     return _above(statistics.subject_interval(over, [1] * len(over)), 0.0)
 

@@ -20,7 +20,7 @@ from zsar_bench.comparison.published import headlines
 from zsar_bench.comparison.ranking import row_key, section_key, unranked
 from zsar_bench.comparison.rows import fold_numbers, name_variants, row_of, subjects
 from zsar_bench.comparison.rules import rule_sections
-from zsar_bench.comparison.splits import average_sections, curves, in_splits, split_sections
+from zsar_bench.comparison.splits import average_sections, in_splits, split_sections
 from zsar_bench.data.protocols.protocol import ProtocolGroup
 from zsar_bench.metrics.measures import NOBODY
 from zsar_bench.records.schema import Record
@@ -46,11 +46,11 @@ def compare(
         rules: whether selection rules are compared with each other, method by method.
 
     Returns:
-        ``{"sections": [...], "splits": [...], "controls": [...], "curves": [...],
+        ``{"sections": [...], "splits": [...], "controls": [...],
         "rules": [...], "gzsl": [...], "published": [...]}``; see ``_section`` and
         ``compare_rows.row_of`` for the fields, ``compare_splits`` for those of several random class
         splits, which are no sections of their own, ``compare_controls`` for those of runs under a
-        text control, ``curves``, ``compare_rules``, and ``compare_gzsl`` for runs with GZSL, which
+        text control, ``compare_rules``, and ``compare_gzsl`` for runs with GZSL, which
         stand there only. Names in it are as ``names`` allows them, and every text is printable.
     """
     plain = [r for r in records if not r.texts.control and r.gzsl is None]
@@ -64,7 +64,6 @@ def compare(
     found = {
         "sections": sections,
         "splits": [*means, *splits],
-        "curves": curves(sections, splits),
         "controls": control_sections([r for r in records if r.texts.control], plain),
         "rules": rule_sections(plain) if rules else [],
         "gzsl": gzsl_sections(records),
@@ -94,7 +93,6 @@ def _section(records: list[Record]) -> Json:
         "synthetic": bool(first.protocol.stand_in_for),
         "stand_in_for": first.protocol.stand_in_for,
         "family_of": first.protocol.family_of,
-        "dials": first.protocol.dials,
         "setting": first.method.setting,
         "origin": first.encoder.origin,
         "unranked": apart,

@@ -82,10 +82,9 @@ def _section_key(r: Record) -> tuple[str, ...]:
     The setting is the declared one: the measured one may differ between splits."""
     p = r.protocol
     classes = (f"{len(p.unseen):04}", f"{len(p.seen):04}")
-    dials = ",".join(f"{name}={value:g}" for name, value in sorted(p.dials.items()))
     texts = "oracle" if r.texts.oracle else ""
     how = (p.dataset, p.rule, r.method.declared_setting, r.encoder.origin, unranked(r))
-    return (base_of(family(p.id)), dials, texts, *classes, *how)
+    return (family(p.id), texts, *classes, *how)
 
 
 def _section(records: list[Record], published: list[Record]) -> Json:
@@ -104,7 +103,6 @@ def _section(records: list[Record], published: list[Record]) -> Json:
     return {
         "family": family(first.id),
         "mean": False,
-        "dials": first.dials,
         "oracle": records[0].texts.oracle,
         "splits": sorted({r.protocol.id for r in records}, key=_by_seed),
         "dataset": first.dataset,
@@ -120,7 +118,7 @@ def _section(records: list[Record], published: list[Record]) -> Json:
 
 
 def _by_seed(protocol: str) -> tuple[int, str]:
-    seed = base_of(protocol).rpartition("@")[2]
+    seed = protocol.rpartition("@")[2]
     return (int(seed) if seed.isdecimal() else 0, protocol)
 
 
@@ -174,74 +172,3 @@ def _rank(rows: list[Json], unseen: int, seen: int) -> None:
         differences = [row["by_split"][s] - best["by_split"][s] for s in sorted(shared)]
         test = statistics.corrected_resampled_t(differences, unseen, seen) if shared else None
         row["not_shown_to_differ"] = test is None or test.p >= 1 - LEVEL
-
-
-def base_of(protocol: str) -> str:
-    """The protocol's id without its dials: ``p`` of ``p[seen=30]``."""
-    return protocol.partition("[")[0]
-
-
-def curves(sections: Sequence[Json], splits: Sequence[Json] = ()) -> list[Json]:
-    """One curve a protocol, dial and row of it, from what ``compare`` made.
-
-    A section whose dials differ from another's in one dial alone is a point of the same curve.
-    The protocol with no dial turned is the point at the dial's default where that is known, so
-    it is not used: a curve shows what was run with the dial named.
-
-    Args:
-        sections: of single protocols.
-        splits: of several random splits each; their points are means over these splits, and a
-            curve joins only points of equally many.
-
-    Returns:
-        ``{"protocol", "dial", "others", "splits", "row", "texts", "rule", "unranked",
-        "points"}``: ``splits`` is how many random splits a point is the mean of (0: none, the
-        protocol's own classes), and ``points`` are ``{"value", "top1", "mean_class", "low", "high",
-        "chance"}`` by rising value. ``low`` and ``high`` are None where there is no interval.
-    """
-    found: dict[tuple[Any, ...], list[tuple[float, Json, Json]]] = {}
-    for protocol, section in (
-        *((base_of(s["protocol"]), s) for s in sections),
-        *((s["family"], s) for s in splits),
-    ):
-        for dial, value in section["dials"].items():
-            others = tuple(sorted((k, v) for k, v in section["dials"].items() if k != dial))
-            for row in section["rows"]:
-                about = (row["method"], row["variant"], row["encoder"], row["texts"], row["rule"])
-                kind = (section["setting"], section["origin"], section["oracle"], row["unranked"])
-                key = (protocol, dial, others, row.get("splits", 0), *kind, *about)
-                found.setdefault(key, []).append((value, section, row))
-    out = []
-    for key, points in sorted(found.items(), key=lambda item: repr(item[0])):
-        if len({value for value, _, _ in points}) < 2:
-            continue
-        apart, method, variant, _, texts, rule = key[-6:]
-        out.append(
-            {
-                "protocol": key[0],
-                "dial": key[1],
-                "others": dict(key[2]),
-                "splits": key[3],
-                "row": f"{method} ({variant})" if variant else method,
-                "texts": texts,
-                "rule": rule,
-                "unranked": apart,
-                "points": [
-                    _point(value, section, row)
-                    for value, section, row in sorted(points, key=lambda p: p[0])
-                ],
-            }
-        )
-    return out
-
-
-def _point(value: float, section: Json, row: Json) -> Json:
-    interval = row["interval"]
-    return {
-        "value": value,
-        "top1": row["top1"],
-        "mean_class": row["mean_class"],
-        "low": interval["low"] if interval else None,
-        "high": interval["high"] if interval else None,
-        "chance": section["chance"],
-    }

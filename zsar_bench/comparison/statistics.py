@@ -126,16 +126,6 @@ def subject_interval(
     return _t_test(total / clips, level, "subjects").interval
 
 
-def paired_subject(differences: Sequence[float] | Floats, level: float = 0.95) -> TTest | None:
-    """Paired t-test of two methods on the same clips; ``differences`` (P,) of subject means.
-
-    Returns:
-        None for fewer than ``MIN_PERFORMERS`` subjects.
-    """
-    values = _values(differences)
-    return _t_test(values, level, "subjects") if len(values) >= MIN_SUBJECTS else None
-
-
 def class_interval(
     values: Sequence[float] | Floats, folds: Sequence[int], level: float = 0.95
 ) -> Interval | None:

@@ -131,7 +131,7 @@ def _take_up(fitted: Path, state: Path, owner: str) -> None:
 def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, Any]:
     """The job that trains the encoder, if its state is not there yet, and encodes clips."""
     trained = state.is_file()
-    bundle = [] if trained else clip_bundle(plan.dataset, plan.round.encoder_train, plan.seen)
+    bundle = [] if trained else clip_bundle(plan.dataset, plan.round.train, plan.seen)
     job = plan.machine.job(
         "encoder",
         plan.entry,
@@ -271,8 +271,8 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
         "code": plan.entry.digest,
         "round": r.name,
         "seed": plan.seed,
-        "train_clips": len(r.encoder_train),
-        "train_subjects": sorted({clips["subject"][i] for i in r.encoder_train}),
+        "train_clips": len(r.train),
+        "train_subjects": sorted({clips["subject"][i] for i in r.train}),
         "train_classes": list(plan.seen),
         "seen_accuracy": accuracy,
         "seconds": round(seconds, 3),

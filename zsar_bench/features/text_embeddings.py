@@ -2,8 +2,7 @@
 
     <home>/texts/<key>.sealed     safetensors, sealed (``seals.write_sealed``)
 
-A file that is damaged is made again; so is one that a version before seals left, which costs
-seconds.
+A file that is damaged is made again.
 """
 
 from __future__ import annotations
@@ -84,7 +83,6 @@ def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
                 on_event({"stage": "texts", "note": note})
             on_event({"stage": "texts", "step": 0, "total": len(plan.texts)})
             write_sealed(plan.file, _encode(plan, own_folder(part / "work"), on_event))
-            plan.file.with_suffix(".safetensors").unlink(missing_ok=True)  # of an older version
         shutil.rmtree(part, ignore_errors=True)
     return plan.file
 

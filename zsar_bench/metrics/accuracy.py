@@ -61,14 +61,6 @@ def judge(scores: Scores, labels: Labels) -> Judged:
     return Judged(credit, tied=int(np.count_nonzero(votes.max(axis=1) < 1)))
 
 
-def confusion(scores: Scores, labels: Labels) -> Floats:
-    """(K, K) clips of the row's class predicted as the column's; ties split a clip."""
-    _check(scores, labels)
-    matrix = np.zeros((scores.shape[1],) * 2)
-    np.add.at(matrix, labels, _votes(scores))
-    return matrix
-
-
 def top1(credit: Floats) -> float:
     """Top-1 accuracy: the mean over clips of ``credit`` (N,)."""
     if not len(credit):
@@ -92,18 +84,6 @@ def per_class(credit: Floats, labels: Labels, classes: int) -> tuple[Floats, npt
     np.add.at(sums, labels, credit)
     np.add.at(counts, labels, 1)
     return sums, counts
-
-
-def per_subject(credit: Floats, subjects: Sequence[str]) -> dict[str, tuple[float, int]]:
-    """Sum of credit and number of clips of each subject, by the subjects' sorted names.
-
-    For an interval over subjects, average ``credit`` over the seeds first, clip by clip.
-    """
-    if len(subjects) != len(credit):
-        raise ValueError(f"{len(subjects)} subjects for {len(credit)} clips")
-    names, rows = np.unique(np.asarray(subjects, dtype=np.str_), return_inverse=True)
-    sums, counts = np.bincount(rows, weights=credit), np.bincount(rows)
-    return {str(name): (float(s), int(n)) for name, s, n in zip(names, sums, counts, strict=True)}
 
 
 def chance(classes: int) -> float:

@@ -117,7 +117,7 @@ def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
     return DataChoice(protocol, real, reason)
 
 
-def variants(base: Protocol, splits: int) -> list[Protocol]:
+def drawn(base: Protocol, splits: int) -> list[Protocol]:
     """The protocols that a request runs: itself, or its random class splits instead.
 
     Args:

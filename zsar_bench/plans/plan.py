@@ -20,7 +20,7 @@ from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.released.released import ReleasedSet
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.features.text_embeddings import TextPlan
-from zsar_bench.plans.choose_data import variants
+from zsar_bench.plans.choose_data import drawn
 from zsar_bench.plans.holdouts import pseudo_unseen_splits
 from zsar_bench.plans.request import seed_pairs
 from zsar_bench.plans.run_plan import RunPlan
@@ -114,7 +114,7 @@ def _features(
         return
     assert encoder is not None
     assert prepared.dataset is not None
-    for variant in variants(wanted.data.protocol, wanted.request.splits):
+    for variant in drawn(wanted.data.protocol, wanted.request.splits):
         of_seed = _encoders(encoder, variant, prepared.dataset, wanted)
         protocol = _counted(variant, of_seed)
         for plan in of_seed(0) if wanted.request.gzsl else ():

@@ -1,7 +1,6 @@
 """Tables that stand beside the ranked ones, in the form every human-readable reporter draws.
 
-They are random class splits, text controls, curves of dose and response, selection rules, and
-GZSL.
+They are random class splits, text controls, selection rules, and GZSL.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def blocks(comparison: Json) -> list[Block]:
     controls = [_control(section) for section in comparison.get("controls", ())]
     rules = [block for section in comparison.get("rules", ()) for block in _rules(section)]
     gzsl = [gzsl_block(section) for section in comparison.get("gzsl", ())]
-    return [*splits, *controls, *_curves(comparison.get("curves", ())), *rules, *gzsl]
+    return [*splits, *controls, *rules, *gzsl]
 
 
 def _splits(section: Json) -> Block:
@@ -90,9 +89,7 @@ def _splits(section: Json) -> Block:
     if any(r["not_shown_to_differ"] for r in section["rows"]):
         caption.append("† not shown to differ from the best row by the same t on shared splits.")
     caption += [*tuning_lines(section), *trust_lines(section)]
-    dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
     parts = [marked(section["family"]), *unusual_setting(section)]
-    parts += [dials] if dials else []
     parts += ["oracle texts"] if section["oracle"] else []
     parts += apart(section)
     count = len(section["splits"])
@@ -141,30 +138,6 @@ def _control(section: Json) -> Block:
     parts = [marked(section["protocol"]), *unusual_setting(section), *apart(section)]
     title = " - ".join([*parts, f"text control {section['control']}; not ranked"])
     return make_block(title, rows, caption, _kept(section))
-
-
-def _curves(curves: Iterable[Json]) -> list[Block]:
-    """Curves that share protocol and dial, a row a method and a column a value of the dial."""
-    groups: dict[tuple[str, str, str, int, str], list[Json]] = {}
-    for curve in curves:
-        others = ", ".join(f"{k}={v:g}" for k, v in curve["others"].items())
-        key = (curve["protocol"], curve["dial"], others, curve["splits"], curve["unranked"])
-        groups.setdefault(key, []).append(curve)
-    found = []
-    for (protocol, dial, others, splits, _), members in groups.items():
-        values = sorted({p["value"] for c in members for p in c["points"]})
-        rows = []
-        for curve in members:
-            at = {p["value"]: percent(p["top1"]) for p in curve["points"]}
-            cells = {f"{v:g}": at.get(v, "-") for v in values}
-            rule = rule_words(curve["rule"])
-            rows.append({"method": curve["row"], "texts": curve["texts"], "rule": rule, **cells})
-        turned = f"{dial} ({others})" if others else dial
-        turned += f", mean of {splits} random class splits" if splits else ""
-        caption = ["Top-1 top-1 in per cent for each value of the dial; intervals: --json."]
-        title = " - ".join([f"{marked(protocol)}: by {turned}", *apart(members[0])])
-        found.append(make_block(title, rows, caption, _kept(members[0])))
-    return found
 
 
 def _rules(section: Json) -> list[Block]:

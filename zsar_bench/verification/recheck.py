@@ -16,9 +16,8 @@ import numpy as np
 
 from zsar_bench.catalogue.catalogue import Catalogue
 from zsar_bench.common.hashing import digest
-from zsar_bench.data.clips.importer import store_name
 from zsar_bench.data.clips.store import open_dataset, prepared
-from zsar_bench.data.protocols.protocol import STAND_IN, Protocol, with_dials
+from zsar_bench.data.protocols.protocol import STAND_IN, Protocol
 from zsar_bench.data.protocols.splits import UnseenClips, unseen_clips
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.metrics.accuracy import tolerance
@@ -26,7 +25,6 @@ from zsar_bench.metrics.measures import NOBODY, measure
 from zsar_bench.plans.choose_data import choose_data
 from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
-from zsar_bench.specs import generated
 from zsar_bench.verification.gzsl import gzsl_faults
 from zsar_bench.verification.self_reported import ORIGIN, UNKNOWN, identity_of
 
@@ -319,10 +317,9 @@ class Known:
             UserError: if the protocol of this name is another one here.
         """
         name = record.protocol.id
-        key = digest([name, record.protocol.dials])  # a false record may not answer for others
-        if key not in self._found:
-            self._found[key] = self._look_up(record)
-        protocol, tested, note = self._found[key]
+        if name not in self._found:
+            self._found[name] = self._look_up(name)
+        protocol, tested, note = self._found[name]
         if protocol is not None:
             said = record.protocol
             same = (protocol.id, protocol.digest, protocol.dataset, list(protocol.seen))
@@ -333,25 +330,20 @@ class Known:
                 )
             if [list(fold) for fold in protocol.folds] != said.folds:
                 raise UserError(f"protocol: the folds of '{name}' are others here")
-            if (protocol.stand_in_for, dict(protocol.dials)) != (said.stand_in_for, said.dials):
-                raise UserError(f"protocol: '{name}' has other dials, or other clips, here")
+            if protocol.stand_in_for != said.stand_in_for:
+                raise UserError(f"protocol: '{name}' has other clips here")
         if record.encoder.released is not None:
             return None, "released features: their clips' labels are not here"
         return tested, note
 
-    def _look_up(self, record: Record) -> tuple[Protocol | None, UnseenClips | None, str]:
-        said = record.protocol
-        base = said.id.partition("[")[0]
+    def _look_up(self, name: str) -> tuple[Protocol | None, UnseenClips | None, str]:
         try:
-            wanted = "auto" if base.startswith(STAND_IN) else "real"
-            choice = choose_data(base, wanted, self._catalogue)
-            protocol = with_dials(choice.protocol, said.dials)
+            wanted = "auto" if name.startswith(STAND_IN) else "real"
+            choice = choose_data(name, wanted, self._catalogue)
         except UserError as error:
             return None, None, f"the protocol is not here ({error.what.removesuffix('.')})"
-        params = {k: v for k, v in said.dials.items() if k not in ("seen", "encoder")}
-        made = generated(choice.entry.spec)
+        protocol, store = choice.protocol, choice.entry.name
         try:
-            store = store_name(choice.entry, params) if made else choice.entry.name
             if store not in prepared():
                 return protocol, None, f"the data '{store}' are not here"
             return protocol, unseen_clips(protocol, open_dataset(store)), ""

@@ -140,7 +140,7 @@ def import_own(
 
 def _known(folder: Path) -> dict[str, Any]:
     """What the last import noted; nothing if that is damaged: then the clips are read again."""
-    if checksums.sealed(folder) and checksums.broken(folder):
+    if checksums.broken(folder):
         return {}
     return read_imported(folder)
 

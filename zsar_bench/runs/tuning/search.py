@@ -34,7 +34,6 @@ from zsar_bench.runs.holdouts import judge_states, make_trial
 
 VERSION = 1  #: raised when a search starts to compute something else from the same inputs
 OUTCOME = "tuning.json"
-MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
