@@ -90,7 +90,7 @@ def tune(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Search declared ranges of methods' parameters where seen classes play unseen ones."""
+    """Search the declared ranges of methods' parameters on pseudo-unseen classes."""
     from zsar_bench.catalogue.catalogue import load
     from zsar_bench.catalogue.settings import Assignment
     from zsar_bench.cli.run import default_jobs
