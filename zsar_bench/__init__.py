@@ -1,4 +1,4 @@
-"""The referee for zero-shot skeleton action recognition.
+"""A benchmark harness for zero-shot skeleton action recognition.
 
 Importing this package never imports torch; see ``zsar_bench.contracts`` for what a
 plugin implements and ``zsar_bench.hookspecs`` for how it registers.
@@ -15,7 +15,7 @@ from zsar_bench.specs import (
 )
 
 __version__ = "0.1.0"
-API = 1  #: version of the plugin contract that this release speaks
+API = 1  #: version of the plugin contract of this release
 
 __all__ = [
     "API",
