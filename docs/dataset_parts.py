@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zsar_bench.catalogue.catalogue import Catalogue, Entry
 from zsar_bench.common.classes import read_classes, read_toml
-from zsar_bench.compare.published import read_published
+from zsar_bench.comparison.published import read_published
 from zsar_bench.data.protocols.lookup import load_all
 from zsar_bench.data.protocols.protocol import CROSS_FIT, TRANSFER, Protocol, ProtocolGroup
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
+from kit.paths import PLUGINS
 from zsar_bench.views import Clips, Layout, SkeletonInputs, TextBank, TextFeatures
 
-NOSY = Path(__file__).parent / "plugins" / "nosy.py"
+NOSY = PLUGINS / "nosy.py"
 LAYOUT = Layout(("hip", "head"), (0, 0), ("torso", "head"), (0, 1), 0, 0)
 
 

@@ -43,10 +43,6 @@ class Hooks:
         """Add metrics: ``registry.metric(MetricSpec(...))``."""
 
     @hookspec
-    def register_executors(self, registry: Registry) -> None:
-        """Add executors: ``registry.executor(ExecutorSpec(...))``."""
-
-    @hookspec
     def register_reporters(self, registry: Registry) -> None:
         """Add reporters: ``registry.reporter(ReporterSpec(...))``."""
 

@@ -11,7 +11,6 @@ from typing import Any
 from zsar_bench.common.names import NAME, WORD
 from zsar_bench.specs import (
     DatasetSpec,
-    ExecutorSpec,
     MethodSpec,
     MetricSpec,
     ReporterSpec,
@@ -28,19 +27,10 @@ KINDS = {
     "text_encoders": "text encoder",
     "datasets": "data set",
     "metrics": "metric",
-    "executors": "executor",
     "reporters": "reporter",
 }
 
-Spec = (
-    MethodSpec
-    | SkeletonEncoderSpec
-    | TextEncoderSpec
-    | DatasetSpec
-    | MetricSpec
-    | ExecutorSpec
-    | ReporterSpec
-)
+Spec = MethodSpec | SkeletonEncoderSpec | TextEncoderSpec | DatasetSpec | MetricSpec | ReporterSpec
 
 
 class Registry:
@@ -101,10 +91,6 @@ class Registry:
     def metric(self, spec: MetricSpec) -> None:
         """Add a metric."""
         self._add("metrics", spec)
-
-    def executor(self, spec: ExecutorSpec) -> None:
-        """Add an executor."""
-        self._add("executors", spec)
 
     def reporter(self, spec: ReporterSpec) -> None:
         """Add a reporter."""

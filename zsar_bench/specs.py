@@ -158,15 +158,6 @@ class MetricSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutorSpec:
-    """Where jobs run. A third party's executor is imported only when named by the user."""
-
-    name: str
-    target: str
-    summary: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReporterSpec:
     """A function that renders a comparison as text."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from toy_files import Files
 
 from benchmarks.fuzz.mutate import Seed
 from benchmarks.fuzz.registry import (
@@ -19,6 +18,7 @@ from benchmarks.fuzz.registry import (
     sound_container,
     target,
 )
+from kit.toy_files import Files
 
 ABOUT = b"""name = "mine"
 title = "two moves"

@@ -22,10 +22,13 @@ class Fuzzed(NamedTuple):
     Attributes:
         seeds: small files that it accepts.
         read: reads bytes; may raise errors of ours, and nothing else.
+        confined: whether it only ever runs in a worker with a limit of memory: then memory that runs
+            out is a refusal, as the worker makes one of it.
     """
 
     seeds: Sequence[Seed]
     read: Callable[[bytes], object]
+    confined: bool = False
 
 
 Make = Callable[[Path], Fuzzed]  #: gets an empty folder, for parsers that take files

@@ -8,7 +8,6 @@ over encoder seeds.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -288,13 +287,13 @@ TABLES: dict[str, Callable[[Json], str]] = {
 }
 
 
-def tables(last: str, every_rule: str, records: Iterable[Json]) -> dict[str, str]:
+def tables(last: Json, every_rule: Json, records: Iterable[Json]) -> dict[str, str]:
     """Name -> table.
 
     Args:
-        last, every_rule: what ``compare --json`` printed with ``--selection last`` and ``all``.
-        records: all runs' ``run.json``.
+        last: the comparison of the runs by rule ``last``.
+        every_rule: that of all runs, with what each rule is worth.
+        records: all runs' records.
     """
-    found: Json = {**json.loads(last), "rules": json.loads(every_rule)["rules"]}
-    found["records"] = list(records)
+    found: Json = {**last, "rules": every_rule["rules"], "records": list(records)}
     return {name: draw(found) for name, draw in TABLES.items()}

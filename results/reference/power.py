@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from zsar_bench.catalogue.catalogue import load
-from zsar_bench.compare.ranking import row_key
-from zsar_bench.compare.rows import class_means, over_seeds
-from zsar_bench.compare.statistics import smallest_detectable
+from zsar_bench.comparison.ranking import row_key
+from zsar_bench.comparison.rows import class_means, over_seeds
+from zsar_bench.comparison.statistics import smallest_detectable
 from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.data.protocols.protocol import folder_name
 from zsar_bench.records.files import find_records, load_records

@@ -6,7 +6,7 @@ from zsar_bench.catalogue.custom import custom_folder, custom_names, custom_spec
 from zsar_bench.errors import UserError
 from zsar_bench.hookspecs import hookimpl
 from zsar_bench.registry import Registry
-from zsar_bench.specs import ExecutorSpec, MetricSpec, ReporterSpec
+from zsar_bench.specs import MetricSpec, ReporterSpec
 
 api = 1
 
@@ -34,17 +34,6 @@ def register_metrics(registry: Registry) -> None:
             name="mean_class",
             target="zsar_bench.metrics.accuracy:mean_class_accuracy",
             summary="mean over classes of the share of their clips that are right",
-        )
-    )
-
-
-@hookimpl
-def register_executors(registry: Registry) -> None:
-    registry.executor(
-        ExecutorSpec(
-            name="local",
-            target="zsar_bench.runs.schedule.executor:LocalExecutor",
-            summary="worker processes on this machine, as many at once as --jobs says",
         )
     )
 

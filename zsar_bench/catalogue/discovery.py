@@ -50,6 +50,17 @@ REQUIRED_METHODS = {
     "datasets": ("identify", "read"),
 }
 GENERATOR = ("clips", "make")  #: of a generated data set
+EXECUTORS = (
+    "executors do not plug in: they ran in the process that holds the labels; "
+    "remove ExecutorSpec and register_executors"
+)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a plugin is broken, in one line."""
+    if isinstance(error, ImportError) and "'ExecutorSpec'" in str(error):
+        return EXECUTORS
+    return _one_line(error)
 
 
 def _one_line(error: BaseException) -> str:
@@ -73,6 +84,8 @@ def _collect(module: Any) -> tuple[Registry, list[str]]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
     manager.register(module)
+    if hasattr(manager.hook, "register_executors"):
+        raise ValueError(EXECUTORS)
     manager.check_pending()  # a misspelt hook is an error
     registry = Registry()
     hooks = [caller.name for caller in manager.get_hookcallers(module) or []]
@@ -202,7 +215,7 @@ def part_of(source: Source, packages: Sequence[str] = ()) -> dict[str, Any]:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit included
         row["status"] = "broken"
-        row["errors"].append(_one_line(error))
+        row["errors"].append(_reason(error))
         return part
     used = {*packages, *map(file_module_name, map(Path, before))}
     used.add(module.__name__.partition(".")[0])

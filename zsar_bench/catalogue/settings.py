@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,16 @@ class Assignment:
                 "For example: --set width=128, or --set NAME.width=128",
             )
         return cls(owner, key, value.strip())
+
+    @classmethod
+    def of(cls, name: str, value: Any) -> Assignment:
+        """The same from Python: ``KEY`` or ``NAME.KEY``, and a value of the parameter's type."""
+        owner, _, key = name.rpartition(".")
+        return cls(owner, key, value if isinstance(value, str) else json.dumps(value))
+
+    def for_owner(self, owner: str) -> Assignment:
+        """The same, meant for this plugin unless it names another."""
+        return replace(self, owner=self.owner or owner)
 
 
 def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Settings:

@@ -113,7 +113,7 @@ class RawFiles:
             try:
                 return (self.source / name).open("rb")
             except OSError as error:
-                raise DataError(error.strerror or str(error)) from None
+                raise _unreadable(self.source / name, error) from None
         if size <= LARGEST_FILE:
             return io.BytesIO(self.read(name))
         entry = self._archive.getinfo(name)
@@ -218,7 +218,17 @@ def _read_file(path: Path) -> bytes:
             raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(error.strerror or str(error)) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """Why a file cannot be read; workers may follow no link out of what they were given."""
+    if isinstance(error, PermissionError) and path.is_symlink():
+        return DataError(
+            "it is a link that leaves the folder; put the file itself there, or give the folder "
+            "that it leads to"
+        )
+    return DataError(error.strerror or str(error))
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

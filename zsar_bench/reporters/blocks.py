@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zsar_bench.common.names import plain
-from zsar_bench.compare.ranking import peeked
+from zsar_bench.comparison.ranking import peeked
 from zsar_bench.reporters.words import (
     ACCURACY,
     MEAN_CLASS,

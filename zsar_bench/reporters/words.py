@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zsar_bench.common.names import plain
-from zsar_bench.compare.ranking import SELF_REPORTED, best_of, leaking, peeked
+from zsar_bench.comparison.ranking import SELF_REPORTED, best_of, leaking, peeked
 from zsar_bench.data.protocols.protocol import STAND_IN
 from zsar_bench.plans.selection import LAST
 

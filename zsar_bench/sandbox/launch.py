@@ -12,7 +12,10 @@ from typing import Any
 from zsar_bench.sandbox.confinement.rules import Rules, below, real
 from zsar_bench.sandbox.confinement.worker_rules import worker_rules
 
-CONFINED = ("check", "texts", "print", "encoder", "fit", "score", "metric", "report")
+CONFINED = (
+    *("scan", "import", "workbook"),
+    *("check", "texts", "print", "encoder", "fit", "score", "metric", "report"),
+)
 NETWORK = ("texts", "print")  #: confined kinds that may download a named model
 AT_HOME = (*NETWORK, "track")  #: kinds that keep the user's home, for models or a tracker's account
 KEPT = ("PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")

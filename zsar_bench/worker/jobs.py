@@ -3,8 +3,8 @@
 A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and the fields of its kind:
 
     check    check                                       -> whether parameters fit together
-    scan     spec, sources, out                          -> writes a list of the raw clips
-    import   spec, sources, folder                       -> requests: clips to write to shards
+    scan     spec, sources, note                         -> lists the raw clips
+    import   spec, sources, folder, note                 -> requests: clips to write to shards
     texts    texts                                       -> their features
     print    (none)                                      -> the text encoder's fingerprint
     encoder  bundle, classes, layout, seed; or state     -> fits, sends the state; encodes requests
@@ -12,6 +12,7 @@ A job holds ``kind``, ``plugin_files``, ``target``, ``params`` and the fields of
     score    states, texts                               -> binds, then scores requests
     metric   (none)                                      -> requests: scores and labels
     report   (none)                                      -> requests: a comparison to render
+    workbook file, name                                  -> its sheets
     track    sources                                     -> requests: events for trackers
 """
 
@@ -24,6 +25,7 @@ from zsar_bench.catalogue.loading import resolve
 from zsar_bench.worker.data_jobs import run_import, run_scan
 from zsar_bench.worker.job import Job, Line, build, checked, device_of
 from zsar_bench.worker.model_jobs import run_encoder, run_fit, run_score
+from zsar_bench.worker.workbook_job import run_workbook
 
 
 def _run_check(job: Job, line: Line) -> None:
@@ -97,5 +99,6 @@ RUN: dict[str, Callable[[Job, Line], None]] = {
     "score": run_score,
     "metric": _run_metric,
     "report": _run_report,
+    "workbook": run_workbook,
     "track": _run_track,
 }

@@ -1,0 +1,7 @@
+"""The campaign stands in ``benchmarks``, which nothing installs."""
+
+import sys
+
+from kit.paths import ROOT
+
+sys.path.append(str(ROOT))

@@ -1,0 +1,1 @@
+"""What tests share: made records, plans and files, toys, fakes, faults, and the command line."""

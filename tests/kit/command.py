@@ -1,0 +1,140 @@
+"""The command line as users run it, in a process of its own; see the fixture ``cli``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
+TIMEOUT = 240  #: seconds; far more than any command of a test takes
+
+#: ``python -m zsar_bench`` with another time between checkpoints, or with walls that let workers
+#: write into one more folder, through which a test's plugin tells what it sees.
+_CHANGED = """
+import dataclasses, json, sys
+from zsar_bench.catalogue import machine
+from zsar_bench.sandbox import launch
+changes = json.loads(sys.argv.pop(1))
+if "checkpoint_seconds" in changes:
+    machine.CHECKPOINT_SECONDS = changes["checkpoint_seconds"]
+if "write_to" in changes:
+    rules_of = launch.rules
+    def with_a_hole(*job):
+        rules = rules_of(*job)
+        return dataclasses.replace(rules, write=(*rules.write, changes["write_to"]))
+    launch.rules = with_a_hole
+from zsar_bench.cli import main
+main()
+"""
+
+
+def environment(home: Path, site: Path | None, more: dict[str, str] | None = None) -> dict:
+    """Environment of a subprocess: this store, this plugin, nothing of the user's."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("ZSAR_BENCH_", "PYTHON"))}
+    env |= {"ZSAR_BENCH_HOME": str(home), "COLUMNS": "120", "PYTHONDONTWRITEBYTECODE": "1"}
+    env.pop("FORCE_COLOR", None)
+    if site is not None:
+        env["PYTHONPATH"] = str(site)
+    return env | (more or {})
+
+
+class Cli:
+    """Runs ``zsar-bench`` in subprocesses; see ``conftest``."""
+
+    def __init__(self, home: Path, site: Path, cwd: Path) -> None:
+        self.home = home
+        self.site = site
+        self.cwd = cwd
+        self._started: list[subprocess.Popen[str]] = []
+
+    def _prepare(
+        self,
+        words: tuple[object, ...],
+        home: Path | None,
+        cwd: Path | None,
+        env: dict[str, str] | None,
+        checkpoint_seconds: float | None,
+        write_to: Path | None,
+    ) -> dict[str, Any]:
+        self._introduce(home)
+        entry = ["-m", "zsar_bench"]
+        changes = {
+            **({} if checkpoint_seconds is None else {"checkpoint_seconds": checkpoint_seconds}),
+            **({} if write_to is None else {"write_to": str(write_to)}),
+        }
+        if changes:
+            entry = ["-c", _CHANGED, json.dumps(changes)]
+        return {
+            "args": [sys.executable, *entry, *map(str, words)],
+            "cwd": cwd or self.cwd,
+            "env": environment(home or self.home, self.site, env),
+            "text": True,
+            # A shell's background job ignores interrupts, and so would a child of its child.
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        }
+
+    def _introduce(self, home: Path | None) -> None:
+        """Let a new store know the plugins that the shared one knows: asking takes seconds."""
+        known = self.home / "catalogue"
+        if home is not None and not home.exists() and known.is_dir():
+            shutil.copytree(known, home / "catalogue")
+
+    def __call__(
+        self,
+        *words: object,
+        check: int | None = 0,
+        home: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        checkpoint_seconds: float | None = None,
+        write_to: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; asserts that its exit code is ``check``."""
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds, write_to)
+        done = subprocess.run(
+            **call, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False
+        )
+        if check is not None:
+            said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            assert done.returncode == check, f"exit code {done.returncode}:\n{said}"
+        return done
+
+    def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        """``zsar-bench run`` on ``toy-4-2`` with the toy's encoders, quietly."""
+        return self("run", *words, "--protocol", "toy-4-2", *TOY_ENCODERS, "--quiet", **options)
+
+    def start(
+        self,
+        *words: object,
+        home: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        checkpoint_seconds: float | None = None,
+        write_to: Path | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; killed with the test."""
+        call = self._prepare(words, home, cwd, env, checkpoint_seconds, write_to)
+        process = subprocess.Popen(
+            **call,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what is still running."""
+        for process in self._started:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
