@@ -1,4 +1,4 @@
-"""The benchmark for zero-shot skeleton action recognition: train, score and compare any method.
+"""A benchmark for zero-shot skeleton action recognition: train, score and compare methods.
 
 ``import zsar_bench as zb`` imports neither torch nor pydantic: every name below is looked up
 when it is first used. ``zsar_bench.contracts`` says what a plugin implements,

@@ -1,4 +1,4 @@
-"""The hooks: the only way in, for ours and for others'. Hooks register; they do not act."""
+"""The hooks: the only extension interface, for built-in and other plugins alike."""
 
 from __future__ import annotations
 
@@ -48,4 +48,4 @@ class Hooks:
 
     @hookspec
     def run_event(self, event: dict[str, Any]) -> None:
-        """Hear of a run: started, progress, finished, failed. For experiment trackers."""
+        """Receive an event of a run: started, progress, finished, failed. For trackers."""

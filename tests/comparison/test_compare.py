@@ -149,15 +149,15 @@ def test_daggers_mark_what_is_not_shown_to_differ() -> None:
     assert not rows["far"]["not_shown_to_differ"]
     assert rows["close"]["not_shown_to_differ"]
     assert not rows["best"]["not_shown_to_differ"]
-    # The smallest gap found with a power of 80 %, by simulation of the noisier comparison.
+    # The minimum detectable difference (power 80 %), by simulation of the noisier comparison.
     sd = max(np.std(np.subtract(BEST, other), ddof=1) for other in (FAR, CLOSE))
     draws = np.random.default_rng(0).normal(section["detectable"], sd, (20_000, 8))
     tests = stats.ttest_1samp(draws, 0, axis=1)
     found = np.mean((tests.pvalue < 0.05) & (tests.statistic > 0))
     assert found == pytest.approx(0.8, abs=0.02)
     lines = "\n".join(words.caption(section))
-    assert "† not shown to differ from the best row." in lines
-    assert f"Smallest gap this design detects: {100 * section['detectable']:.1f} points" in lines
+    assert "† not significantly worse than the best row (paired t, 95 %)." in lines
+    assert f"Minimum detectable difference: {100 * section['detectable']:.1f} points" in lines
 
 
 def test_no_dagger_no_word_of_it() -> None:

@@ -1,4 +1,4 @@
-"""Tables of selection rules: what is never ranked, what is marked, and the price of peeking."""
+"""Tables of selection rules: what is never ranked, what is marked, the gain on test."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def test_no_interval_and_no_verdict_around_the_best_of_many_looks() -> None:
     assert honest["beats_chance"] is True
     assert (row["interval"], row["subject_interval"], row["beats_chance"]) == (None, None, None)
     section = compare([peeked])["sections"][0]
-    assert any(line.startswith("No interval: around the best") for line in words.caption(section))
+    assert any(
+        line.startswith("No interval: results selected on the test clips")
+        for line in words.caption(section)
+    )
     assert not any("fewer than 6 subjects" in line for line in words.caption(section))
 
 
@@ -284,7 +287,7 @@ def test_one_failed_proof_of_several_is_enough() -> None:
     assert row["proof"] == {"runs": 3, "refit_identical": True, "stable": False}
 
 
-# --- The price of peeking ----------------------------------------------------------------------
+# --- The gain from test-set selection ------------------------------------------------------------
 
 RATES = {"last": 0.5, "pseudo-unseen": 0.45, "seen-val": 0.55, "oracle@50": 0.8}
 
@@ -463,7 +466,7 @@ def test_every_method_has_its_own_block_and_one_line_of_prices() -> None:
         for rule in ("last", "seen-val", "pseudo-unseen", "oracle@50 (best of 50 on test)"):
             assert f"| {rule} |" in part
         assert "**" not in part
-    prices = text.partition("the price of peeking; not ranked")[2]
+    prices = text.partition("gain from test-set selection; not ranked")[2]
     lines = [x for x in prices.splitlines() if x.startswith("| ")]
     assert lines[0].endswith("| seeds | E=1 | E=2 | E=5 | E=10 | E=50 |")
     for line, group in zip(lines[2:4], section["groups"], strict=True):
@@ -494,7 +497,7 @@ def test_the_blocks_fit_the_terminal(width: int) -> None:
     text = table.report(compare(records, rules=True), width=width, color=False)
     assert max(map(len, text.splitlines())) <= width
     squeezed = "".join(c for c in text if c.isalnum() or c in "@=")
-    assert "thepriceofpeekingnotranked" in squeezed
+    assert "gainfromtestsetselectionnotranked" in squeezed
     assert "chosenontestnotranked" in squeezed
 
 
@@ -547,7 +550,7 @@ def test_selection_all_and_one_rule(command: Command) -> None:
         assert (code, found["rules"]) == (0, [])
         assert {r["rule"] for s in found["sections"] for r in s["rows"]} == {rule}
     out = command("--selection", "all")[1]
-    assert "the price of peeking" in out
+    assert "gain from test-set selection" in out
 
 
 def test_a_rule_that_no_run_has(command: Command) -> None:

@@ -87,7 +87,7 @@ def test_no_nasty_name_is_registered(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "a\u202eb", "a\x07", "\ud800"])
 def test_texts_of_specs_can_be_shown(text: str) -> None:
-    with pytest.raises(ValueError, match="'summary' holds signs that cannot be shown"):
+    with pytest.raises(ValueError, match="'summary' holds unprintable characters"):
         Registry().metric(MetricSpec(name="m", target="a.b:C", summary=text))
     Registry().metric(MetricSpec(name="m", target="a.b:C", summary="zwei\n  Zeilen,\tgrün"))
 

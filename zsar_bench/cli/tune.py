@@ -90,7 +90,7 @@ def tune(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Search declared ranges of methods' parameters where seen classes play unseen ones."""
+    """Search the declared ranges of methods' parameters on pseudo-unseen classes."""
     from zsar_bench.api.requests import command_to_make, data_of, make_request
     from zsar_bench.api.tuning import plan_tuning
     from zsar_bench.catalogue.catalogue import load

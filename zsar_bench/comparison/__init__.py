@@ -1,1 +1,1 @@
-"""Stored runs compared: rows, ranking, statistics, published numbers."""
+"""Comparison of stored runs: rows, ranking, statistics, published numbers."""

@@ -1,4 +1,4 @@
-"""Runs under text controls: one row a method, a section for each control; never ranked.
+"""Runs under text controls: one row per method, one section per control; never ranked.
 
 The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
@@ -38,7 +38,7 @@ def control_sections(records: Sequence[Record], plain: Sequence[Record]) -> list
     Args:
         records: runs under a text control.
         plain: runs without one; the accuracy of the same method with its own texts is shown
-            beside the control.
+            for reference.
     """
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
@@ -48,7 +48,7 @@ def control_sections(records: Sequence[Record], plain: Sequence[Record]) -> list
 
 
 def _where(r: Record) -> tuple[str, ...]:
-    """What must agree besides the row. The setting is the declared one: the measured one may
+    """What runs of a section share. The setting is the declared one, because the measured one may
     differ between draws of one method."""
     p = r.protocol
     return (p.id, p.samples, p.digest, r.method.declared_setting, r.encoder.origin, unranked(r))
@@ -91,12 +91,14 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         for draw, group in sorted(by_draw.items())
     }
     mean = float(np.mean(list(draws.values())))
-    own = float(over_seeds(plain, [r.metrics.mean_class for r in plain])) if plain else None
+    plain_accuracy = (
+        float(over_seeds(plain, [r.metrics.mean_class for r in plain])) if plain else None
+    )
     if first.texts.control == SHUFFLED_UNSEEN:
-        own = draws.get(0, own)  # the plain run
+        plain_accuracy = draws.get(0, plain_accuracy)  # the plain run
         interval = _over_subjects(list(by_draw.values()))
         finding = judge_shifts(_complete(records), mean, interval, chance)
-        if finding.verdict == "passes":  # exact: an interval of no width would only puzzle
+        if finding.verdict == "passes":  # exact: an interval of width 0 would be misleading
             interval = None
     else:
         interval = statistics.draw_interval(list(draws.values()))
@@ -110,39 +112,39 @@ def _row(records: list[Record], plain: list[Record]) -> Json:
         "by_draw": list(draws.values()),
         "interval": interval_json(interval),
         "chance": chance,
-        "plain": own,
+        "plain": plain_accuracy,
         **asdict(finding),
     }
 
 
 def _complete(records: list[Record]) -> bool:
-    """Whether every pair of seeds has all K shifts; only then is their mean exact."""
+    """Whether every pair of seeds has all K shifts, so that their mean is exact."""
     shifts: dict[tuple[int, int], set[int]] = {}
     for r in records:
         shifts.setdefault((r.encoder_seed, r.method_seed), set()).add(r.texts.draw)
     every = set(range(len(records[0].protocol.unseen)))
-    return all(found == every for found in shifts.values())
+    return all(draws == every for draws in shifts.values())
 
 
 def _over_subjects(draws: list[list[Record]]) -> statistics.Interval | None:
-    """Of subjects' mean class accuracies, averaged over all shifts: shifts are no sample."""
-    each = [over_seeds(group, [subject_means(r)[1] for r in group]) for group in draws]
-    means = np.mean(each, axis=0)
+    """Interval over subjects of mean class accuracy, averaged over all shifts."""
+    by_draw = [over_seeds(group, [subject_means(r)[1] for r in group]) for group in draws]
+    means = np.mean(by_draw, axis=0)
     return statistics.subject_interval(means, [1] * len(means))
 
 
-HALF_WIDTH = 0.05  #: an interval must be narrower than this on each side to pass
+HALF_WIDTH = 0.05  #: half width that an interval must not reach to pass
 
 
-TOLERANCE = 0.005  #: of the mean over all shifts: rounding near ties; too little to rank by
+TOLERANCE = 0.005  #: of the mean over all shifts, for rounding near ties
 
 
-ROUNDING = 1e-12  #: what summing leaves
+ROUNDING = 1e-12  #: rounding error of sums
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a control shows about a method, and why, in one sentence."""
+    """The result of a control for a method, with the reason in one sentence."""
 
     verdict: Literal["passes", "FAILS", "inconclusive", "diagnostic"]
     reason: str
@@ -152,9 +154,9 @@ def judge_draws(kind: str, draws: int, interval: Interval | None, chance: float)
     """Judge ``shuffled-all``, ``random`` or the diagnostic ``shuffled-seen``.
 
     Args:
-        kind: which control.
-        draws: how many there are.
-        interval: of mean class accuracy, over draws; None for a single one.
+        kind: the control.
+        draws: their number.
+        interval: of mean class accuracy, over draws; None for a single draw.
         chance: 1/K.
     """
     if kind == SHUFFLED_SEEN:
@@ -165,11 +167,11 @@ def judge_draws(kind: str, draws: int, interval: Interval | None, chance: float)
         return Finding("FAILS", "above 1/K without a text that helps: a leak")
     half = (interval.high - interval.low) / 2
     if half >= HALF_WIDTH:
-        more = math.ceil(draws * (half / HALF_WIDTH) ** 2) + 1
+        needed = math.ceil(draws * (half / HALF_WIDTH) ** 2) + 1
         return Finding(
             "inconclusive",
             f"the interval reaches {100 * half:.1f} points to each side; "
-            f"about {more} draws would bring it below {100 * HALF_WIDTH:g}",
+            f"about {needed} draws would bring it below {100 * HALF_WIDTH:g}",
         )
     if interval.high < chance - ROUNDING:
         return Finding("inconclusive", "below 1/K, which no leak explains; draw more")
@@ -179,15 +181,15 @@ def judge_draws(kind: str, draws: int, interval: Interval | None, chance: float)
 def judge_shifts(complete: bool, mean: float, interval: Interval | None, chance: float) -> Finding:
     """Judge ``shuffled-unseen``, whose mean over all K shifts is exact and needs no interval.
 
-    A mean beyond ``TOLERANCE`` says that candidates are not treated alike. That can be a leak
-    (a class is recognised at its place whatever its text), or scores that depend on the order
-    in which candidates are bound (noise drawn by place, sums in another order). A leak lifts
-    clips of every subject above 1/K; order alone moves them up and down.
+    A mean beyond ``TOLERANCE`` shows that candidates are not treated equally. The reason can be a
+    leak (a class is recognised by its position, independent of its text), or scores that depend on
+    the order of candidates (noise drawn by position, another order of sums). A leak raises all
+    subjects above 1/K; order alone moves them in both directions.
 
     Args:
         complete: whether every seed has all K shifts.
         mean: mean class accuracy over all shifts and seeds.
-        interval: of the same over subjects; None with too few of them.
+        interval: of the same over subjects; None for too few subjects.
         chance: 1/K.
     """
     if not complete:
@@ -197,11 +199,11 @@ def judge_shifts(complete: bool, mean: float, interval: Interval | None, chance:
         return Finding("passes", "exactly 1/K over all K shifts")
     if abs(off) <= TOLERANCE:
         return Finding("passes", f"{100 * off:+.2f} points off 1/K: ties or rounding")
-    said = f"{100 * off:+.1f} points off 1/K over all K shifts"
+    finding = f"{100 * off:+.1f} points off 1/K over all K shifts"
     if off > 0 and interval is None:
-        return Finding("FAILS", f"{said}: a leak, or scores that depend on candidates' order")
+        return Finding("FAILS", f"{finding}: a leak, or scores that depend on candidates' order")
     if interval is not None and interval.low > chance:
-        return Finding("FAILS", f"{said}, for new subjects too: a leak")
+        return Finding("FAILS", f"{finding}, for new subjects too: a leak")
     return Finding(
-        "inconclusive", f"{said}: scores depend on candidates' order; no leak is shown by it"
+        "inconclusive", f"{finding}: scores depend on candidates' order; no leak is shown by it"
     )

@@ -1,7 +1,7 @@
-"""Runs with GZSL: one row a method, S, U, H and AUSUC; a section for each way of balancing.
+"""Runs with GZSL: one row per method with S, U, H and AUSUC; one section per kind of calibration.
 
-These runs stand here only. Each holds the ZSL predictions of a run without GZSL; counted among
-the ZSL rows as well, it would be that run a second time.
+These runs are shown here only. Each also holds the ZSL predictions of a run without GZSL; in the
+ZSL rows that run would be counted twice.
 
 The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
@@ -25,10 +25,10 @@ NUMBERS = ("seen", "unseen", "harmonic", "ausuc", "oracle_harmonic")
 
 
 def gzsl_sections(records: Sequence[Record]) -> list[Json]:
-    """A section for each protocol and kind; highest mean class H first, by which nothing is ranked.
+    """One section per protocol and kind, sorted by H of mean class accuracies, but not ranked.
 
     Args:
-        records: finished runs of any protocols; those without GZSL are passed over.
+        records: finished runs of any protocols; those without GZSL are ignored.
 
     Returns:
         Sections with ``protocol``, ``kind``, ``setting``, ``origin``, ``oracle`` (texts),
@@ -70,8 +70,11 @@ def _section(group: list[tuple[Record, GzslPart]]) -> Json:
 
 
 def _row(runs: list[tuple[Record, GzslPart]]) -> Json:
-    """``top1`` and ``mean_class`` -> number -> its mean over seeds (encoder seeds weigh the same)
-    and ``sd``: over encoder seeds, or over the method's with one encoder; null for one."""
+    """One row: ``top1`` and ``mean_class`` -> measure -> ``mean`` and ``sd`` over seeds.
+
+    Encoder seeds have equal weight. ``sd`` is over encoder seeds, or over method seeds if there is
+    one encoder; null for one seed.
+    """
     records = [record for record, _ in runs]
     encoders = {r.encoder_seed for r in records}
     return {
@@ -94,9 +97,9 @@ def _spread(records: list[Record], values: list[float]) -> Json:
     by_encoder: dict[int, list[float]] = {}
     for record, value in zip(records, values, strict=True):
         by_encoder.setdefault(record.encoder_seed, []).append(value)
-    each = [float(np.mean(group)) for group in by_encoder.values()]
-    each = each if len(each) > 1 else values
+    means = [float(np.mean(group)) for group in by_encoder.values()]
+    means = means if len(means) > 1 else values
     return {
         "mean": float(over_seeds(records, values)),
-        "sd": float(np.std(each, ddof=1)) if len(each) > 1 else None,
+        "sd": float(np.std(means, ddof=1)) if len(means) > 1 else None,
     }

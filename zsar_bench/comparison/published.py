@@ -1,7 +1,7 @@
-"""Numbers that papers print, as data: read, checked, chosen. None of them was measured here.
+"""Published results: reading, checking and selecting them. They were not measured here.
 
-A row says who reached what by which protocol and metric, who printed it where, and how it was
-recovered; ``remarks`` tell what a reader must know, ``flags`` the same for a machine.
+A row holds method, protocol, metric, value, the source that published it, and how it was recovered;
+``remarks`` are notes for readers, ``flags`` the same for programs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zsar_bench.errors import UserError, unknown
 
 Json = dict[str, Any]
 
-#: What a row may be marked with.
+#: Flags of a row and their meaning.
 FLAGS: Mapping[str, str] = {
     "ablation": "a part or setting of the method was varied for study; not its headline number",
     "approximate": "read off a plot",
@@ -43,18 +43,18 @@ def read_published(folders: Iterable[Path]) -> list[Json]:
     """Rows of every published-results file.
 
     Raises:
-        UserError: naming the file, if it is not JSON or a row lacks what every row has.
+        UserError: naming the file, if it is not JSON or a row lacks a required field.
     """
     rows: list[Json] = []
     for folder in folders:
         for path in sorted(folder.glob("*.json")):
             try:
-                found = json.loads(path.read_bytes())["rows"]
-                for number, row in enumerate(found, 1):
+                entries = json.loads(path.read_bytes())["rows"]
+                for number, row in enumerate(entries, 1):
                     _check(row, number)
             except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
                 raise UserError(f"The published results {path} are damaged: {error}.") from None
-            rows += found
+            rows += entries
     return rows
 
 
@@ -76,8 +76,8 @@ def _check(row: Any, number: int) -> None:
 
 
 def headlines(rows: Iterable[Json]) -> list[Json]:
-    """The rows to stand beside measured ones: accuracy over the unseen classes, as a method is
-    meant to be used. Other metrics, ablations and parts of the test are left out."""
+    """The rows to show with measured ones: top-1 accuracy over the unseen classes. Other metrics,
+    ablations and subsets of the test clips are left out."""
     return [
         row
         for row in rows
@@ -87,15 +87,15 @@ def headlines(rows: Iterable[Json]) -> list[Json]:
 
 
 def choose(rows: Sequence[Json], protocol: str = "", method: str = "") -> list[Json]:
-    """Rows of one protocol or method; empty: of all.
+    """Rows of one protocol or method; an empty name selects all.
 
     Args:
         rows: all published rows.
-        protocol: id, as rows have it.
-        method: its name, in whatever case.
+        protocol: id as in the rows.
+        method: name, case-insensitive.
 
     Raises:
-        UserError: for a method that has no row at all (suggests the nearest).
+        UserError: for a method without rows (suggests the nearest name).
     """
     names = {row["method"] for row in rows}
     if method and method.lower() not in {n.lower() for n in names}:

@@ -1,9 +1,9 @@
-"""What may be ranked with what: decided here, for every table and every format.
+"""Which runs are ranked together, for every table and every format.
 
-A section holds rows that may be compared: one protocol, one list of tested clips, one setting,
-one origin of features. A row is everything but the seeds. Some rows are never ranked at all: a
-state that was chosen on the test clips has a number that is too high by construction, so has a
-method that was told their labels, and nobody knows how scores were made that came from elsewhere.
+A section holds rows that may be compared: one protocol, one list of tested clips, one setting, one
+origin of features. Runs of a row differ by their seeds only. Some rows are never ranked: states
+that were selected on the test clips and methods that got test labels have numbers that are too high
+by construction, and the origin of self-reported scores is unknown.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ LEAK = "leak"
 
 
 def best_of(rule: str) -> str:
-    """``E`` of the rule ``oracle@E``; empty for every rule that does not look at test clips."""
+    """``E`` of the rule ``oracle@E``; empty for rules that do not use test clips."""
     return rule.partition("@")[2] if peeks(rule) else ""
 
 
 def unranked(r: Record) -> str:
-    """Why a run is ranked with no other; empty where it may be ranked."""
+    """Why a run is not ranked; empty if it may be ranked."""
     reasons = [SELF_REPORTED] if r.origin == "self-reported" else []
     reasons += [f"{LEAK}: {r.method.leak}"] if r.method.leak else []
     reasons += [ON_TEST] if best_of(r.selection) else []
     return ", ".join(reasons)
 
 
-def peeked(about: Mapping[str, Any]) -> bool:
-    """Whether a section or row of a comparison was chosen on the test clips."""
-    return ON_TEST in about["unranked"]
+def peeked(part: Mapping[str, Any]) -> bool:
+    """Whether a section or row of a comparison was selected on the test clips."""
+    return ON_TEST in part["unranked"]
 
 
-def leaking(about: Mapping[str, Any]) -> str:
-    """What a section or row of a comparison was told, as ``leak: labels``; empty: nothing."""
-    reasons = about["unranked"].split(", ")
+def leaking(part: Mapping[str, Any]) -> str:
+    """The leak of a section or row of a comparison, as ``leak: labels``; empty: none."""
+    reasons = part["unranked"].split(", ")
     return next((str(reason) for reason in reasons if reason.startswith(f"{LEAK}: ")), "")
 
 
 def section_key(r: Record) -> str:
-    """All that must agree for two runs to stand in one section."""
+    """The key of a section: equal for runs that are shown together."""
     return f"{place(r)}|{unranked(r)}"
 
 
 def place(r: Record) -> str:
-    """All that must agree for the numbers of two runs to be about the same task."""
+    """The key of a task: equal for runs whose results can be compared."""
     p = r.protocol
     oracle = "oracle" if r.texts.oracle else ""
     features = r.encoder.released.hash if r.encoder.released else ""
@@ -61,14 +61,14 @@ def place(r: Record) -> str:
 
 
 def row_key(r: Record) -> str:
-    """All that must agree for two runs to differ by their seeds only."""
+    """The key of a row: equal for runs that differ by their seeds only."""
     return digest([method_key(r), r.selection])
 
 
 def method_key(r: Record) -> str:
-    """All that must agree for two runs to differ by their seeds and rule only."""
+    """The key of a method: equal for runs that differ by seeds and selection rule only."""
     e, tuning = r.environment, r.method.tuning
-    # On several splits one search has several outcomes, and is one procedure all the same.
+    # One search is one procedure, although its result may differ between splits.
     values = r.method.science if tuning is None else {"tuned": tuning.recipe}
     return digest(
         [

@@ -1,4 +1,4 @@
-"""A row of a comparison: runs that differ by their seeds only, as means with what they can tell.
+"""A row of a comparison: runs that differ by their seeds only, with means and intervals.
 
 The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 
 def subjects(r: Record) -> list[str]:
-    """Subjects of the tested clips, sorted; ``NOBODY`` alone where they are not known."""
+    """Subjects of the tested clips, sorted; only ``NOBODY`` if they are not known."""
     return sorted({s for row in r.metrics.cells.values() for s in row})
 
 
@@ -50,7 +50,7 @@ def class_means(r: Record) -> NDArray[np.float64]:
 
 
 def fold_numbers(r: Record) -> list[int]:
-    """(K,) the fold of each class of ``class_means``; empty where classes take no turns."""
+    """(K,) the fold of each class of ``class_means``; empty without folds."""
     fold = {c: n for n, classes in enumerate(r.protocol.folds) for c in classes}
     return [fold[c] for c in r.protocol.unseen if c in r.metrics.cells] if fold else []
 
@@ -64,7 +64,7 @@ def over_seeds(records: Sequence[Record], values: Sequence[Any]) -> Any:
 
 
 def row_head(first: Record) -> Json:
-    """What a row is about, from any of its records: all that agrees between them."""
+    """The description of a row, from any of its records: the fields that they share."""
     return {
         "method": first.method.name,
         "profile": first.method.profile,
@@ -89,9 +89,9 @@ def row_of(records: list[Record]) -> Json:
     """Runs that differ by their seeds only, as one row of a section.
 
     Returns:
-        What ``row_head`` and ``trust.row_trust`` say; accuracies as means over seeds, for all
-        clips, by subject and by class; their spreads and intervals, null where nothing can be
-        told; and ``best`` and ``not_shown_to_differ``, which only the section can know.
+        The fields of ``row_head`` and ``row_trust``; accuracies as means over seeds, for all
+        clips, by subject and by class; their standard deviations and intervals, null if they
+        cannot be estimated; and ``best`` and ``not_shown_to_differ``, which the section sets.
     """
     first = records[0]
     means = [subject_means(r) for r in records]
@@ -108,9 +108,9 @@ def row_of(records: list[Record]) -> Json:
     by_encoder = [
         float(np.mean([v for (e, _), v in pairs.items() if e == seed])) for seed in encoder_seeds
     ]
-    luck = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
+    over_encoder_seeds = statistics.seed_interval(by_encoder) if len(encoder_seeds) > 1 else None
     head = row_head(first)
-    if peeked(head):  # the best of many looks: no interval around it holds what it promises
+    if peeked(head):  # selected on test: an interval would not have its nominal coverage
         interval, over_classes, beats = None, None, None
     else:
         beats = (
@@ -130,7 +130,7 @@ def row_of(records: list[Record]) -> Json:
         "sd_method": spread.method,
         "interval": interval_json(over_classes if folds else interval),
         "subject_interval": interval_json(interval),
-        "seed_interval": interval_json(luck),
+        "seed_interval": interval_json(over_encoder_seeds),
         "beats_chance": beats,
         "subject_means": [float(v) for v in top1],
         "class_means": [float(v) for v in by_class],
@@ -145,7 +145,7 @@ def row_of(records: list[Record]) -> Json:
 
 
 def _changes(profile: str) -> str:
-    """What was changed in a profile, to be said beside the name it belongs to."""
+    """The changes of a profile, in parentheses; empty if there are none."""
     return f" {profile[profile.index('(') :]}" if "(" in profile else ""
 
 
@@ -166,15 +166,15 @@ def _above(interval: statistics.Interval | None, value: float) -> bool | None:
 
 
 def _beats_chance(first: Record, mean_class: NDArray[np.float64]) -> bool | None:
-    """Whether mean class accuracy of new subjects is above guessing; None: cannot tell.
+    """Whether mean class accuracy of new subjects is above chance; None: cannot tell.
 
     Args:
         first: a record of the row.
-        mean class: (P,) mean class accuracy of each subject, in sorted order.
+        mean_class: (P,) mean class accuracy of each subject, in sorted order.
     """
     m = first.metrics
     guesses: Any = m.chance
-    if m.guesses:  # subjects differ in what guessing gets them
+    if m.guesses:  # subjects differ in their chance level
         rows = [[row[p] for row in m.guesses.values() if p in row] for p in subjects(first)]
         guesses = np.array([np.mean(row) for row in rows])
     over = (mean_class - guesses).tolist()
@@ -183,16 +183,16 @@ def _beats_chance(first: Record, mean_class: NDArray[np.float64]) -> bool | None
 
 def _seen_accuracy(records: list[Record]) -> float | None:
     values = [
-        one.seen_accuracy
+        round_.seen_accuracy
         for r in records
-        for one in r.encoder.rounds
-        if one.seen_accuracy is not None
+        for round_ in r.encoder.rounds
+        if round_.seen_accuracy is not None
     ]
     return float(np.mean(values)) if values else None
 
 
 def name_variants(rows: list[Json]) -> None:
-    """Where one method has several rows that differ in parameters or code, say in what."""
+    """Set ``variant`` of rows of one method that differ in parameters or code."""
     by_method: dict[str, list[Json]] = {}
     for row in rows:
         by_method.setdefault(row["method"], []).append(row)
@@ -206,23 +206,22 @@ def name_variants(rows: list[Json]) -> None:
         }
         codes = sorted({r["code"] for r in group})
         for row in group:
-            words = [f"{k}={v}" for k, v in row["science"].items() if k not in common]
+            parts = [f"{k}={v}" for k, v in row["science"].items() if k not in common]
             if len({r["profile"] for r in group}) > 1:
-                words.insert(0, row["profile"])
+                parts.insert(0, row["profile"])
             if len(codes) > 1:
-                words.append(f"code {row['code'][:7]}")
-            row["variant"] = " ".join(words)
+                parts.append(f"code {row['code'][:7]}")
+            row["variant"] = " ".join(parts)
 
 
 NONE = LEVELS[0]
 
 
 def level(r: Record) -> str:
-    """The weakest level under which anything was made that this run's scores depend on.
+    """The weakest level of confinement in all steps that this run's scores depend on.
 
-    Scores that were made elsewhere have ``none``. The encoder counts: one that was trained
-    unconfined can have seen what it must not, however well the method's own workers were
-    confined. Released features were trained by others (``none``); their rows say so otherwise.
+    Self-reported scores have ``none``. The encoder's training counts: an unconfined one may have
+    read test data. Released features have ``none``; their rows are marked separately.
     """
     if r.certificate is None:
         return NONE
@@ -230,13 +229,13 @@ def level(r: Record) -> str:
 
 
 def row_trust(records: Sequence[Record]) -> dict[str, Any]:
-    """What a row says about trust.
+    """The fields of a row about confinement and proofs.
 
     Returns:
         ``{"confinement", "denied", "proof"}``: the weakest level; refused accesses, ``"stage:
-        what"`` -> times, summed over runs; and what ``--prove`` found, null where no run was
-        proven, else ``{"runs", "refit_identical", "stable"}``: of how many runs, and whether all
-        of these were so.
+        what"`` -> times, summed over runs; and the results of ``--prove``, null if no run was
+        proven, else ``{"runs", "refit_identical", "stable"}``: number of proven runs, and whether
+        the property holds for all of them.
     """
     certificates = [r.certificate for r in records if r.certificate]
     denied: Counter[str] = Counter()

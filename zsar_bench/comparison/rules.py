@@ -1,7 +1,7 @@
-"""Selection rules against each other, one method at a time: the price of peeking.
+"""Selection rules compared within each method: the gain from test-set selection.
 
-Runs of one method that differ by rule and seed share their training wherever the rule needs no
-refit, so a difference between rules is taken seed by seed. Nothing is ranked here.
+Runs of one method that differ by rule and seed share their training, unless the rule needs a refit.
+So differences between rules are paired by seed. Nothing is ranked here.
 
 The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
@@ -22,7 +22,8 @@ from zsar_bench.records.schema import Record
 Json = dict[str, Any]
 Seeds = tuple[int, int]
 
-EVALUATIONS = (1, 2, 5, 10, 20, 50)  #: numbers of looks at the test, E, whose price is told
+#: numbers of evaluations on the test clips, E, whose gain is reported
+EVALUATIONS = (1, 2, 5, 10, 20, 50)
 
 
 def rule_sections(records: Sequence[Record]) -> list[Json]:
@@ -30,28 +31,28 @@ def rule_sections(records: Sequence[Record]) -> list[Json]:
 
     Args:
         records: finished runs of any protocols, none under a text control. Self-reported ones
-            are left out: a rule that nobody watched is a word.
+            are left out: their rule cannot be verified.
 
     Returns:
         ``{"protocol", "setting", "origin", "oracle", "groups"}``; a group is a method's head
-        (see ``compare_rows.row_head``) with ``rules``, one row a rule (see ``_row``), and
+        (see ``rows.row_head``) with ``rules``, one row per rule (see ``_row``), and
         ``prices`` (see ``_price``), one for each oracle rule.
     """
     sections: dict[str, dict[str, list[Record]]] = {}
     for r in records:
         if r.origin == "run":
             sections.setdefault(place(r), {}).setdefault(method_key(r), []).append(r)
-    found = []
+    answer = []
     for _, methods in sorted(sections.items()):
-        groups = [_group(runs) for runs in methods.values() if _several(runs)]
+        groups = [_group(runs) for runs in methods.values() if _is_comparable(runs)]
         if groups:
             first = next(iter(methods.values()))[0]
-            found.append(_section(first, sorted(groups, key=_order)))
-    return found
+            answer.append(_section(first, sorted(groups, key=_order)))
+    return answer
 
 
-def _several(runs: list[Record]) -> bool:
-    """Whether there is something to tell: several rules, or a curve of one."""
+def _is_comparable(runs: list[Record]) -> bool:
+    """Whether runs can be compared: they have several rules, or a curve of evaluations."""
     return len({r.selection for r in runs}) > 1 or any(r.states and r.states.curve for r in runs)
 
 
@@ -76,8 +77,8 @@ def _group(runs: list[Record]) -> Json:
     by_rule: dict[str, list[Record]] = {}
     for r in runs:
         by_rule.setdefault(r.selection, []).append(r)
-    # ``last`` first, what looked at the test at the end.
-    rules = sorted(by_rule, key=lambda rule: (rule != LAST, _looks(rule), rule))
+    # ``last`` first, rules that select on test clips at the end.
+    rules = sorted(by_rule, key=lambda rule: (rule != LAST, _evaluations(rule), rule))
     last = by_rule.get(LAST, [])
     prices = [_price(rule, by_rule[rule]) for rule in rules if best_of(rule)]
     return {
@@ -88,20 +89,20 @@ def _group(runs: list[Record]) -> Json:
     }
 
 
-def _looks(rule: str) -> int:
+def _evaluations(rule: str) -> int:
     evaluations = best_of(rule)
     return int(evaluations) if evaluations.isdecimal() else 0
 
 
 def _row(runs: list[Record], last: list[Record]) -> Json:
-    """One rule.
+    """The row of one rule.
 
     Returns:
-        ``rule``, ``unranked``, what ``row_trust`` says, ``seeds``, ``top1``, ``mean_class``,
-        ``evaluated`` (states looked at, a mean over seeds; 1 where nothing was chosen),
-        ``fraction`` (of the schedule, where the states that count were: a mean over rounds and
-        seeds), and ``difference``: to ``last`` in top-1 accuracy, null for ``last`` itself and
-        where no seed has both; else ``{"pairs", "mean", "interval", "answer"}``.
+        ``rule``, ``unranked``, the fields of ``row_trust``, ``seeds``, ``top1``, ``mean_class``,
+        ``evaluated`` (number of evaluated states, mean over seeds; 1 without selection),
+        ``fraction`` (position of the selected states in the schedule, mean over rounds and
+        seeds), and ``difference`` (rule - ``last``, top-1 accuracy): null for ``last`` itself and
+        if no seed has both; else ``{"pairs", "mean", "interval", "answer"}``.
     """
     first = runs[0]
     return {
@@ -122,13 +123,16 @@ def _fraction(r: Record) -> float:
 
 
 def _difference(runs: list[Record], last: list[Record]) -> Json | None:
-    """A rule's top-1 accuracy less that of ``last``, paired by seeds.
+    """Difference (rule - ``last``) of top-1 accuracy, paired by seeds.
 
-    The unit is the encoder seed; where all pairs share one encoder, it is the method seed, and
-    the interval then says nothing about other encoders.
+    The unit is the encoder seed. If all pairs share one encoder, it is the method seed, and the
+    interval does not cover other encoders.
     """
-    own, other = _by_seeds(runs), _by_seeds(last)
-    pairs = {s: own[s].metrics.top1 - other[s].metrics.top1 for s in sorted(own.keys() & other)}
+    chosen, baseline = _by_seeds(runs), _by_seeds(last)
+    pairs = {
+        s: chosen[s].metrics.top1 - baseline[s].metrics.top1
+        for s in sorted(chosen.keys() & baseline)
+    }
     if not pairs:
         return None
     encoders = sorted({encoder for encoder, _ in pairs})
@@ -151,21 +155,21 @@ def _by_seeds(runs: list[Record]) -> dict[Seeds, Record]:
 
 
 def _answer(interval: statistics.Interval | None) -> str:
-    """Whether the rule's numbers are higher than those of ``last``, as far as seeds can tell."""
+    """Whether the rule's accuracy differs significantly from that of ``last``, over seeds."""
     if interval is None or interval.low <= 0 <= interval.high:
         return "cannot tell"
     return "higher" if interval.low > 0 else "lower"
 
 
 def _price(rule: str, runs: list[Record]) -> Json:
-    """What looking at the test clips E times adds to top-1 accuracy.
+    """Gain from test-set selection: top-1 accuracy of the best of E evaluations minus the last.
 
-    Whoever looks E times would have made every n-th of a curve's evaluations, the last one
-    included, where E divides their number. The price is the best of these less the last one.
+    E evaluations are every n-th of a curve's evaluations, the last one included, if E divides
+    their number.
 
     Returns:
         ``rule``, ``seeds``, and ``points``: ``{"evaluations", "price", "by_seed"}`` by rising E;
-        the price is a mean over seeds, ``by_seed`` in the order of seeds.
+        ``price`` is the gain, a mean over seeds; ``by_seed`` is in the order of seeds.
     """
     with_curve = [r for r in sorted(runs, key=lambda r: (r.encoder_seed, r.method_seed))
                   if r.states and r.states.curve]  # fmt: skip
@@ -180,7 +184,7 @@ def _price(rule: str, runs: list[Record]) -> Json:
 
 
 def peeking(curve: Any, count: int) -> float:
-    """The best of ``count`` evenly spaced evaluations, less the last of all.
+    """The best of ``count`` evenly spaced evaluations minus the last of all.
 
     Args:
         curve: (E,) accuracies in the order of the schedule; ``count`` divides E.

@@ -1,8 +1,8 @@
-"""Which method is better, and can the data tell: stored runs become sections of rows.
+"""The comparison of stored runs: sections of rows, as plain JSON data for reporters.
 
-A section holds rows that may be ranked with each other: one protocol, one list of tested
-clips, one setting, one origin of features (released ones: one hash), as ``ranking`` decides.
-A row is everything but the seeds. The answer is plain JSON data; reporters draw it.
+A section holds rows that may be ranked together: one protocol, one list of tested clips, one
+setting, one origin of features (released ones: one hash), see ``ranking``. Runs of a row differ by
+their seeds only.
 """
 
 from __future__ import annotations
@@ -39,19 +39,18 @@ def compare(
 
     Args:
         records: finished runs of any protocols.
-        published: rows of published results; shown beside the sections of their protocol, where
-            they are ``headlines``.
-        averages: protocols of which papers print the mean; each is one more section of splits,
-            for methods that were run on all of its members.
-        rules: whether selection rules are compared with each other, method by method.
+        published: rows of published results; those in ``headlines`` are shown with the sections of
+            their protocol.
+        averages: groups of protocols of which papers publish the mean; each is another section of
+            splits, for methods that were run on all its members.
+        rules: whether selection rules are compared within each method.
 
     Returns:
         ``{"sections": [...], "splits": [...], "controls": [...],
         "rules": [...], "gzsl": [...], "published": [...]}``; see ``_section`` and
-        ``compare_rows.row_of`` for the fields, ``compare_splits`` for those of several random class
-        splits, which are no sections of their own, ``compare_controls`` for those of runs under a
-        text control, ``compare_rules``, and ``compare_gzsl`` for runs with GZSL, which
-        stand there only. Names in it are as ``names`` allows them, and every text is printable.
+        ``rows.row_of`` for the fields, and the modules ``splits`` (several random class splits,
+        which are in no other section), ``controls``, ``rules`` and ``gzsl`` (runs with GZSL, which
+        are in no other section). Every text is printable.
     """
     plain = [r for r in records if not r.texts.control and r.gzsl is None]
     splits = split_sections(plain)
@@ -61,7 +60,7 @@ def compare(
     sections = [_section(group) for _, group in sorted(groups.items())]
     means = average_sections(plain, averages)
     ids = {s["protocol"] for s in sections} | {s["family"] for s in means}
-    found = {
+    comparison = {
         "sections": sections,
         "splits": [*means, *splits],
         "controls": control_sections([r for r in records if r.texts.control], plain),
@@ -69,7 +68,7 @@ def compare(
         "gzsl": gzsl_sections(records),
         "published": [row for row in headlines(published) if row["protocol"] in ids],
     }
-    shown: Json = plain_json(found)  # whoever draws it
+    shown: Json = plain_json(comparison)  # harmless for every reporter
     return shown
 
 
@@ -81,10 +80,10 @@ def _section(records: list[Record]) -> Json:
     headline = "mean_class" if first.protocol.folds else "top1"
     rows = sorted((row_of(g) for g in groups.values()), key=lambda r: (-r[headline], r["method"]))
     name_variants(rows)
-    apart = unranked(first)
-    if apart:  # an order by accuracy would be a ranking
+    reason = unranked(first)
+    if reason:  # an order by accuracy would be a ranking
         rows.sort(key=lambda r: (r["method"], r["variant"], r["rule"]))
-    detectable = None if apart else _rank(rows, fold_numbers(first))
+    detectable = None if reason else _rank(rows, fold_numbers(first))
     m = first.metrics
     return {
         "protocol": first.protocol.id,
@@ -95,7 +94,7 @@ def _section(records: list[Record]) -> Json:
         "family_of": first.protocol.family_of,
         "setting": first.method.setting,
         "origin": first.encoder.origin,
-        "unranked": apart,
+        "unranked": reason,
         "rule": first.protocol.rule,
         "unseen": len(first.protocol.unseen),
         "seen": len(first.protocol.seen),
@@ -114,18 +113,19 @@ def _section(records: list[Record]) -> Json:
 
 
 def _rank(rows: list[Json], folds: Sequence[int]) -> float | None:
-    """Mark the best row and those not shown to differ from it: on new classes where classes
-    take turns (``folds``), else on new subjects.
+    """Mark the best row and those that are not significantly worse (paired t and sign-flip, 95 %).
+
+    The units are classes if there are ``folds``, else subjects.
 
     Returns:
-        The largest of the smallest detectable gaps to the best row, over the rows that are not
-        shown to differ from it; None if none can be told.
+        The largest minimum detectable difference to the best row, over the rows that are not
+        significantly worse; None if it is unknown for all.
     """
-    best, rest = rows[0], rows[1:]
+    best, others = rows[0], rows[1:]
     best["best"] = True
     unit, values = ("classes", "class_means") if folds else ("subjects", "subject_means")
     gaps = []
-    for row in rest:
+    for row in others:
         differences = np.subtract(row[values], best[values])
         verdict = statistics.power_gate(differences.tolist(), unit, strata=folds)
         row["not_shown_to_differ"] = verdict.answer != "worse"

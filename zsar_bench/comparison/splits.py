@@ -1,8 +1,8 @@
-"""Several class splits as one: random ones of one protocol, or those that a paper averages.
+"""Means over several class splits: random ones of one protocol, or those that a paper averages.
 
-A protocol ``family/random:K@seed`` is its family with other unseen classes, K of them, drawn
-with the seed. Splits overlap, so their accuracies are far from independent: the only interval
-and the only test here are the corrected resampled t (``statistics.corrected_resampled_t``).
+A protocol ``family/random:K@seed`` has K unseen classes that are drawn with the seed. Splits
+overlap, so their accuracies are not independent; interval and test are the corrected resampled t
+(``statistics.corrected_resampled_t``).
 
 The answer is plain JSON data, as that of ``zsar_bench.comparison.sections``.
 """
@@ -27,12 +27,12 @@ LEVEL = 0.95
 
 
 def family(protocol: str) -> str:
-    """The id of the protocol that a random split is a split of; its own id for any other."""
+    """The protocol of which this is a random split; the id itself for any other protocol."""
     return protocol.partition(RANDOM)[0]
 
 
 def split_sections(records: Sequence[Record]) -> list[Json]:
-    """Sections of random splits, at least two of which were run; best rows first.
+    """Sections of random splits of which at least two were run; best rows first.
 
     Args:
         records: finished runs of any protocols, none under a text control.
@@ -50,13 +50,13 @@ def split_sections(records: Sequence[Record]) -> list[Json]:
 
 
 def average_sections(records: Sequence[Record], groups: Sequence[ProtocolGroup]) -> list[Json]:
-    """Sections of averages that papers print, for methods that were run on every member.
+    """Sections of averages that papers publish, for methods that were run on every member.
 
     Args:
         records: finished runs of any protocols, none under a text control.
-        groups: the averages that are known.
+        groups: the known averages.
     """
-    found = []
+    sections = []
     for group, before in itertools.product(groups, ("", STAND_IN)):
         whole = {before + member for member in group.of}
         kinds: dict[tuple[str, ...], dict[str, list[Record]]] = {}
@@ -68,8 +68,10 @@ def average_sections(records: Sequence[Record], groups: Sequence[ProtocolGroup])
             complete = [g for g in rows.values() if {r.protocol.id for r in g} == whole]
             if complete:
                 members = [record for row in complete for record in row]
-                found.append({**_section(members, []), "family": before + group.id, "mean": True})
-    return found
+                sections.append(
+                    {**_section(members, []), "family": before + group.id, "mean": True}
+                )
+    return sections
 
 
 def in_splits(record: Record, sections: Sequence[Json]) -> bool:
@@ -78,8 +80,10 @@ def in_splits(record: Record, sections: Sequence[Json]) -> bool:
 
 
 def _section_key(r: Record) -> tuple[str, ...]:
-    """Only splits with as many unseen classes can be compared, the published one included.
-    The setting is the declared one: the measured one may differ between splits."""
+    """The key of a section: splits with equal numbers of classes, the published one included.
+
+    The setting is the declared one, as the measured one may differ between splits.
+    """
     p = r.protocol
     classes = (f"{len(p.unseen):04}", f"{len(p.seen):04}")
     texts = "oracle" if r.texts.oracle else ""
@@ -95,8 +99,8 @@ def _section(records: list[Record], published: list[Record]) -> Json:
     rows = [_row(g, [p for p in published if row_key(p) == key]) for key, g in groups.items()]
     rows.sort(key=lambda row: (-row["top1"], row["method"]))
     name_variants(rows)
-    apart = unranked(records[0])
-    if apart:  # an order by accuracy would be a ranking
+    reason = unranked(records[0])
+    if reason:  # an order by accuracy would be a ranking
         rows.sort(key=lambda row: (row["method"], row["variant"], row["rule"]))
     else:
         _rank(rows, len(first.unseen), len(first.seen))
@@ -108,7 +112,7 @@ def _section(records: list[Record], published: list[Record]) -> Json:
         "dataset": first.dataset,
         "setting": records[0].method.declared_setting,
         "origin": records[0].encoder.origin,
-        "unranked": apart,
+        "unranked": reason,
         "rule": first.rule,
         "unseen": len(first.unseen),
         "seen": len(first.seen),
@@ -133,9 +137,9 @@ def _row(records: list[Record], published: list[Record]) -> Json:
     mean_class = [_mean(group, "mean_class") for group in splits.values()]
     over_top1 = statistics.corrected_resampled_t(list(top1.values()), unseen, seen)
     over_mean_class = statistics.corrected_resampled_t(mean_class, unseen, seen)
-    own = _mean(published, "top1") if published else None
+    published_accuracy = _mean(published, "top1") if published else None
     head = row_head(first)
-    if peeked(head):  # the best of many looks: no interval around it holds what it promises
+    if peeked(head):  # selected on test: an interval would not have its nominal coverage
         over_top1 = over_mean_class = None
     return {
         **head,
@@ -152,8 +156,10 @@ def _row(records: list[Record], published: list[Record]) -> Json:
         "beats_chance": over_mean_class.interval.low > first.metrics.chance
         if over_mean_class
         else None,
-        "published": own,
-        "published_rank": None if own is None else 1 + sum(v > own for v in top1.values()),
+        "published": published_accuracy,
+        "published_rank": None
+        if published_accuracy is None
+        else 1 + sum(v > published_accuracy for v in top1.values()),
         "best": False,
         "not_shown_to_differ": False,
     }
@@ -164,10 +170,10 @@ def _mean(records: list[Record], metric: str) -> float:
 
 
 def _rank(rows: list[Json], unseen: int, seen: int) -> None:
-    """Mark the best row and those not shown to differ from it on the splits both have."""
-    best, rest = rows[0], rows[1:]
+    """Mark the best row and those that do not differ significantly on the splits that both have."""
+    best, others = rows[0], rows[1:]
     best["best"] = True
-    for row in rest:
+    for row in others:
         shared = best["by_split"].keys() & row["by_split"].keys()
         differences = [row["by_split"][s] - best["by_split"][s] for s in sorted(shared)]
         test = statistics.corrected_resampled_t(differences, unseen, seen) if shared else None

@@ -1,14 +1,13 @@
-"""Which method is better, and can the data tell.
+"""Confidence intervals and paired tests of accuracies.
 
-Three questions, three units. *New subjects*: clips of one subject resemble each other, so
-the unit is the subject's mean (a Wilson interval over clustered clips covers 75 to 88 %, t on
-subject means 94 to 95 %). *Training luck*: the unit is the encoder seed, which all methods
-share. *New classes*: the unit is the class, or for overlapping random splits the corrected
-resampled t. Every interval and test carries its name, which belongs in the output.
+Three questions have three units. *New subjects*: clips of one subject are correlated, so the unit
+is the subject's mean (a Wilson interval over clustered clips covers 75 to 88 %, t on subject means
+94 to 95 %). *Training seeds*: the unit is the encoder seed, which all methods share. *New classes*:
+the unit is the class, or for overlapping random splits the corrected resampled t is used. Every
+interval and test has a name, which the output must show.
 
-Values are fractions in [0, 1], differences lie in [-1, 1]. Intervals are not clipped to that
-range: one that leaves it says that its normal approximation is strained. Reporters may clip
-what they draw.
+Values are fractions in [0, 1], differences lie in [-1, 1]. Intervals are not clipped to this range:
+an interval outside shows that its normal approximation is poor. Reporters may clip.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-MIN_SUBJECTS = 6  #: below, no interval over subjects (nor can a sign-flip test reach 0.05)
-MIN_SEEDS = 5  #: below, no interval over encoder seeds
-EXACT_UNITS = 16  #: up to here all 2^P sign flips are computed
-DRAWS = 99_999  #: sign flips drawn beyond; with the observed one they make a round number
-ROUNDING = 1e-12  #: far below one clip's share of anything, far above what summing leaves
+MIN_SUBJECTS = 6  #: with fewer, no interval over subjects (a sign-flip test could not reach 0.05)
+MIN_SEEDS = 5  #: with fewer, no interval over encoder seeds
+EXACT_UNITS = 16  #: up to this number of units all 2^P sign flips are computed
+DRAWS = 99_999  #: random sign flips for more units; with the observed one a round number
+ROUNDING = 1e-12  #: far below the effect of one clip, far above rounding errors of sums
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A named confidence interval. Where all units agree it has no width and tells nothing.
+    """A named confidence interval. Its width is 0, and meaningless, if all units are equal.
 
     Attributes:
         estimate: centre of the interval.
         low, high: its ends; not clipped.
         level: nominal coverage, e.g. 0.95.
         df: degrees of freedom of its t.
-        name: what it is over, e.g. ``95 % t over 8 subjects``.
+        name: method and units, e.g. ``95 % t over 8 subjects``.
     """
 
     estimate: float
@@ -52,7 +51,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class TTest:
-    """A t interval of a mean difference and the two-sided p-value of "no difference"."""
+    """A t interval of a mean difference and the two-sided p-value of the null hypothesis."""
 
     interval: Interval
     p: float
@@ -67,7 +66,7 @@ class SignFlip:
 
 
 class _Stratified(NamedTuple):
-    """A t-test whose spread is pooled within strata, and that spread."""
+    """A t-test whose standard deviation is pooled within strata, and that deviation."""
 
     interval: Interval
     p: float
@@ -75,7 +74,7 @@ class _Stratified(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Standard deviations over encoder seeds and over method seeds; None: cannot be told."""
+    """Standard deviations over encoder seeds and over method seeds; None: not estimable."""
 
     encoder: float | None
     method: float | None
@@ -83,13 +82,13 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a paired comparison is decided.
+    """The result of a paired comparison.
 
     Attributes:
-        answer: ``better`` or ``worse`` (the first than the second), or ``cannot tell``.
+        answer: first method significantly ``better`` or ``worse``, or ``cannot tell``.
         observed: mean difference.
-        detectable: smallest true difference that this design finds with the power asked for;
-            None without a test, or without a spread to plan with.
+        detectable: minimum detectable difference for the requested power; None without a test,
+            or if all differences are equal.
         units: number of paired units.
         reason: one sentence for the caption.
     """
@@ -108,15 +107,15 @@ def subject_interval(
 ) -> Interval | None:
     """t interval, for new subjects, of the accuracy on these classes and texts.
 
-    The estimate is the mean of the subjects' means. It weighs every subject alike and
-    thus differs from top-1 accuracy where subjects have unequal numbers of clips.
+    The estimate is the mean of the subjects' means. All subjects have the same weight, so it
+    differs from top-1 accuracy if subjects have unequal numbers of clips.
 
     Args:
         sums: (P,) each subject's sum of per-clip correctness, averaged over seeds.
         counts: (P,) each subject's number of clips, at least 1.
 
     Returns:
-        None for fewer than ``MIN_PERFORMERS`` subjects.
+        None for fewer than ``MIN_SUBJECTS`` subjects.
     """
     total, clips = _values(sums), _values(counts)
     if total.shape != clips.shape or (clips < 1).any():
@@ -131,15 +130,15 @@ def class_interval(
 ) -> Interval | None:
     """t interval, for new classes, of mean class accuracy or of a paired difference of it.
 
-    Every class was unseen once, in one of several folds; classes of a fold share a training, so
-    folds are strata: the spread is pooled within them, df = classes - folds.
+    Every class was unseen in one of several folds. Classes of a fold share a training, so folds are
+    strata: the variance is pooled within them, df = classes - folds.
 
     Args:
-        values: (K,) one accuracy, or paired difference, a class.
+        values: (K,) one accuracy, or paired difference, per class.
         folds: (K,) the number of each class's fold.
 
     Returns:
-        None for fewer than ``MIN_PERFORMERS`` classes or a fold of one class.
+        None for fewer than ``MIN_SUBJECTS`` classes or a fold of one class.
     """
     if len(values) < MIN_SUBJECTS:
         return None
@@ -169,11 +168,11 @@ def _stratified(
 def seed_interval(
     values: Sequence[float] | Floats, level: float = 0.95, unit: str = "encoder seeds"
 ) -> Interval | None:
-    """t interval over seeds of accuracies, or of differences paired by seed.
+    """t interval over seeds, of accuracies or of differences paired by seed.
 
     Args:
-        values: (E,) one number an encoder seed, already averaged over its method seeds.
-        unit: what the seeds are; ``method seeds`` where one encoder is held for all.
+        values: (E,) one value per encoder seed, already averaged over its method seeds.
+        unit: kind of the seeds; ``method seeds`` if all runs share one encoder.
 
     Returns:
         None for fewer than ``MIN_SEEDS`` seeds.
@@ -186,7 +185,7 @@ def draw_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Inte
     """t interval over independent draws of a text control.
 
     Args:
-        values: (J,) one accuracy a draw, already averaged over its seeds.
+        values: (J,) one accuracy per draw, already averaged over its seeds.
 
     Returns:
         None for a single draw.
@@ -196,16 +195,16 @@ def draw_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Inte
 
 
 def spread(values: Mapping[tuple[int, int], float]) -> Spread:
-    """Split the spread over seeds into the encoder's and the method's share.
+    """Standard deviations over encoder seeds and over method seeds.
 
-    ``encoder`` is the sd over encoder seeds of the means over method seeds (it thus holds what
-    averaging leaves of the method's), None with one encoder. ``method`` is the sd over method
-    seeds within an encoder, pooled over encoders, None if none has two method seeds.
+    ``encoder`` is the sd over encoder seeds of the means over method seeds (it includes the
+    remaining variance of these means), None with one encoder. ``method`` is the sd over method
+    seeds within an encoder, pooled over encoders, None if no encoder has two method seeds.
 
     Args:
         values: (encoder seed, method seed) -> accuracy.
     """
-    _values(list(values.values()))  # a NaN must not pass for "no spread"
+    _values(list(values.values()))  # NaN must raise an error, not become a standard deviation
     groups: dict[int, list[float]] = {}
     for (encoder, _), value in values.items():
         groups.setdefault(encoder, []).append(value)
@@ -227,20 +226,20 @@ def sign_flip(
 ) -> SignFlip:
     """Test that paired differences (P,) are symmetric about 0, by flipping their signs.
 
-    Exact for up to ``EXACT_UNITS`` units, where p is at least 2/2^P; beyond, (b + 1)/(m + 1)
-    of m seeded draws (Phipson & Smyth 2010), which is never 0.
+    Exact for up to ``EXACT_UNITS`` units, with p of at least 2/2^P. For more units, p is
+    (b + 1)/(m + 1) of m seeded draws (Phipson & Smyth 2010), which is never 0.
     """
     values = _values(differences)
     exact = len(values) <= EXACT_UNITS
     rng = np.random.default_rng(seed)
     flipped = np.zeros(1 if exact else draws)
-    # One unit at a time: the memory is one number a flip, not one a flip and unit.
+    # One unit at a time: memory for one number per flip, not per flip and unit.
     for value in values:
         if exact:
             flipped = np.concatenate([flipped + value, flipped - value])
         else:
             flipped += np.where(rng.integers(0, 2, draws, dtype=np.bool_), value, -value)
-    # Flips that tie with the observed sum must count, however their terms were added.
+    # Flips equal to the observed sum must count, in spite of rounding.
     extreme = np.abs(flipped) >= abs(values.sum()) - ROUNDING * len(values)
     b = int(np.count_nonzero(extreme))
     if exact:
@@ -253,13 +252,13 @@ def sign_flip(
 def corrected_resampled_t(
     values: Sequence[float] | Floats, unseen: int, seen: int, level: float = 0.95
 ) -> TTest | None:
-    """t-test over J random class splits, whose overlap makes them far from independent.
+    """t-test over J random class splits, corrected for their overlap.
 
     The variance of the mean is s^2 (1/J + K_u/K_s) in place of s^2/J, df = J - 1: Nadeau &
     Bengio (2003), with classes in the place of samples.
 
     Args:
-        values: (J,) one accuracy, or paired difference, a split.
+        values: (J,) one accuracy, or paired difference, per split.
         unseen, seen: numbers of classes, K_u and K_s, in each split.
 
     Returns:
@@ -276,17 +275,17 @@ def corrected_resampled_t(
 def smallest_detectable(
     sd: float, n: int, level: float = 0.95, power: float = 0.8, df: int | None = None
 ) -> float:
-    """Smallest true mean difference that a two-sided paired t-test finds with this power.
+    """Minimum detectable difference of a two-sided paired t-test with this power.
 
     Solves P(T > t_crit) = power for the noncentral t with df degrees of freedom. A rejection
-    towards the wrong side is not counted: it would be a false answer, not a detection.
+    in the wrong direction does not count as a detection.
 
     Args:
         sd: standard deviation of the differences between units.
         n: number of units, at least 2.
         level: 1 - size of the test.
         power: in (1 - level, 1).
-        df: of the t-test; n - 1 unless the spread was taken within strata.
+        df: of the t-test; n - 1, unless the variance is pooled within strata.
     """
     if n < 2 or not (math.isfinite(sd) and sd >= 0):
         raise ValueError(f"needs at least 2 units and an sd of at least 0, not {n} and {sd}")
@@ -308,17 +307,17 @@ def power_gate(
     level: float = 0.95,
     power: float = 0.8,
 ) -> Verdict:
-    """Decide a paired comparison, or say that it cannot be decided and what could have been.
+    """Test a paired comparison, and compute its minimum detectable difference.
 
-    A difference counts as shown only where t-test and sign-flip test agree; the p given is the
-    larger one. What is detectable depends on the spread of the differences, never on their
-    mean: it is no "observed power".
+    A difference is significant only if t-test and sign-flip test agree; the reported p is the
+    larger one. The minimum detectable difference depends on the standard deviation of the
+    differences, not on their mean: it is no "observed power".
 
     Args:
-        differences: (P,) first method minus second, one a unit.
+        differences: (P,) first method minus second, one per unit.
         unit: what the units are, in the plural.
-        strata: (P,) numbers of groups within which the spread is taken; none: one group.
-        least: fewest units that may decide anything.
+        strata: (P,) group numbers for pooling the variance; empty: one group.
+        least: smallest number of units for a test.
     """
     values = _values(differences)
     n, observed = len(values), float(values.mean())
@@ -354,7 +353,7 @@ def _t_test(
 
 def _p(mean: float, error: float, df: int) -> float:
     """Two-sided p-value of mean/error under Student's t."""
-    if abs(mean) <= ROUNDING:  # identical methods: 0/0 must not become a finding
+    if abs(mean) <= ROUNDING:  # identical methods: 0/0 must not become significant
         return 1.0
     if error == 0:
         return 0.0
@@ -364,7 +363,7 @@ def _p(mean: float, error: float, df: int) -> float:
 
 
 def _t_quantile(df: int, level: float) -> float:
-    """The t beyond which, on both sides together, 1 - level of the distribution lies."""
+    """The two-sided critical value of t for this confidence level."""
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
     from scipy.special import stdtrit
@@ -373,7 +372,7 @@ def _t_quantile(df: int, level: float) -> float:
 
 
 def _sd(values: Floats) -> float:
-    """Sample standard deviation (ddof = 1); 0 where only rounding tells the values apart."""
+    """Sample standard deviation (ddof = 1); 0 if the values differ by rounding only."""
     sd = float(values.std(ddof=1))
     return sd if sd > ROUNDING else 0.0
 

@@ -1,4 +1,4 @@
-"""Jobs about data sets: what raw files are, and shards made of them."""
+"""Jobs about data sets: listing raw files, and writing shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _leave_room(job: Job) -> None:
 
 
 def _origin(job: Job) -> Any:
-    """The data set's reader; or its generator, which has parameters, or pool, which has parts."""
+    """The data set's reader, generator (with parameters) or pool (with parts)."""
     if job["spec"]["stand_in_for"]:
         return build(job)
     target = resolve(job["target"])
@@ -48,7 +48,7 @@ def run_scan(job: Job, line: Line) -> None:
     else:
         sources = [Path(s) for s in job["sources"]]
         listing = list_files(origin, spec, sources, Note(Path(job["note"])))
-    line.say({"listing": listing})
+    line.send({"listing": listing})
 
 
 def run_import(job: Job, line: Line) -> None:
@@ -64,19 +64,19 @@ def run_import(job: Job, line: Line) -> None:
     origin, spec = _origin(job), job["spec"]
     sources, note = [Path(s) for s in job["sources"]], Note(Path(job["note"]))
     take = from_generator(origin) if generated(spec) else from_files(origin, sources, note)
-    last, unsaid = time.monotonic(), 0
+    reported_at, unreported = time.monotonic(), 0
 
     def report(clips: int) -> None:
-        nonlocal last, unsaid
-        unsaid += clips
-        if time.monotonic() - last > 0.1:
-            line.progress({"clips": unsaid})
-            last, unsaid = time.monotonic(), 0
+        nonlocal reported_at, unreported
+        unreported += clips
+        if time.monotonic() - reported_at > 0.1:
+            line.progress({"clips": unreported})
+            reported_at, unreported = time.monotonic(), 0
 
     maker = ShardMaker(take, spec, Path(job["folder"]), report)
-    line.say({"ready": True})
+    line.send({"ready": True})
     for request in line.requests():
         rows = maker.make(Listed(*clip) for clip in request["clips"])
-        line.progress({"clips": unsaid})
-        unsaid = 0
-        line.say({"shards": rows})
+        line.progress({"clips": unreported})
+        unreported = 0
+        line.send({"shards": rows})

@@ -1,7 +1,7 @@
-"""What the worker does that reads an ``.xlsx`` workbook: its sheets as rows of text.
+"""The job that reads an ``.xlsx`` workbook: its sheets as rows of text.
 
-calamine parses the file. It bounds neither what a sheet unpacks to nor how far apart its cells lie,
-so it only runs here, within a limit of memory, and may read nothing but this file.
+calamine parses the file. It limits neither the unpacked size of a sheet nor the distance of its
+cells, so it runs only here, confined, with a memory limit, and may read no other file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from zsar_bench.worker.job import Job, Line
 
 
 def run_workbook(job: Job, line: Line) -> None:
-    """Answer with ``sheets``: name and rows of each, in the workbook's order."""
-    line.say({"sheets": sheets_of(Path(job["file"]), str(job["name"]))})
+    """Send ``sheets``: names and rows, in the workbook's order."""
+    line.send({"sheets": sheets_of(Path(job["file"]), str(job["name"]))})
 
 
 def sheets_of(path: Path, name: str) -> list[tuple[str, list[Row]]]:
@@ -29,7 +29,7 @@ def sheets_of(path: Path, name: str) -> list[tuple[str, list[Row]]]:
         name: of the file, for messages.
 
     Raises:
-        DataError: if it is no workbook, or larger than a table of texts could be.
+        DataError: if it is no workbook, or too large for a table of texts.
     """
     _check_size(path, name)
     try:
@@ -37,7 +37,7 @@ def sheets_of(path: Path, name: str) -> list[tuple[str, list[Row]]]:
     except (DataError, MemoryError):
         raise
     except BaseException as error:
-        # How an assertion of calamine's arrives; it is no Exception.
+        # A failed assertion in calamine; it is no subclass of Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         why = " ".join(str(error).split())[:200].rstrip(".")
@@ -45,10 +45,10 @@ def sheets_of(path: Path, name: str) -> list[tuple[str, list[Row]]]:
 
 
 def _check_size(path: Path, name: str) -> None:
-    """Refuse what is no archive, or says itself that it unpacks to more than a table of texts."""
+    """Refuse files that are no archive, or whose declared unpacked size is too large."""
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = {one.filename: one.file_size for one in archive.infolist()}
+            parts = {entry.filename: entry.file_size for entry in archive.infolist()}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         why = " ".join(str(error).split())[:200].rstrip(".")
         raise _no_workbook(name, why) from None
@@ -62,7 +62,7 @@ def _sheets(path: Path, name: str) -> Iterator[tuple[str, list[Row]]]:
     from python_calamine import CalamineWorkbook, SheetTypeEnum
 
     book = CalamineWorkbook.from_path(path)
-    named = [one.name for one in book.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet]
+    named = [s.name for s in book.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
     if len(named) > SHEETS:
         raise DataError(f"{name} has more than {SHEETS} sheets.")
     left = UNPACKED
@@ -86,7 +86,7 @@ def _sheets(path: Path, name: str) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _text(value: Any) -> str:
-    """A cell as one would type it: calamine makes 1.0 of every 1."""
+    """A cell as typed: calamine turns every 1 into 1.0."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
