@@ -23,8 +23,8 @@ class Measures:
 
     Attributes:
         clips: tested clips.
-        top-1: share of clips that are right; ties share the credit.
-        mean class: mean over classes of the share of their clips that are right.
+        top1: share of clips that are right; ties share the credit.
+        mean_class: mean over classes of the share of their clips that are right.
         chance, chance_top1: expected ``mean_class`` and ``top1`` of guessing among the candidates.
         guesses: class -> subject -> expected share by guessing; empty if it is the same for all.
         majority_class: accuracy of always naming the most frequent class.
