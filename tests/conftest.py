@@ -10,8 +10,9 @@ and a tracker that appends events to the file named by the environment variable
 
 Fixtures:
 
-- ``cli(*words, check=0, ...)``: runs ``python -m zsar_bench WORDS`` in a folder of the test's
-  own (so the default ``--results`` is ``tmp_path/results``), with zsar-toy installed and
+- ``cli(*words, check=0, ...)``: runs ``zsar-bench WORDS`` in the test's own process, or, where
+  a test bears the marker ``process`` or says ``real=True``, ``python -m zsar_bench WORDS``; in a
+  folder of the test's own (so the default ``--results`` is ``tmp_path/results``), with zsar-toy and
   ``toy-motion`` imported; asserts the exit code unless ``check=None``; returns the
   ``CompletedProcess`` with text. ``cli.run(*words)`` is ``cli("run", "--protocol", "toy-4-2",
   encoders of the toy, "--quiet", ...)``. ``cli.start(*words)`` gives a ``Popen`` that is
@@ -30,11 +31,12 @@ Fixtures:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,52 +50,77 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of all test processes makes, and the others find."""
+    base = factory.getbasetemp()
+    base = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    base.mkdir(exist_ok=True)
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / f"{name}.made").exists():
+            folder.mkdir()
+            make(folder)
+            (base / f"{name}.made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which pip has installed zsar-toy."""
-    work = tmp_path_factory.mktemp("zsar-toy")
-    source = shutil.copytree(
-        TESTS / "plugin_package", work / "source", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
-    quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-    subprocess.run(
-        [*pip, "--no-index", "--target", str(work / "site"), str(source)],
-        check=True,
-        timeout=TIMEOUT,
-        env=os.environ | quiet,
-    )
-    return work / "site"
+
+    def install(folder: Path) -> None:
+        source = shutil.copytree(
+            TESTS / "plugin_package",
+            folder / "source",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
+        quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        subprocess.run(
+            [*pip, "--quiet", "--no-index", "--target", str(folder / "site"), str(source)],
+            check=True,
+            timeout=TIMEOUT,
+            env=os.environ | quiet,
+        )
+
+    return _once(tmp_path_factory, "zsar-toy", install) / "site"
 
 
 @pytest.fixture(scope="session")
 def toy_raw(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw files of ``toy-motion``."""
-    folder = tmp_path_factory.mktemp("toy-motion") / "raw"
-    subprocess.run(
-        [sys.executable, "-m", "zsar_toy.make", str(folder)],
-        check=True,
-        timeout=TIMEOUT,
-        env=environment(folder, toy_site),
-    )
-    return folder
+
+    def make(folder: Path) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "zsar_toy.make", str(folder / "raw")],
+            check=True,
+            timeout=TIMEOUT,
+            env=environment(folder, toy_site),
+        )
+
+    return _once(tmp_path_factory, "toy-motion", make) / "raw"
 
 
 @pytest.fixture(scope="session")
 def toy_home(toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which ``toy-motion`` is imported."""
-    home = tmp_path_factory.mktemp("home") / "zsar-bench"
-    command = Cli(home, toy_site, toy_raw)
-    command("data", "import", "toy-motion", toy_raw, "--quiet")
-    return home
+    """A store in which ``toy-motion`` is imported; this test process's own."""
+
+    def make(folder: Path) -> None:
+        Cli(folder / "home", toy_site, toy_raw)("data", "import", "toy-motion", toy_raw, "--quiet")
+
+    made = _once(tmp_path_factory, "toy-home", make) / "home"
+    return shutil.copytree(made, tmp_path_factory.mktemp("home") / "zsar-bench")
 
 
 @pytest.fixture(scope="session")
 def toy_run(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ``toy-ridge`` on ``toy-4-2``, which nothing has disturbed."""
-    folder = tmp_path_factory.mktemp("toy-run")
-    Cli(toy_home, toy_site, folder).run("toy-ridge")
-    (run,) = folder.glob("results/runs/*/*/[!.]*")
+
+    def make(folder: Path) -> None:
+        Cli(toy_home, toy_site, folder).run("toy-ridge")
+
+    (run,) = _once(tmp_path_factory, "toy-run", make).glob("results/runs/*/*/[!.]*")
     return run
 
 
@@ -104,9 +131,12 @@ def copy_home(toy_home: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cli(toy_home: Path, toy_site: Path, tmp_path: Path) -> Iterator[Cli]:
+def cli(
+    toy_home: Path, toy_site: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Cli]:
     """Runs ``zsar-bench``; see the module's docstring."""
-    command = Cli(toy_home, toy_site, tmp_path)
+    real = request.node.get_closest_marker("process") is not None
+    command = Cli(toy_home, toy_site, tmp_path, real)
     yield command
     command.close()
 

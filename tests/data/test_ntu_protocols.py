@@ -68,7 +68,7 @@ def sample_list(dataset: str) -> Dataset:
     samples = list(ntu_lists.samples(setups))
     columns = {
         "class": [f"A{s.action}" for s in samples],
-        "subject": [str(s.subject) for s in samples],
+        "subject": [str(s.performer) for s in samples],
         "camera": [str(s.camera) for s in samples],
         "setup": [str(s.setup) for s in samples],
     }

@@ -138,6 +138,7 @@ def record(result: Clips, name: str = "m", seeds: tuple[int, int] = (0, 0), **mo
             "top1": result.top1(),
             "mean_class": result.mean_class(),
             "chance": 1 / 3,
+            "chance_top1": 1 / 3,
             "majority_class": max(counts) / len(result.correct),
             "tied": 0,
             "cells": cells,

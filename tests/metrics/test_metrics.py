@@ -198,7 +198,7 @@ def test_importing_metrics_and_statistics_is_quick():
 
 def test_using_statistics_never_imports_scipy_stats():
     code = (
-        "import sys; from zsar_bench import statistics as s;"
+        "import sys; from zsar_bench.comparison import statistics as s;"
         "s.power_gate([.1, .2, .0, .3, .1, .2]); s.subject_interval([1] * 6, [2] * 6);"
         "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
     )

@@ -529,7 +529,7 @@ def test_counts_of_samples(setups: int, usable: int, left_out: int) -> None:
     samples = list(ntu_lists.samples(setups))
     assert len(set(samples)) == len(samples) == usable
     assert samples == sorted(samples)
-    assert len({s.subject for s in samples}) == (40 if setups == 17 else 106)
+    assert len({s.performer for s in samples}) == (40 if setups == 17 else 106)
     assert {s.action for s in samples} == set(range(1, 61 if setups == 17 else 121))
     missing = [n for n in ntu_lists.missing() if int(n[1:4]) <= setups]
     assert len(missing) == left_out
@@ -640,7 +640,10 @@ def test_the_lists_are_those_of_the_field(folder: str, setups: int) -> None:
 
         names = column("skes_available_name")
         rows = zip(
-            *(map(int, column(n)) for n in ("setup", "camera", "subject", "replication", "label")),
+            *(
+                map(int, column(n))
+                for n in ("setup", "camera", "performer", "replication", "label")
+            ),
             strict=True,
         )
         named = {name: Sample(*row) for name, row in zip(names, rows, strict=True)}
@@ -660,8 +663,8 @@ def test_lists_and_classes_agree_with_the_facts() -> None:
     for edition, last in (("60", 40), ("120", 106)):
         subjects = facts["ntu_rgbd"][f"cross_subject_{edition}"]
         everyone = set(range(1, last + 1))
-        assert everyone & ntu_lists.TRAIN_SUBJECTS == set(subjects["train_subjects"])
-        assert everyone - ntu_lists.TRAIN_SUBJECTS == set(subjects["test_subjects"])
+        assert everyone & ntu_lists.TRAIN_PERFORMERS == set(subjects["train_subjects"])
+        assert everyone - ntu_lists.TRAIN_PERFORMERS == set(subjects["test_subjects"])
     splits = json.loads((FACTS / "splits.json").read_text())["protocols"]
     unseen = {p["id"]: p.get("unseen_official_1_based") for p in splits}
     for protocol, (_, actions, _) in SYNSE.items():

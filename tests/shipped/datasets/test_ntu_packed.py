@@ -397,7 +397,7 @@ def test_official_files_have_the_published_sizes() -> None:
 def test_the_order_is_that_of_the_fields_lists(name: str) -> None:
     """What the pipeline does: the places of each id in its column, one id after the other."""
     edition = name[-2:] if name.endswith("60") else "120"
-    column = {"xsub": "subject", "xview": "camera", "xset": "setup"}[name.removesuffix(edition)]
+    column = {"xsub": "performer", "xview": "camera", "xset": "setup"}[name.removesuffix(edition)]
     with zipfile.ZipFile(LISTS) as archive:
         folder = f"ntu{edition}/statistics"
         names = np.array(archive.read(f"{folder}/skes_available_name.txt").decode().split())
@@ -405,7 +405,7 @@ def test_the_order_is_that_of_the_fields_lists(name: str) -> None:
     subjects = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
     subjects |= {45, 46, 47, 49, *range(50, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96)}
     subjects = (subjects | {97, 98, 100, 103}) - {51}
-    train = {"subject": subjects, "camera": {2, 3}, "setup": {*range(2, 33, 2)}}[column]
+    train = {"performer": subjects, "camera": {2, 3}, "setup": {*range(2, 33, 2)}}[column]
     for trains, chosen in zip((True, False), _evaluation(name)[1:], strict=True):
         order = [i for i in sorted({*ids.tolist()}) if (i in train) == trains]
         places = np.concatenate([np.flatnonzero(ids == i) for i in order])
