@@ -20,9 +20,9 @@ from kit.command import TOY_ENCODERS, Cli
 from kit.made_features import arrays, protocol, write
 from kit.toy_plans import plan_without_workers
 from kit.wounds import FEW, WOUNDS
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
 from zsar_bench.catalogue.machine import Machine
-from zsar_bench.cli.run import execute
 from zsar_bench.common.checksums import Damaged
 from zsar_bench.data.clips.importer import ensure_generated
 from zsar_bench.data.clips.store import Dataset, open_dataset, prepared
@@ -32,7 +32,6 @@ from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.encoding import ensure
 from zsar_bench.features.released.released import open_released
 from zsar_bench.features.text_embeddings import read_text_features
-from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import load_records, read_predictions, read_record
@@ -51,7 +50,7 @@ def plan_of(results: Path, seed: int = 0) -> RunPlan:
         skeleton_encoder=TOY_ENCODERS[1],
         text_encoder=TOY_ENCODERS[3],
     )
-    return plan_runs(request, catalogue.load())[0]
+    return running.plan(request, catalogue=catalogue.load()).runs[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.chdir(folder)
         plan_without_workers(patch)
         runs = [plan_of(folder / "results", seed) for seed in (0, 1)]
-        assert execute(runs, catalogue.load(), 2, False, True) == {}
+        assert running.PlannedRuns(runs, catalogue.load(), 2).execute() == {}
         ensure(runs[0].encoders[0], WANTS, lambda event: None)
     return SimpleNamespace(home=home, results=folder / "results", runs=runs)
 

@@ -26,7 +26,6 @@ from safetensors.numpy import load_file, save
 from kit.command import TOY_ENCODERS, Cli
 from kit.toy_plans import WITNESS, plan_without_workers, plans
 from zsar_bench.catalogue import catalogue
-from zsar_bench.cli.run import execute
 from zsar_bench.common.files import locked
 from zsar_bench.common.hashing import content_order, digest
 from zsar_bench.comparison.sections import compare
@@ -150,7 +149,8 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         for fault in FAULTS:
             one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
             halves[fault] = replace(one, encoders=one.encoders[:1])
-        failed = execute([*whole, *halves.values()], catalogue.load([WITNESS]), 2, False, True)
+        planned = running.PlannedRuns([*whole, *halves.values()], catalogue.load([WITNESS]), 2)
+        failed = planned.execute()
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")

@@ -143,10 +143,10 @@ def test_order_names_and_format_do_not_matter_and_scores_do(made: Scores, tmp_pa
 def _classes() -> list[dict[str, str]]:
     import zsar_toy
 
-    from zsar_bench.common.files import parse
+    from zsar_bench.common.files import parse_toml
 
     path = Path(zsar_toy.__file__).parent / "data" / "classes.toml"
-    return parse(path.read_text())["class"]
+    return parse_toml(path.read_text())["class"]
 
 
 def test_the_record_claims_nothing_that_is_not_known(made: Scores, tmp_path: Path) -> None:
