@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save
 
 from kit.command import TOY_ENCODERS, Cli
 from kit.toy_plans import WITNESS, plan_without_workers, plans
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
 from zsar_bench.common.files import locked
 from zsar_bench.common.hashing import content_order, digest
