@@ -546,7 +546,7 @@ MEASURED = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from zsar_bench.import_job import Listed, ShardMaker, peak_memory
+from zsar_bench.data.clips.import_job import Listed, ShardMaker, peak_memory
 
 clips, frames = int(sys.argv[1]), int(sys.argv[2])
 take = lambda listed: (np.full((frames, 1, 5, 3), i, np.float32) for i, _ in enumerate(listed))

@@ -131,8 +131,8 @@ def test_a_dry_run_says_what_would_be_searched(base: Any) -> None:
 WATCHED = """
 import json, sys
 from pathlib import Path
-from zsar_bench import bundles, encoding, features, scoring, fitting
-from zsar_bench.datasets import Dataset
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.features import encoders, encoding
 out = Path(sys.argv.pop(1)).open("a")
 
 def note(dataset, index):
@@ -147,10 +147,10 @@ def watched(module, name, place):
         return real(*words, **more)
     setattr(module, name, call)
 
-for module in (encoding, features):
+for module in (encoding, encoders):
     watched(module, "clip_bundle", 1)
     watched(module, "flat_clips", 1)
-watched(features, "read_features", 2)
+watched(encoders, "read_features", 2)
 watched(Dataset, "contents", 1)
 from zsar_bench.cli import main
 main()

@@ -640,7 +640,10 @@ def test_the_lists_are_those_of_the_field(folder: str, setups: int) -> None:
 
         names = column("skes_available_name")
         rows = zip(
-            *(map(int, column(n)) for n in ("setup", "camera", "performer", "replication", "label")),
+            *(
+                map(int, column(n))
+                for n in ("setup", "camera", "performer", "replication", "label")
+            ),
             strict=True,
         )
         named = {name: Sample(*row) for name, row in zip(names, rows, strict=True)}
