@@ -24,6 +24,8 @@ from zsar_bench.data.texts.texts import ClassTexts, bare_name, read_texts
 from zsar_bench.data.texts.workbook import LARGEST_FILE, UNPACKED, Workbook
 from zsar_bench.errors import DataError, UserError
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 ARCHIVE = SHARED_DATA / "zsar_splits_semantics" / "zsar_splits_semantics.zip"
 real = pytest.mark.skipif(not ARCHIVE.is_file(), reason="the files of others are not here")
 DATA = ROOT / "plugins" / "zsar_datasets" / "data"

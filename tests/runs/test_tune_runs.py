@@ -22,6 +22,8 @@ from zsar_bench.compare.sections import compare
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 PLUGIN = TESTS / "plugins" / "tunable.py"
 BEST = 2.0  #: as in the plugin
 BUDGET = 12
@@ -31,7 +33,7 @@ BUDGET = 12
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A finished search, and the words that make it again."""
     folder = tmp_path_factory.mktemp("tune")
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
     text = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
     protocol = folder / "toy-pu.toml"
     text = text.replace('"toy-4-2"', '"toy-pu"').replace('aliases = ["toy"]', "")
