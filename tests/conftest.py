@@ -25,6 +25,7 @@ Fixtures:
 - ``toy_home``: a session's shared ``ZSAR_BENCH_HOME`` with ``toy-motion`` imported; encoders and
   texts of earlier tests are cached there. Never damage it: copy it with ``copy_home``.
 - ``toy_run``: the folder of one finished run of ``toy-ridge``, read only.
+- ``workers_here``: jobs run in threads of the test's process, unconfined: for tests of logic.
 - ``toy_process``: the same for code called in the test's own process (``catalogue.load()``,
   ``plan_runs``): sets ``ZSAR_BENCH_HOME`` and the import path for one test.
 """
@@ -41,7 +42,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.command import TIMEOUT, Cli, environment
+from kit.command import TIMEOUT, Cli, environment, threads_for_workers
 from kit.paths import TESTS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -139,6 +140,13 @@ def cli(
     command = Cli(toy_home, toy_site, tmp_path, real)
     yield command
     command.close()
+
+
+@pytest.fixture(scope="module")
+def workers_here() -> Iterator[None]:
+    """Jobs run in threads of this process; with commands in this process, too, a run is quick."""
+    with threads_for_workers():
+        yield
 
 
 @pytest.fixture(autouse=True)

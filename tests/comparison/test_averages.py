@@ -18,6 +18,8 @@ from zsar_bench.data.protocols.lookup import load_all, load_groups
 from zsar_bench.data.protocols.protocol import ProtocolGroup
 from zsar_bench.reporters import markdown
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 GROUP = ProtocolGroup("three", "Three", "a test", (), ("p-1", "p-2", "p-3"))
 
 

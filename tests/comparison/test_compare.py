@@ -196,7 +196,7 @@ APART: dict[str, dict[str, Any]] = {
     "protocol": {"protocol": {"id": "other"}},
     "tested clips": {"protocol": {"samples": "other"}},
     "setting": {"method": {"setting": "transductive"}},
-    "origin": {"encoder": {"origin": "declared"}},
+    "origin": {"encoder": {"origin": "unknown"}},
     "classes or groups": {"protocol": {"digest": "other"}},
 }
 
@@ -374,8 +374,8 @@ def test_markdown_is_a_table_of_the_same_numbers() -> None:
     best = comparison["sections"][0]["rows"][0]
     cells = dict(zip(headings, first, strict=True))
     assert cells["method"] == best["method"] == "a-method-with-a-long-name-3"
-    assert cells["top1"] == f"**{100 * best['top1']:.1f}**"
-    assert cells["mean_class"] == f"{100 * best['mean_class']:.1f}"
+    assert cells["top-1 (%)"] == f"**{100 * best['top1']:.1f}**"
+    assert cells["mean class acc. (%)"] == f"{100 * best['mean_class']:.1f}"
     assert text.count("**") == 2  # only the best is bold
     assert ESCAPE not in text
 
@@ -448,11 +448,11 @@ def test_json_is_the_comparison() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "said"),
     [(0.43, "0.4 s"), (11.6, "12 s"), (89.9, "90 s"), (185, "3:05 min"), (4321, "1:12 h")],
 )
-def test_durations(value: float, words: str) -> None:
-    assert words.seconds(value) == words
+def test_durations(value: float, said: str) -> None:
+    assert words.seconds(value) == said
 
 
 # --- Stored runs -------------------------------------------------------------------------------

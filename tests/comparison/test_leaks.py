@@ -29,6 +29,8 @@ from zsar_bench.sandbox.wire import inputs_from_tensors
 from zsar_bench.verification import recheck
 from zsar_bench.views import SkeletonInputs
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 TOLD = PLUGINS / "told.py"
 LEAKS = {"method": {"leak": "labels"}}
 REASON = "leak: labels"
@@ -42,7 +44,7 @@ def runs(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
     """The method without a leak, with either, and under shifted texts; never to be changed."""
     folder = tmp_path_factory.mktemp("leaks")
     (folder / "toy-one.toml").write_text(PROTOCOL)
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
 
     def run(*more: object) -> Any:
         common = ("--protocol", "toy-one.toml", "--plugin", TOLD, *TOY_ENCODERS, "--quiet")

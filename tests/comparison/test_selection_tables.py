@@ -194,11 +194,11 @@ LEVELS: list[tuple[list[tuple[str, str] | None], str]] = [
     ([("landlock", "landlock")], "landlock"),
     ([("landlock", "none")], "landlock"),  # released features: nothing was trained here
     ([("landlock", "process")], "process"),
-    ([("landlock", "unknown")], "unknown"),
+    ([("process", "landlock")], "process"),
     ([("process", "none")], "process"),
-    ([None], "unknown"),
+    ([None], "none"),  # made elsewhere
     ([("landlock", "landlock"), ("process", "landlock")], "process"),
-    ([("process", "process"), None, ("landlock", "landlock")], "unknown"),
+    ([("process", "process"), ("process", "none"), ("landlock", "landlock")], "process"),
 ]
 
 
@@ -218,21 +218,21 @@ def test_unconfined_rows_are_counted_and_marked() -> None:
     records = [
         record(exactly(BEST), "confined", certificate=certificate()),
         record(exactly(CLOSE), "open", certificate=certificate("process")),
-        record(exactly(FAR), "old"),
+        record(exactly(FAR), "elsewhere"),
     ]
     comparison = compare(records)
     (section,) = comparison["sections"]
-    line = "2 of 3 rows were made without confinement (1 before certificates were kept)."
+    line = "2 of 3 rows were made without confinement."
     assert line in words.caption(section)
     texts = every_text(comparison)
     for kind in ("table", "markdown"):
-        said = {"confined": "landlock", "open": "no", "old": "not known"}
+        said = {"confined": "landlock", "open": "no", "elsewhere": "none"}
         for name, word in said.items():
             (row,) = [x for x in texts[kind].splitlines() if f" {name} " in x]
             assert f" {word} " in row
         assert line in flat(texts[kind])
     rows = json.loads(texts["json"])["sections"][0]["rows"]
-    assert [r["confinement"] for r in rows] == ["landlock", "process", "unknown"]
+    assert [r["confinement"] for r in rows] == ["landlock", "process", "none"]
 
 
 def test_nothing_is_said_where_all_were_confined() -> None:

@@ -25,6 +25,8 @@ from zsar_bench.errors import UserError
 from zsar_bench.metrics import accuracy
 from zsar_bench.records.files import read_predictions, read_record
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 FOLDS = [["a1", "a2"], ["a3", "a4"], ["a5", "a6"]]
 SPLIT = {"seen": None, "unseen": None}
 CROSS = FIELDS["samples"] | {"test_clips": 24}

@@ -29,6 +29,8 @@ from zsar_bench.sandbox import launch
 from zsar_bench.sandbox.client import Worker
 from zsar_bench.sandbox.confinement.confine import support
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 ARCHIVE = SHARED_DATA / "zsar_splits_semantics" / "zsar_splits_semantics.zip"
 real = pytest.mark.skipif(not ARCHIVE.is_file(), reason="the files of others are not here")
 DATA = ROOT / "plugins" / "zsar_datasets" / "data"

@@ -23,6 +23,8 @@ from zsar_bench.features.exported import check_export
 from zsar_bench.features.released.released import open_released
 from zsar_bench.records.files import read_predictions, read_record
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 SEEN, UNSEEN = ("c1", "c4", "c5", "c6"), ("c2", "c3")
 GROUPS = {"half-1": ("1", "3", "5", "7"), "half-2": ("2", "4", "6", "8")}  #: tested
 EXPORT = ("features", "export", "--protocol", "toy-4-2", "--skeleton-encoder", "toy-mean")
@@ -33,7 +35,7 @@ RUN = ("run", "--protocol", "toy-4-2", "--text-encoder", "toy-hash", "--quiet", 
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Both layouts, a certified run of the same encoder, and a run on what was exported."""
     folder = tmp_path_factory.mktemp("export")
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
     about = json.loads(cli(*EXPORT, "--out", "out/folder", "--json").stdout)
     cli(*EXPORT, "--out", "out/one-file", "--layout", "npz", "--quiet")
     runs = {}
@@ -203,7 +205,7 @@ def test_the_hash_is_the_one_a_run_shows(base: Any) -> None:
 
 def test_nothing_is_left_beside_and_equal_exports_are_equal_bytes(base: Any) -> None:
     assert sorted(p.name for p in base.out.iterdir()) == ["folder", "one-file"]
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     before = {p: p.read_bytes() for p in (base.out / "folder").rglob("*") if p.is_file()}
     marker = base.out / "folder" / "mine.txt"
     marker.write_text("x")
@@ -218,7 +220,7 @@ def test_nothing_is_left_beside_and_equal_exports_are_equal_bytes(base: Any) -> 
 
 
 def test_the_list_shows_encoders_and_released_sets(base: Any) -> None:
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     rows = json.loads(cli("features", "list", "--json").stdout)
     by_key = {row["key"]: row for row in rows}
     for one in base.about["rounds"]:

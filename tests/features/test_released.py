@@ -34,6 +34,8 @@ from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import words
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 # --- Folders -------------------------------------------------------------------------------------
 
 
@@ -453,7 +455,7 @@ def base(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     seen.mkdir()
     home = folder / "home"  # empty: no skeletons
     features = write(folder / "shift_5", arrays())
-    cli = Cli(home, toy_site, folder)
+    cli = Cli(home, toy_site, folder, real=False)
     words = ("--features", features, "--plugin", witness, *RUN, "--json")
     env = {"ZSAR_BENCH_TEST_SEEN": str(seen)}
     answers = [
@@ -521,7 +523,7 @@ def test_score_sees_the_unseen_clips_in_an_order_of_their_own(base: Any) -> None
 
 
 def test_the_fit_job_names_shards_of_train_only(base: Any) -> None:
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     words = ("toy-faulty", "--features", base.features, *RUN, "--set", "fault=nan")
     cli("run", *words, "--results", "faults", check=1)
     (job,) = (base.folder / "faults").rglob("fit.job.json")
@@ -622,7 +624,7 @@ def test_the_store_is_addressed_by_content(base: Any, tmp_path: Path) -> None:
         files = sorted(p.name for p in (base.home / "features" / total / part).iterdir())
         assert files == [f"{label}.safetensors" for label in labels]
     copy = write(tmp_path / "another-name", arrays())
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     again = cli("run", "toy-ridge", "--features", copy, *RUN, "--dry-run", "--json")
     (run,) = json.loads(again.stdout)["runs"]
     assert run["state"] == "cached"  # the same run, wherever the folder lies
@@ -679,7 +681,7 @@ def test_more_clips_than_there_are_is_said_too(base: Any) -> None:
 
 def test_the_same_command_again_does_nothing(base: Any) -> None:
     before = {p: (p / "run.json").stat().st_mtime_ns for p in base.runs.values()}
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     cli("run", "toy-ridge", "--features", base.features, *RUN, "--seeds", "0-1")
     assert before == {p: (p / "run.json").stat().st_mtime_ns for p in base.runs.values()}
 
@@ -713,7 +715,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_requests_that_cannot_be_are_refused(name: str, base: Any) -> None:
     words, told = REFUSED[name]
-    cli = Cli(base.home, base.site, base.folder)
+    cli = Cli(base.home, base.site, base.folder, real=False)
     done = cli("run", *words, "--features", base.features, *RUN, check=2)
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

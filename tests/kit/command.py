@@ -20,11 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kit.paths import ROOT, TESTS
 from zsar_bench.catalogue import machine
 from zsar_bench.common import checksums
 from zsar_bench.common.files import stopping
 from zsar_bench.sandbox import forkserver, launch
+from zsar_bench.sandbox.inprocess import InProcessWorker
 
 TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
 TIMEOUT = 240  #: seconds; far more than any command of a test takes
@@ -139,6 +142,17 @@ def type_here(
         sys.argv = argv
     said = [stream.getvalue().decode("utf-8", "replace") for stream in (out, err)]
     return subprocess.CompletedProcess(["zsar-bench", *map(str, words)], code, *said)
+
+
+@contextlib.contextmanager
+def threads_for_workers() -> Iterator[None]:
+    """Jobs run in threads of this process: no confinement, no limits, and nearly no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("features.encoding", "features.text_embeddings", "sandbox.client"):
+            patch.setattr(f"zsar_bench.{module}.Worker", InProcessWorker)
+        for module in ("finish", "fit", "proof", "score", "schedule.trackers"):
+            patch.setattr(f"zsar_bench.runs.{module}.Worker", InProcessWorker)
+        yield
 
 
 class Cli:

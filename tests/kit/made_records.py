@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zsar_bench.records.files import seal_run
 from zsar_bench.records.schema import Record
 
 SUBJECTS = tuple("12345678")
@@ -174,4 +175,5 @@ def store(results: Path, run_id: str, one: Any) -> Path:
     folder = results / "runs" / one.protocol.id / one.method.name / run_id
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(one.model_dump_json())
+    seal_run(folder)
     return folder

@@ -11,6 +11,8 @@ from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.errors import UserError
 from zsar_bench.plans.choose_data import choose_data
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
 
 

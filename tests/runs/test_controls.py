@@ -53,6 +53,8 @@ from zsar_bench.runs.fit import write_texts
 from zsar_bench.runs.schedule.tasks import tasks
 from zsar_bench.views import SkeletonInputs, TextBank
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 LEAKY = PLUGINS / "leaky.py"
 SEEN_IDS, UNSEEN_IDS = tuple("abcdef"), tuple("uvwx")
 EVERY = {*SEEN_IDS, *UNSEEN_IDS}

@@ -98,7 +98,7 @@ SWITCHES = """
 import json, os, warnings
 warnings.simplefilter("error")
 import torch
-from zsar_bench.job_kit import device_of
+from zsar_bench.worker.job import device_of
 for name, deterministic in (("cpu", False), ("cpu", True), ("cuda", False), ("cuda", True)):
     device = device_of({"device": name, "threads": 1, "deterministic": deterministic})
     print(json.dumps([

@@ -26,12 +26,14 @@ from zsar_bench.reporters import json as json_reporter
 from zsar_bench.reporters import markdown, table
 from zsar_bench.runs.gzsl import named_numbers, numbers
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 
 @pytest.fixture(scope="module")
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run without GZSL, one by each kind, and one by another rule."""
     folder = tmp_path_factory.mktemp("gzsl")
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
     text = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
     protocol = folder / "toy-gzsl.toml"
     text = text.replace('"toy-4-2"', '"toy-gzsl"').replace('aliases = ["toy"]', "")

@@ -37,6 +37,8 @@ from zsar_bench.plans.selection import (
 from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 # --- Rules as functions ------------------------------------------------------------------------
 
 
@@ -163,7 +165,7 @@ STEPS = 40  #: of ``toy-ridge`` on a laptop
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Four rules in one command, with proofs."""
     folder = tmp_path_factory.mktemp("selection")
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
     text = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
     protocol = folder / "toy-pu.toml"
     text = text.replace('"toy-4-2"', '"toy-pu"').replace('aliases = ["toy"]', "")

@@ -22,6 +22,8 @@ from zsar_bench.comparison.sections import compare
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 PLUGIN = TESTS / "plugins" / "tunable.py"
 BEST = 2.0  #: as in the plugin
 BUDGET = 12
@@ -31,7 +33,7 @@ BUDGET = 12
 def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A finished search, and the words that make it again."""
     folder = tmp_path_factory.mktemp("tune")
-    cli = Cli(toy_home, toy_site, folder)
+    cli = Cli(toy_home, toy_site, folder, real=False)
     text = (toy_site / "zsar_toy" / "protocols" / "toy-4-2.toml").read_text()
     protocol = folder / "toy-pu.toml"
     text = text.replace('"toy-4-2"', '"toy-pu"').replace('aliases = ["toy"]', "")
@@ -131,8 +133,8 @@ def test_a_dry_run_says_what_would_be_searched(base: Any) -> None:
 WATCHED = """
 import json, sys
 from pathlib import Path
-from zsar_bench import bundles, encoding, features, scoring, fitting
-from zsar_bench.datasets import Dataset
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.features import encoders, encoding
 out = Path(sys.argv.pop(1)).open("a")
 
 def note(dataset, index):
@@ -147,10 +149,10 @@ def watched(module, name, place):
         return real(*words, **more)
     setattr(module, name, call)
 
-for module in (encoding, features):
+for module in (encoding, encoders):
     watched(module, "clip_bundle", 1)
     watched(module, "flat_clips", 1)
-watched(features, "read_features", 2)
+watched(encoders, "read_features", 2)
 watched(Dataset, "contents", 1)
 from zsar_bench.cli import main
 main()

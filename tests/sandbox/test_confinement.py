@@ -176,7 +176,7 @@ def test_what_is_allowed_works(outcomes: dict) -> None:
 PRIVILEGES = """
 import json, os, resource, shutil, sys, time
 from pathlib import Path
-from zsar_bench.confinement import Rules, confine
+from zsar_bench.sandbox.confinement.confine import Rules, confine
 rules = json.loads(Path(sys.argv[1]).read_text())
 before = time.process_time()
 if sys.argv[2] == "confined":
@@ -227,7 +227,7 @@ def test_a_network_opens_the_internet_families_and_nothing_else(tmp_path: Path) 
 TRAIN = """
 import os, sys, tempfile
 from pathlib import Path
-from zsar_bench.confinement import Rules, confine
+from zsar_bench.sandbox.confinement.confine import Rules, confine
 import json
 rules = json.loads(Path(sys.argv[1]).read_text())
 confine(Rules(tuple(rules["read"]), tuple(rules["names"]), tuple(rules["write"])))
@@ -267,7 +267,7 @@ def test_torch_trains_inside(tmp_path: Path) -> None:
 
 THREADS = """
 import threading, time
-from zsar_bench.confinement import ConfinementError, Rules, confine
+from zsar_bench.sandbox.confinement.confine import ConfinementError, Rules, confine
 threading.Thread(target=time.sleep, args=(2,), daemon=True).start()
 try:
     confine(Rules())
@@ -283,7 +283,7 @@ def test_several_threads_cannot_be_confined() -> None:
 
 MISSING = """
 import sys
-from zsar_bench.confinement import ConfinementError, Rules, confine
+from zsar_bench.sandbox.confinement.confine import ConfinementError, Rules, confine
 confine(Rules(read=(sys.argv[1],)))  # allows nothing, and is nothing
 print("confined")
 """
@@ -311,7 +311,7 @@ class Program(ctypes.Structure):
 program = Program(5, ctypes.addressof(buffer))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(program)) == 0
-from zsar_bench.confinement import Rules, confine, support
+from zsar_bench.sandbox.confinement.confine import Rules, confine, support
 could = vars(support())
 stands = vars(confine(Rules()))
 status = dict(line.split(":") for line in open("/proc/self/status"))

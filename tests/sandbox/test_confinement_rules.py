@@ -199,7 +199,7 @@ def test_model_caches_are_open_with_a_network_only(
 
 INSIDE = """
 import importlib, json, os, sys
-from zsar_bench.confinement import Rules, confine
+from zsar_bench.sandbox.confinement.confine import Rules, confine
 request = json.loads(open(sys.argv[1]).read())
 sys.path[1:1] = request["path"]
 confine(Rules(*(tuple(request["rules"][k]) for k in ("read", "names", "write"))))

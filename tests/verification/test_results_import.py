@@ -30,6 +30,8 @@ from zsar_bench.records.files import (
 from zsar_bench.verification import recheck
 from zsar_bench.verification.transfer import check_runs, import_runs
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 Json = dict[str, Any]
 Edit = Callable[[Json], None]
 
@@ -37,7 +39,7 @@ Edit = Callable[[Json], None]
 @pytest.fixture(scope="module")
 def one_run(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of toy-ridge on toy-4-2; never to be changed."""
-    command = Cli(toy_home, toy_site, tmp_path_factory.mktemp("other-machine"))
+    command = Cli(toy_home, toy_site, tmp_path_factory.mktemp("other-machine"), real=False)
     command.run("toy-ridge")
     [folder] = find_records(command.cwd / "results")
     return folder

@@ -29,6 +29,8 @@ from zsar_bench.reporters import markdown, table
 from zsar_bench.verification import score_files, self_reported
 from zsar_bench.verification.score_files import Scores, read_scores
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 UNSEEN = ["c2", "c3"]
 NAMES = {"c2": "Raise Quickly", "c3": "swing slowly"}
 

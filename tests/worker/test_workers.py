@@ -468,7 +468,7 @@ def test_what_optimisers_import_is_loaded_once_and_later(
 ) -> None:
     """The server of this test, and no other, finds its ten seconds over when it starts."""
     started = subprocess.Popen
-    hurry = "from zsar_bench import forkserver as server; server.LATER = -1; server.main()"
+    hurry = "from zsar_bench.worker import forkserver as server; server.LATER = -1; server.main()"
 
     def hurried(command: list[str], **rest: Any) -> Any:
         if "zsar_bench.worker.forkserver" in command:

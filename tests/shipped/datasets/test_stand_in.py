@@ -212,7 +212,7 @@ def test_feet_stay_planted_while_standing() -> None:
 def test_sitting_lowers_the_hips_by_the_height_of_the_posture() -> None:
     [(script, world)] = played("A8", people=(still(PEOPLE[0]), PEOPLE[1]))
     postures = VOCABULARY["posture"]
-    drop = (postures["relative"]["height"] - postures["sitting"]["height"]) * PEOPLE[0].G
+    drop = (postures["standing"]["height"] - postures["sitting"]["height"]) * PEOPLE[0].G
     lower = world[0, 0, PELVIS, 1] - world[end_of(script, 3), 0, PELVIS, 1]
     assert lower == pytest.approx(drop, abs=1e-6)
 
