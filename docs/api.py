@@ -31,6 +31,8 @@ runs = zb.run(
 )
 table = zb.compare(runs)
 print(table)
+best = table.sections[0].rows[0]
+best.method, best.top1, best.interval
 ```
 
 A run is a folder; the object reads it when it is asked.
@@ -98,7 +100,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Objects": {
         "records.run": ("Run", "Predictions"),
-        "reporters.comparison": ("Comparison",),
+        "reporters.comparison": ("Comparison", "Section", "Row", "Interval"),
         "api.running": ("Observer",),
         "api.tuning": ("Study", "Trial"),
         "api.listing": (

@@ -26,7 +26,7 @@ _PUBLIC = {
     "api.tuning": "Study Trial tune",
     "errors": "DataError RunFailed UserError",
     "records.run": "Predictions Run",
-    "reporters.comparison": "Comparison",
+    "reporters.comparison": "Comparison Interval Row Section",
     "specs": ("DatasetSpec MethodSpec MetricSpec ReporterSpec SkeletonEncoderSpec TextEncoderSpec"),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}

@@ -68,6 +68,9 @@ from zsar_bench.errors import UserError as UserError
 from zsar_bench.records.run import Predictions as Predictions
 from zsar_bench.records.run import Run as Run
 from zsar_bench.reporters.comparison import Comparison as Comparison
+from zsar_bench.reporters.comparison import Interval as Interval
+from zsar_bench.reporters.comparison import Row as Row
+from zsar_bench.reporters.comparison import Section as Section
 from zsar_bench.specs import (
     DatasetSpec as DatasetSpec,
 )
