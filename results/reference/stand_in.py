@@ -22,7 +22,6 @@ Runs go to ``results/stand-in/runs`` (ignored by git) and are skipped where they
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -32,6 +31,8 @@ from typing import Any
 
 import regenerate
 from pages import filled, percent, table
+
+import zsar_bench as zb
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -48,14 +49,11 @@ WIDER = "stand-in/synse-48-12"  #: twelve candidates: a draw of a control spread
 Json = dict[str, Any]
 
 
-def run(*words: str) -> Json:
-    """A ``run`` command's comparison."""
-    command = [sys.executable, "-m", "zsar_bench", "run", *words]
-    command += ["--results", str(RESULTS), "--json"]
-    print("zsar-bench run", *words, flush=True)
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    comparison: Json = json.loads(done.stdout)
-    return comparison
+def run(methods: Sequence[str], protocol: str, **options: Any) -> Json:
+    """What ``compare`` says of these runs, which are made if they are missing."""
+    print(*methods, "on", protocol, options, flush=True)
+    runs = zb.run(methods, protocol, data="stand-in", results=RESULTS, **options)
+    return zb.compare(runs).data
 
 
 # --- 1. Supervised -------------------------------------------------------------------------------
@@ -86,11 +84,11 @@ def supervised() -> Json:
 # --- 2. Random splits ----------------------------------------------------------------------------
 
 
-def splits(methods: Sequence[str], texts: str, *words: str) -> Json:
+def splits(methods: Sequence[str], texts: str, text_encoder: str | None = None) -> Json:
     """Methods on random splits (one seed each) and the published one (the mean of five): top-1."""
-    common = ("--protocol", PROTOCOL, "--texts", texts, *words)
-    published = run(*methods, "--seeds", "0-4", *common)["sections"][0]
-    drawn = run(*methods, "--splits", str(SPLITS), *common)["splits"][0]
+    common: Json = {"text_set": texts, "text_encoder": text_encoder}
+    published = run(methods, PROTOCOL, seeds=range(5), **common)["sections"][0]
+    drawn = run(methods, PROTOCOL, splits=SPLITS, **common)["splits"][0]
     own = {row["method"]: row["top1"] for row in published["rows"]}
     return {
         row["method"]: {
@@ -113,13 +111,11 @@ def controls() -> list[Json]:
     """Text controls on the protocol with twelve candidates."""
     found: list[Json] = []
     for kind, methods, draws in (
-        ("shuffled-unseen", ("tdsm", *QUICK), 0),
+        ("shuffled-unseen", ("tdsm", *QUICK), None),
         ("shuffled-all", ("tdsm", "eszsl"), 20),
         ("random", ("eszsl",), 20),
     ):
-        words = ["--protocol", WIDER, "--text-control", kind]
-        words += ["--draws", str(draws)] if draws else []
-        (section,) = run(*methods, *words)["controls"]
+        (section,) = run(methods, WIDER, text_control=kind, draws=draws)["controls"]
         names = ("method", "draws", "mean_class", "interval", "plain", "verdict", "reason")
         found += [
             {"kind": kind, "chance": section["chance"]} | {n: row[n] for n in names}
@@ -130,10 +126,9 @@ def controls() -> list[Json]:
 
 def shifts() -> list[Json]:
     """The other methods of the reference tables under all shifts of the unseen texts."""
-    words = ("--protocol", WIDER, "--text-control", "shuffled-unseen")
     names = ("method", "draws", "chance", "mean_class", "plain", "verdict", "reason")
     methods = (*regenerate.LIGHT, *regenerate.WORDS, *regenerate.HEAVY)
-    sections = run(*methods, *words)["controls"]
+    sections = run(methods, WIDER, text_control="shuffled-unseen")["controls"]
     rows = {row["method"]: {n: row[n] for n in names} for s in sections for row in s["rows"]}
     return [rows[m] for m in sorted(methods)]
 
@@ -219,7 +214,7 @@ def sensitivity() -> list[Json]:
 PARTS = {
     "supervised": supervised,
     "splits": lambda: splits(METHODS, "a"),
-    "oracle": lambda: splits(QUICK, "oracle", "--text-encoder", "grammar"),
+    "oracle": lambda: splits(QUICK, "oracle", "grammar"),
     "controls": controls,
     "shifts": shifts,
     "confusions": confusions,
