@@ -13,6 +13,8 @@ import pytest
 from kit.cheats import Scene, make_scene
 from zsar_bench.records.schema import Record
 
+pytestmark = pytest.mark.process
+
 METHODS = ("answers-undeclared", "answers-profile")
 
 

@@ -37,6 +37,8 @@ from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import load_records, read_predictions, read_record
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 Wound = Callable[[Path, Path], None]
 WANTS = ("tokens",)
 
