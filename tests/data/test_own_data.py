@@ -656,12 +656,12 @@ def test_the_page_shows_the_beginning_of_its_manifest(followed: Path) -> None:
 
 def test_the_page_names_every_field(followed: Path) -> None:
     from zsar_bench.catalogue import custom
-    from zsar_bench.data.custom.reader import manifest
+    from zsar_bench.data.custom import reader
 
     words = {*re.findall(r"`([\w.]+)", PAGE)}
     about = {*custom.REQUIRED, *custom.OPTIONAL} - {"samples"}
     assert "[samples]" in PAGE
-    assert {*about, *manifest.REQUIRED, *manifest.OPTIONAL, *manifest.SUFFIXES} <= words
+    assert {*about, *reader.REQUIRED, *reader.OPTIONAL, *reader.SUFFIXES} <= words
     layout = tomllib.loads((followed / "my-data" / "layout.toml").read_text())
     assert set(layout) == set(custom.LAYOUT_FIELDS)
 
