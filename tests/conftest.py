@@ -44,11 +44,17 @@ import pytest
 
 from kit.command import TIMEOUT, Cli, environment, threads_for_workers
 from kit.paths import TESTS
+from kit.seeds import SEED, VARIABLE
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 #: Several test processes with several threads each wait for one another: fits took twenty times
 #: as long. Set before anything imports torch.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_report_header() -> str:
+    """The seed of what tests draw."""
+    return f"{VARIABLE}={SEED}"
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -28,6 +28,8 @@ from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.sandbox.wire import clips_from_flat, layout_from_json
 from zsar_bench.views import SkeletonInputs, TextBank
 
+pytestmark = pytest.mark.process
+
 BURGLAR = ("doors", "neighbours", "burglar")
 for _name in BURGLAR:
     burglar = import_file(ATTACKS / f"{_name}.py")

@@ -14,6 +14,8 @@ from kit.cheats import Scene, make_scene
 from zsar_bench.api import running
 from zsar_bench.records.schema import Record
 
+pytestmark = pytest.mark.process
+
 METHODS = ("answers-undeclared", "answers-profile")
 
 

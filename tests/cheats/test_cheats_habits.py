@@ -21,6 +21,8 @@ from zsar_bench.metrics import accuracy
 from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.views import SkeletonInputs, TextBank, TextFeatures
 
+pytestmark = pytest.mark.process
+
 forger = import_file(ATTACKS / "forger.py")
 habits = import_file(ATTACKS / "habits.py")
 PLUGINS = ("forger", "habits")

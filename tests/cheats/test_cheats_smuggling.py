@@ -17,6 +17,8 @@ from kit.paths import ATTACKS
 from zsar_bench.catalogue.loading import import_file
 from zsar_bench.records.files import read_predictions
 
+pytestmark = pytest.mark.process
+
 SMUGGLER = ("doors", "smuggler")
 for _name in SMUGGLER:
     smuggler = import_file(ATTACKS / f"{_name}.py")

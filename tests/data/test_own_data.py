@@ -34,6 +34,8 @@ from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.rawfiles.archives import RawFiles
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
+
 PAGE = (ROOT / "docs" / "own-data.md").read_text("utf-8")
 #: A file's name before its block, if it has one; the language; the block.
 BLOCKS = re.findall(r"(?:^`([\w./-]+)`:\n\n)?^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)

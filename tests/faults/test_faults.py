@@ -17,10 +17,14 @@ import pytest
 
 from kit.command import Cli
 from kit.faults import contents, leftovers, planted, strays, whole
+from kit.seeds import SEED
 from kit.victim import Point, Victim
 from zsar_bench.common.files import rename_folder, write_bytes
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.process,
+]
 
 
 def points(rng: random.Random) -> Iterator[Point]:
@@ -62,10 +66,11 @@ def stop_on_the_way(seed: int, cli: Cli, raw: Path, toy_home: Path, toy_run: Pat
     assert strays(cli.cwd) == {}
 
 
+@pytest.mark.parametrize("seed", [SEED])
 def test_killed_anywhere_it_goes_on_and_ends_in_the_same_bytes(
-    cli: Cli, toy_raw: Path, toy_home: Path, toy_run: Path
+    seed: int, cli: Cli, toy_raw: Path, toy_home: Path, toy_run: Path
 ) -> None:
-    stop_on_the_way(1, cli, toy_raw, toy_home, toy_run)
+    stop_on_the_way(seed, cli, toy_raw, toy_home, toy_run)
 
 
 def test_half_a_file_of_a_killed_process_is_not_taken_along(tmp_path: Path) -> None:
@@ -87,7 +92,7 @@ def test_killed_while_it_deletes_a_run_to_make_it_again(at: int, cli: Cli, toy_r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(SEED + 1, SEED + 11))
 def test_killed_at_a_hundred_points(
     seed: int, cli: Cli, toy_raw: Path, toy_home: Path, toy_run: Path
 ) -> None:

@@ -23,7 +23,10 @@ from kit.faults import contents, faulty_site, gone, planted, whole
 from zsar_bench.records.files import read_record
 from zsar_bench.worker.supervisor import Log
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.process,
+]
 
 SENTENCES = {name: os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EROFS", "EACCES")}
 

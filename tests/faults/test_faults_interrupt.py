@@ -16,7 +16,10 @@ from kit.command import Cli
 from kit.faults import descendants, faulty_site, gone, heard, stop, wait_for
 from kit.victim import GOES_ON, RUN, Point, Victim
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.process,
+]
 
 
 def interrupts(rng: random.Random) -> list[Point]:

@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from kit.command import Cli
 from kit.faults import heard, one_round, steps, whole
 from kit.paths import PLUGINS
 from zsar_bench.records.files import read_predictions
+
+pytestmark = pytest.mark.process
 
 CRAMPED = PLUGINS / "cramped.py"
 

@@ -22,7 +22,10 @@ from zsar_bench.catalogue import catalogue
 from zsar_bench.plans.request import Request
 from zsar_bench.records.files import read_record
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.process,
+]
 
 FAULTY = PLUGINS / "faulty.py"
 MEMORY = 1 << 30  #: bytes a worker may take; torch alone needs a quarter of it

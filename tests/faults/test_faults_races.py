@@ -17,7 +17,10 @@ from kit.command import TOY_ENCODERS, Cli
 from kit.faults import contents, continued, gone, heard, leftovers, steps, stop, wait_for, whole
 from zsar_bench.records.files import read_record
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.process,
+]
 
 RUN = ("run", "toy-ridge", "--protocol", "toy-4-2", *TOY_ENCODERS, "--quiet", "--json")
 

@@ -34,8 +34,6 @@ from zsar_bench.records.files import read_predictions, read_record
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import words
 
-pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
-
 # --- Folders -------------------------------------------------------------------------------------
 
 

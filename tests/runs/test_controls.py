@@ -46,7 +46,13 @@ from zsar_bench.plans.controls import (
 )
 from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.records.files import find_records, load_records, read_predictions, read_record
+from zsar_bench.records.files import (
+    find_records,
+    load_records,
+    read_predictions,
+    read_record,
+    seal_run,
+)
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
 from zsar_bench.runs.fit import write_texts
@@ -388,11 +394,13 @@ def test_records_without_controls_stay_readable(tmp_path: Path) -> None:
     value = json.loads(record(clips(0)).model_dump_json())
     del value["texts"]["control"], value["texts"]["draw"]
     (tmp_path / "run.json").write_text(json.dumps(value))
+    seal_run(tmp_path)
     old = read_record(tmp_path)
     assert (old.texts.control, old.texts.draw) == ("", 0)
     assert compare([old])["controls"] == []
     new = controlled(RANDOM, 4, 0, 0.5)
     (tmp_path / "run.json").write_text(new.model_dump_json())
+    seal_run(tmp_path)
     assert read_record(tmp_path) == new
 
 
@@ -451,9 +459,9 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         runs = [plain, *shifted, *drawn[SHUFFLED_ALL], *drawn[RANDOM][:1], *honest]
         assert running.PlannedRuns(runs, known, 2).execute() == {}
         # A referee that does not shuffle: clips by class, candidates in the protocol's order.
-        for where in ("runs.fit", "runs.score"):
+        for where in ("fit", "score"):
             patch.setattr(
-                f"zsar_bench.{where}.content_order",
+                f"zsar_bench.runs.{where}.content_order",
                 lambda contents, *salt: np.arange(len(list(contents))),
             )
         leaking = [replace(p, results=folder / "leaking") for p in honest]

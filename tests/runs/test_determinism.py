@@ -22,6 +22,8 @@ from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import read_record
 from zsar_bench.records.schema import Record
 
+pytestmark = pytest.mark.process
+
 TINY = {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3}
 SETS = [word for name, value in TINY.items() for word in ("--set", f"tdsm.{name}={value}")]
 BESIDE = ("toy-faulty", "tdsm", *SETS, "toy-ridge")

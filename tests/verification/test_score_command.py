@@ -153,7 +153,7 @@ def _classes() -> list[dict[str, str]]:
 
 def test_the_record_claims_nothing_that_is_not_known(made: Scores, tmp_path: Path) -> None:
     record = judged("--scores", write(tmp_path / "mine.npz", made))
-    assert (record.origin, record.environment.confinement) == ("self-reported", "unconfined")
+    assert (record.origin, record.environment.confinement) == ("self-reported", "none")
     assert record.encoder.origin == record.method.setting == record.selection == "unknown"
     assert record.encoder.name == record.texts.encoder == record.texts.source == "unknown"
     assert (record.encoder.rounds, record.texts.fields) == ([], [])
@@ -183,7 +183,7 @@ def test_a_runs_own_predictions_give_its_numbers_and_are_never_ranked_with_it(
     assert len(sections) == 2
     assert all(len(section["rows"]) == 1 for section in sections)
     [apart] = [s for s in sections if s["unranked"] == "self-reported"]
-    assert [row["confinement"] for row in apart["rows"]] == ["unconfined"]
+    assert [row["confinement"] for row in apart["rows"]] == ["none"]
     for draw in (table.report, markdown.report):
         drawn = draw(compare([foreign]), width=200, color=False)
         assert "self-reported, not ranked" in drawn

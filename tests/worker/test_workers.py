@@ -31,7 +31,7 @@ from zsar_bench.worker.supervisor import HEAD, TAIL
 
 HONEST = ROGUE.with_name("honest.py")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
-pytestmark = LINUX
+pytestmark = [LINUX, pytest.mark.process]
 
 
 @pytest.fixture(params=["fresh", "forked"])

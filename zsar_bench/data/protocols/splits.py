@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zsar_bench.data.protocols.protocol import CROSS_FIT, TRANSFER
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.data.clips.store import Dataset
@@ -192,6 +191,8 @@ def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
     Raises:
         UserError: if a round would have no clip of a class it needs.
     """
+    import numpy as np  # plans are made of lists: numpy would cost a command a tenth of a second
+
     rounds, clips = make_rounds(protocol, dataset), dataset.clips
     candidates = candidates_in(protocol, rounds)
     column = {c: n for n, c in enumerate(candidates)}
@@ -223,6 +224,8 @@ def candidate_mask(
     protocol: Protocol, clips: Mapping[str, Sequence[str]], one: Round
 ) -> NDArray[np.bool_]:
     """(n, K) whether a class of ``one.unseen`` is a candidate of a clip of ``one.test_unseen``."""
+    import numpy as np
+
     own = candidates_of(protocol, clips, one)
     mask = np.full((len(one.test_unseen), len(one.unseen)), own is None)
     for row, numbers in enumerate(own or ()):

@@ -19,7 +19,6 @@ from zsar_bench.common import checksums
 from zsar_bench.common.files import discard, fresh_folder, home, make_folder, write_json, writing
 from zsar_bench.errors import UserError
 from zsar_bench.features.released.folder import FeatureFolder
-from zsar_bench.metrics.measures import NOBODY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +87,8 @@ def columns(rounds: dict[str, FeatureFolder], ids: list[str]) -> dict[str, list[
         rounds: round name -> its folder.
         ids: official class ids in label order.
     """
+    from zsar_bench.metrics.measures import NOBODY  # numpy: not for reading the command line
+
     clips: dict[str, list[Any]] = {n: [] for n in ("id", "class", "subject", "shard", "row")}
     for round_name, files in rounds.items():
         prefix = "" if len(rounds) == 1 else f"{round_name}/"
