@@ -42,9 +42,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.command import TIMEOUT, Cli, environment, threads_for_workers
+from kit.command import TIMEOUT, Cli, environment, workers
 from kit.paths import TESTS
 from kit.seeds import SEED, VARIABLE
+from zsar_bench.sandbox.client import Worker
+from zsar_bench.sandbox.inprocess import InProcessWorker
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 #: Several test processes with several threads each wait for one another: fits took twenty times
@@ -151,7 +153,14 @@ def cli(
 @pytest.fixture(scope="module")
 def workers_here() -> Iterator[None]:
     """Jobs run in threads of this process; with commands in this process, too, a run is quick."""
-    with threads_for_workers():
+    with workers(InProcessWorker):
+        yield
+
+
+@pytest.fixture
+def real_workers() -> Iterator[None]:
+    """A process for each worker, in a module that uses ``workers_here``: limits hold."""
+    with workers(Worker):
         yield
 
 

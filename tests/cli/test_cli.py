@@ -309,7 +309,7 @@ def test_a_plugin_that_is_broken_is_said_where_it_is_asked_for(type_, tmp_path):
     said = type_("list", "plugins", "--plugin", bad, "--json")
     (row,) = [row for row in json.loads(said.out) if row["name"] == "bad"]
     assert (said.code, row["status"]) == (0, "broken")
-    assert "spoiled" in row["error"]
+    assert "spoiled" in row["errors"][0]
 
 
 def test_compare_without_runs_says_how_to_start_some(type_):

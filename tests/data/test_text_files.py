@@ -436,6 +436,7 @@ LONG = changed("bowing", "b" + "o" * 100_000_000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit memory")
+@pytest.mark.usefixtures("real_workers")
 @pytest.mark.parametrize("data", [FAR, lying(LONG)], ids=["far", "lying"])
 def test_what_takes_gigabytes_ends_the_worker_and_nothing_else(data: bytes) -> None:
     """Two cells as far apart as a sheet is large; a bomb that lies about its size is no worse."""
@@ -460,6 +461,7 @@ def test_entities_are_never_expanded(declared: str, used: str) -> None:
         parse_text_file("b.xlsx", data, CLASSES)
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_deep_nesting_ends_in_a_refusal_or_a_table() -> None:
     only_refusals("b.xlsx", changed("<si>", f"<si>{'<x>' * 200_000}"))
 

@@ -27,7 +27,7 @@ from zsar_bench.catalogue import machine
 from zsar_bench.common import checksums
 from zsar_bench.common.files import stopping
 from zsar_bench.sandbox import forkserver, launch
-from zsar_bench.sandbox.inprocess import InProcessWorker
+from zsar_bench.sandbox.client import Worker
 
 TOY_ENCODERS = ("--skeleton-encoder", "toy-mean", "--text-encoder", "toy-hash")
 TIMEOUT = 240  #: seconds; far more than any command of a test takes
@@ -144,14 +144,19 @@ def type_here(
     return subprocess.CompletedProcess(["zsar-bench", *map(str, words)], code, *said)
 
 
+#: Modules that start workers.
+STARTERS = (
+    *("features.encoding", "features.text_embeddings", "sandbox.client"),
+    *(f"runs.{name}" for name in ("finish", "fit", "proof", "score", "schedule.trackers")),
+)
+
+
 @contextlib.contextmanager
-def threads_for_workers() -> Iterator[None]:
-    """Jobs run in threads of this process: no confinement, no limits, and nearly no time."""
+def workers(kind: type[Worker]) -> Iterator[None]:
+    """Jobs run in threads of this process (no confinement, no limits), or in processes."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("features.encoding", "features.text_embeddings", "sandbox.client"):
-            patch.setattr(f"zsar_bench.{module}.Worker", InProcessWorker)
-        for module in ("finish", "fit", "proof", "score", "schedule.trackers"):
-            patch.setattr(f"zsar_bench.runs.{module}.Worker", InProcessWorker)
+        for module in STARTERS:
+            patch.setattr(f"zsar_bench.{module}.Worker", kind)
         yield
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.command import Cli, threads_for_workers
+from kit.command import Cli, workers
 from kit.rogue import ROGUE
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.records.files import read_record
@@ -37,7 +37,7 @@ def made(home: Path) -> dict[str, bytes]:
 def test_a_run_is_the_same_byte_for_byte(cli: Cli, toy_raw: Path, tmp_path: Path) -> None:
     """With two homes, so that encoders and texts are made by both kinds of workers."""
     homes = {}
-    for way, as_asked in (("real", nullcontext()), ("here", threads_for_workers())):
+    for way, as_asked in (("real", nullcontext()), ("here", workers(InProcessWorker))):
         homes[way] = tmp_path / f"home of {way}"
         cli("data", "import", "toy-motion", toy_raw, home=homes[way])
         with as_asked:
@@ -57,7 +57,7 @@ def test_a_run_is_the_same_byte_for_byte(cli: Cli, toy_raw: Path, tmp_path: Path
 
 
 def test_what_a_plugin_raises_fails_its_run(cli: Cli) -> None:
-    with threads_for_workers():
+    with workers(InProcessWorker):
         done = cli.run("toy-faulty", "--set", "fault=raise", "--set", "at=score", check=1)
     assert "this is the planted" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -268,6 +268,11 @@ def published_of(
     return choose(rows, find_id(protocol, catalogue) if protocol else "", method)
 
 
+def count_published(catalogue: Catalogue, protocol: str) -> int:
+    """How many numbers papers print on a protocol of this very id; it may be the user's own."""
+    return sum(row["protocol"] == protocol for row in published_of(catalogue))
+
+
 def plugins_of(catalogue: Catalogue) -> list[PluginStatus]:
     """See ``list_plugins``."""
     return [
@@ -399,7 +404,7 @@ def details(found: Protocol, catalogue: Catalogue) -> ProtocolDetails:
     others = stand_ins(found.dataset, catalogue)
     return ProtocolDetails(
         protocol=found,
-        published=len(published_of(catalogue, found.id)),
+        published=count_published(catalogue, found.id),
         clips=clips,
         rounds=rounds,
         stand_in=others[0].name if others else "",

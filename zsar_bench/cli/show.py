@@ -20,7 +20,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one thing: parameters with types, defaults and meaning; classes and counts."""
-    from zsar_bench.api.listing import description_of, details, protocol_of_name, published_of
+    from zsar_bench.api.listing import count_published, description_of, details, protocol_of_name
     from zsar_bench.catalogue.catalogue import load
     from zsar_bench.data.protocols.lookup import protocol_files
     from zsar_bench.data.protocols.protocol import ProtocolGroup
@@ -34,7 +34,7 @@ def show(
         console().print()  # a data set and the protocol on it may share a name
     about = protocol_of_name(name, catalogue)
     if isinstance(about, ProtocolGroup):
-        _show_group(about, len(published_of(catalogue, about.id)), json)
+        _show_group(about, count_published(catalogue, about.id), json)
     else:
         _show_protocol(details(about, catalogue), json)
 
