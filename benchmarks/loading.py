@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from zsar_bench.catalogue.catalogue import load
-from zsar_bench.compare.published import read_published
+from zsar_bench.comparison.published import read_published
 from zsar_bench.data.protocols.lookup import find_protocol, load_all
 
 REPEAT = 9

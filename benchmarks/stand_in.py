@@ -103,8 +103,8 @@ def nearest_neighbour(d: Data) -> float:
     return float((d.labels[d.train][far.argmin(1)] == d.labels[~d.train]).mean())
 
 
-class _Run:
-    """The part of ``contracts.FitContext`` that st-gcn uses."""
+class Run:
+    """The part of ``contracts.FitContext`` that st-gcn and the closed forms use."""
 
     def __init__(self, seed: int, tell: Callable[[str], None]) -> None:
         torch.manual_seed(seed)
@@ -124,7 +124,8 @@ class _Run:
         """Nothing to continue from."""
 
 
-def _clips(d: Data, rows: NDArray[np.int64], bodies: int) -> Clips:
+def padded(d: Data, rows: NDArray[np.int64], bodies: int = 2) -> Clips:
+    """These clips as an encoder gets them."""
     layout = layout_from_json(read_toml(DATA / "ntu-120" / "layout.toml"))
     chosen = [d.clips[i][:, :bodies] for i in rows]
     lengths = torch.tensor([len(c) for c in chosen])
@@ -149,9 +150,9 @@ def supervised(
     classes = int(d.labels.max()) + 1
     train, test = np.flatnonzero(d.train), np.flatnonzero(~d.train)
     subjects = torch.tensor([int(d.names[i].subject) for i in train])
-    view = EncoderTrain(_clips(d, train, bodies), torch.tensor(d.labels[train]), subjects, classes)
-    encoder.fit(view, _Run(0, tell))
-    logits = encoder.encode(_clips(d, test, bodies)).logits
+    view = EncoderTrain(padded(d, train, bodies), torch.tensor(d.labels[train]), subjects, classes)
+    encoder.fit(view, Run(0, tell))
+    logits = encoder.encode(padded(d, test, bodies)).logits
     assert logits is not None
     answers = logits.argmax(1).numpy()
     confusions = np.zeros((classes, classes), np.int64)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from zsar_bench.api import running
 from zsar_bench.sandbox import client
 from zsar_bench.sandbox.confinement.confine import support
 
@@ -111,9 +112,7 @@ def sweep(folder: Path) -> tuple[float, float]:
     """Seconds of process work, and in all, of many runs one after the other."""
     sys.path.insert(0, str(toy(folder)))
     from zsar_bench.catalogue import catalogue
-    from zsar_bench.cli.run import execute
     from zsar_bench.features import encoders
-    from zsar_bench.plans.plan import plan_runs
     from zsar_bench.plans.request import Request
     from zsar_bench.runs import fit, score
 
@@ -128,12 +127,12 @@ def sweep(folder: Path) -> tuple[float, float]:
         text_encoder="toy-hash",
         text_fields=("description",),
     )
-    plans = plan_runs(request, known)
-    execute(plans[:1], known, "local", 1, False, True)  # encoder, texts and fork server
+    plans = running.plan(request, catalogue=known).runs
+    running.PlannedRuns(plans[:1], known, 1).execute()  # encoder, texts and fork server
     for module in (encoders, fit, score):
         module.Worker = Watched  # type: ignore[misc]
     started = time.perf_counter()
-    failed = execute(plans[1:], known, "local", 1, False, True)
+    failed = running.PlannedRuns(plans[1:], known, 1).execute()
     if failed:
         raise SystemExit(f"runs failed: {failed}")
     return Watched.seconds, time.perf_counter() - started

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zsar_bench.catalogue.catalogue import Catalogue, Entry
 from zsar_bench.common.classes import read_classes, read_toml
-from zsar_bench.compare.published import read_published
+from zsar_bench.comparison.published import read_published
 from zsar_bench.data.protocols.lookup import load_all
 from zsar_bench.data.protocols.protocol import CROSS_FIT, TRANSFER, Protocol, ProtocolGroup
 
@@ -106,7 +106,7 @@ def facts(entry: Entry, all_: Known) -> str:
         "joints": joints,
         "bodies": "one" if bodies == 1 else f"up to {bodies}",
         "frames a second": f"{spec['fps']:g}",
-        "until it is imported, stands in": ", ".join(f"[{n}]({STAND_INS}.md)" for n in stand_ins),
+        "stand-in before import": ", ".join(f"[{n}]({STAND_INS}.md)" for n in stand_ins),
     }
     root = next(j for n, j in enumerate(layout["joints"]) if layout["parents"][n] == n)
     order = f"Joints, from 0: {', '.join(layout['joints'])}. The root of their tree is `{root}`."
@@ -121,7 +121,7 @@ def classes(entry: Entry, all_: Known) -> str:
     if any("of" in row for row in rows):
         return _class_map(rows, all_)
     if not any(row["name"] for row in rows):
-        return f"Classes have the numbers {rows[0]['id']} to {rows[-1]['id']}, and no names here."
+        return f"Classes have the numbers {rows[0]['id']} to {rows[-1]['id']}, without names."
     listed = "; ".join(f"{row['id']} {row['name']}" for row in rows)
     return f"Classes, by their official ids: {listed}."
 
@@ -139,9 +139,9 @@ def _class_map(rows: list[dict[str, Any]], all_: Known) -> str:
     ]
     return "\n\n".join(
         [
-            f"Classes that are merged ({len(merged)} of {len(rows)}), and why:",
-            table(("class", "made of", "why"), cells),
-            f"The others ({len(alone)}) are those of one data set:",
+            f"Merged classes ({len(merged)} of {len(rows)}), with the reason:",
+            table(("class", "merged from", "reason"), cells),
+            f"The other {len(alone)} are classes of one data set:",
             "\n".join(f"- {one}" for one in alone),
         ]
     )
@@ -175,7 +175,7 @@ def protocol_table(name: str, all_: Known) -> str:
     headings = ("protocol", "family", "seen / unseen", "division", "test clips", "published")
     return (
         f"{table(headings, rows)}\n\n*Test clips*: of unseen classes, on the complete data set; a "
-        "dash: the protocol does not state them. *Published*: how many numbers papers print on it "
+        "dash: the protocol does not state them. *Published*: how many published numbers it has "
         "(`zsar-bench list published --protocol ID`). Source, classes and remarks of each: "
         "`zsar-bench show ID`."
     )
@@ -187,15 +187,15 @@ def variants(entry: Entry, all_: Known) -> str:
     if not samples:
         base = next((p.id for p in all_.on(name) if isinstance(p, Protocol)), "")
         other = f" `{base}/folds:3` has every class unseen once." if base else ""
-        return f"The data set has no division of its own; every protocol says it.{other}"
+        return f"The data set has no division of its own; every protocol defines one.{other}"
     if samples["rule"] == CROSS_FIT:
         groups = (f"({n}) {', '.join(g)}" for n, g in enumerate(samples["groups"], 1))
-        told = f"each group of subjects is tested by models of the others: {'; '.join(groups)}"
+        how = f"each group of subjects is tested by models of the others: {'; '.join(groups)}"
     else:
-        told = f"{DIVISIONS[samples['rule']]}, trained on {', '.join(samples['train'])}"
+        how = f"{DIVISIONS[samples['rule']]}, trained on {', '.join(samples['train'])}"
     return (
         f"`{name}/folds:3` has every class unseen once, in three folds; `{name}/random:5@0` draws "
-        f"five unseen classes with seed 0. Both divide clips by the data set's own rule: {told}."
+        f"five unseen classes with seed 0. Both divide clips by the data set's own rule: {how}."
     )
 
 
@@ -205,7 +205,7 @@ def folds(name: str, all_: Known) -> str:
     for one in all_.on(name):
         if isinstance(one, Protocol) and one.folds:
             lines = [f"{n}. {', '.join(f'`{c}`' for c in f)}" for n, f in enumerate(one.folds, 1)]
-            parts.append(f"Folds of `{one.id}`, each unseen in its turn:\n\n" + "\n".join(lines))
+            parts.append(f"Folds of `{one.id}`, each unseen once:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
@@ -220,7 +220,7 @@ def texts(entry: Entry) -> str:
         row = [f"`{set_}`", data["version"], ", ".join(tables[0]), data.get("style", "")]
         rows.append(row)
     if not rows:
-        return "None are shipped: running needs `--texts` with files of your own."
+        return "None are included: running needs `--texts` with files of your own."
     whose = f" The sets are those of [{home}]({home}.md)." if home != entry.name else ""
     whose = "" if entry.spec["stand_in_for"] else whose
     return (

@@ -3,12 +3,12 @@
     python docs/datasets.py
 
 A page is what is registered (``dataset.toml``, ``classes.toml``, ``layout.toml``, class texts,
-protocols, published numbers), so that no fact is typed twice, with the words of ``notes/NAME.md``.
+protocols, published numbers), so that no fact is typed twice, with the text of ``notes/NAME.md``.
 A note begins with lines ``key: value``:
 
     input   what is read, for the index
-    path    what stands for PATH in the command that imports it; not for what is made here
-    run     what follows ``zsar-bench run`` in the example
+    path    example of PATH in the import command; none for generated data sets
+    run     arguments of ``zsar-bench run`` in the example
 
 and goes on with sections that have a page's own headings; their text ends those of the page, but
 begins the first one.
@@ -48,8 +48,8 @@ PAGES = HERE / "datasets"
 NOTES = HERE / "notes"
 MADE = "<!-- Made by docs/datasets.py; the words that are not facts are in docs/notes. -->"
 PATHS = (
-    "What stands behind a data set's name is an example: one or several zip archives or folders, "
-    "as they come. The import ends with what it left out and why."
+    "The paths are examples: one or several zip archives or folders, as downloaded. The import "
+    "lists what it left out and why."
 )
 HEADINGS = (
     *("What it is", "How to get it", "What to type", "What is read, and how", "Protocols"),
@@ -156,12 +156,12 @@ def index_page(all_: Known) -> str:
     for name, entry in all_.sets.items():
         spec = entry.spec
         families = Counter(one.family for one in all_.on(name))
-        told = ", ".join(f"{family} ({count})" for family, count in sorted(families.items()))
+        shown = ", ".join(f"{family} ({count})" for family, count in sorted(families.items()))
         own = f"`{name}/folds:3`" if spec["samples"] else "-"
         counts = [*shape(entry), number(spec["clips"])]
         licence = re.split(r"(?<=\.)\s", " ".join(spec["licence"].split()))[0]
         reads = read_notes(name).head["input"]
-        rows.append([page_link(name), spec["title"], *counts, reads, told or own, licence])
+        rows.append([page_link(name), spec["title"], *counts, reads, shown or own, licence])
     headings = ("name", "title", "classes", "joints", "bodies", "clips", "read", "protocols")
     made = table((*headings, "licence"), rows)
     return f"# Data sets\n\n{MADE}\n\n{made}\n\n{(NOTES / 'index.md').read_text('utf-8')}"

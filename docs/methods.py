@@ -1,17 +1,17 @@
-"""Bring what is registered into methods/*.md: facts and parameters of every method, and the index.
+"""Write what is registered into methods/*.md: facts and parameters of every method, and the index.
 
     python docs/methods.py
 
-A page's words are somebody's; two pieces of it are made here, so that they never go stale. Each
-stands between two comments:
+A page's text is written by hand; two parts of it are made here, so that they are never outdated.
+Each is between two comments:
 
     <!-- made: facts -->       paper, setting, what is read, where values come from; below the title
     <!-- made: parameters -->  the table of parameters, below the heading "## Parameters"
     <!-- end -->
 
-A page without them gets them: a table that stands below the heading goes, and a page without the
-heading gets it at its end. One column of the table is somebody's, too, and stays, row by row: its
-last, if that is called ``source``. A new method's page begins with a title and its words.
+A page without them gets them: a table below the heading is replaced, and a page without the
+heading gets it at its end. One column of the table is written by hand, too, and is kept, row by
+row: the last one, if it is called ``source``. A new method's page begins with a title and its text.
 ``methods/index.md`` is made whole.
 """
 
@@ -43,9 +43,9 @@ INDEX = """# Methods
 
 {table}
 
-*Setting*: what a method may see beyond the seen classes; methods of different settings are never
-ranked together. *Reads*: pooled features and class texts, plus what is named. The same, with every
-parameter, in a terminal: `zsar-bench list methods`, `zsar-bench show NAME`.
+*Setting*: data that a method may use beyond the seen classes; methods of different settings are
+never ranked together. *Reads*: inputs in addition to pooled features and class texts. The same,
+with every parameter, in a terminal: `zsar-bench list methods`, `zsar-bench show NAME`.
 """
 
 

@@ -4,8 +4,8 @@
 generator ``toy-stand-in`` for it (96 clips; ``ZSAR_BENCH_TOY_SLEEP`` seconds each),
 skeleton encoder ``toy-mean``, text encoder ``toy-hash``, methods ``toy-ridge`` and
 ``toy-faulty`` (``--set fault=raise --set at=score``, see ``zsar_toy/methods.py``), protocol
-``toy-4-2`` (32 test clips), metric ``toy-rank``, reporter ``toy-lines``, executor
-``toy-serial`` and a tracker that appends events to the file named by the environment variable
+``toy-4-2`` (32 test clips), metric ``toy-rank``, reporter ``toy-lines``
+and a tracker that appends events to the file named by the environment variable
 ``ZSAR_BENCH_TOY_EVENTS``. A run of it takes seconds.
 
 Fixtures:

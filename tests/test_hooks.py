@@ -16,7 +16,7 @@ from zsar_bench.registry import KINDS, Registry
 HOOKS = sorted(name for name, _ in inspect.getmembers(Hooks, inspect.isfunction))
 SOURCES = sorted(Path(zsar_bench.__file__).parent.rglob("*.py"))
 #: The harness's own, and words that are also names.
-GENERIC = {"local", "table", "json", "markdown", "top1", "mean_class", "chance"}
+GENERIC = {"table", "json", "markdown", "top1", "mean_class", "chance"}
 
 
 @pytest.fixture
@@ -78,4 +78,4 @@ def test_the_harness_names_no_method_encoder_or_data_set(catalogue):
 
 def test_the_core_brings_only_output_and_places(catalogue):
     brought = {kind for kind in KINDS for e in catalogue.entries(kind) if e.plugin == "core"}
-    assert brought == {"metrics", "executors", "reporters"}
+    assert brought == {"metrics", "reporters"}

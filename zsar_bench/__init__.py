@@ -1,30 +1,46 @@
-"""The referee for zero-shot skeleton action recognition.
+"""A benchmark for zero-shot skeleton action recognition: train, score and compare methods.
 
-Importing this package never imports torch; see ``zsar_bench.contracts`` for what a
-plugin implements and ``zsar_bench.hookspecs`` for how it registers.
+``import zsar_bench as zb`` imports neither torch nor pydantic: every name below is looked up
+when it is first used. ``zsar_bench.contracts`` says what a plugin implements,
+``zsar_bench.hookspecs`` how it registers.
 """
 
-from zsar_bench.specs import (
-    DatasetSpec,
-    ExecutorSpec,
-    MethodSpec,
-    MetricSpec,
-    ReporterSpec,
-    SkeletonEncoderSpec,
-    TextEncoderSpec,
-)
+from __future__ import annotations
 
-__version__ = "0.1.0"
-API = 1  #: version of the plugin contract that this release speaks
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "API",
-    "DatasetSpec",
-    "ExecutorSpec",
-    "MethodSpec",
-    "MetricSpec",
-    "ReporterSpec",
-    "SkeletonEncoderSpec",
-    "TextEncoderSpec",
-    "__version__",
-]
+from zsar_bench.version import API, __version__
+
+#: Module -> the public names that it holds.
+_PUBLIC = {
+    "api.data": "import_data list_data remove_data verify_data",
+    "api.doctor": "doctor",
+    "api.features": "export_features list_features",
+    "api.listing": (
+        "describe list_datasets list_methods list_metrics list_plugins list_protocols "
+        "list_published list_reporters list_skeleton_encoders list_text_encoders protocol"
+    ),
+    "api.results": "compare import_results load_results score_file score_template verify",
+    "api.running": "run",
+    "api.tuning": "Study Trial tune",
+    "errors": "DataError RunFailed UserError",
+    "records.run": "Predictions Run",
+    "reporters.comparison": "Comparison Interval Row Section",
+    "specs": ("DatasetSpec MethodSpec MetricSpec ReporterSpec SkeletonEncoderSpec TextEncoderSpec"),
+}
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+__all__ = ["API", "__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'zsar_bench' has no attribute {name!r}")
+    value = getattr(import_module(f"zsar_bench.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """The command line; its imports take a while, and may be interrupted like all that follows."""
+    """The command line; the slow imports may be interrupted, too."""
     try:
         from zsar_bench.cli import main as command
 

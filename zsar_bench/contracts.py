@@ -1,8 +1,8 @@
-"""What a plugin's class implements. Structural: nobody has to inherit from these.
+"""Interfaces that plugin classes implement. Structural: no inheritance is needed.
 
-Every class is built with its validated parameters (``Params``) as the only argument. State
-is a flat mapping of names to tensors and holds everything ``bind``, ``score`` or ``encode``
-need in a process that never saw the training data.
+Every class is built with its validated parameters (``Params``) as the only argument. State is a
+flat mapping of names to tensors. It holds everything that ``bind``, ``score`` or ``encode`` need in
+a process without the training data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ State = Mapping[str, "Tensor"]
 
 
 class FitContext(Protocol):
-    """What a fit gets besides its data; also the way it reports and survives a kill.
+    """What a fit gets besides its data, with progress reports and checkpoints.
 
     Attributes:
         seed: the seed of this fit; ``generator`` is already seeded with it, and so are
@@ -38,13 +38,13 @@ class FitContext(Protocol):
         generator: random numbers on ``device``.
         device: where the views' tensors are.
         threads: CPU threads torch may use.
-        texts: the seen classes' texts; empty for an encoder.
-        unseen_texts: the candidates' texts, in no special order, for methods that declare the
+        texts: texts of the seen classes; empty for an encoder.
+        unseen_texts: texts of the candidates, in arbitrary order, for methods that declare the
             setting ``class-transductive`` or ``transductive``; None for all others.
         encoder: the trained skeleton encoder of this round, for methods that declare
-            ``needs_encoder``; None for all others. It is the fit's own: training its ``module()``
-            changes nobody else's.
-        workdir: an empty folder of the fit's own.
+            ``needs_encoder``; None for all others. It is a copy: training its ``module()`` has
+            no effect outside the fit.
+        workdir: an empty folder for the fit.
         resume: ``(step, tensors)`` of the last checkpoint of an interrupted fit, or None.
     """
 
@@ -59,28 +59,26 @@ class FitContext(Protocol):
     resume: tuple[int, dict[str, Tensor]] | None
 
     def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
-        """Say how far the fit is, after the step: ``state_dict()`` must be whole then, because
-        rules that choose among states take some here (never at the last step: that state is
-        the one that ``fit`` leaves behind). Tensors are read only when the referee shows a line
-        (a few times a second), so that calling this every step costs no synchronisation."""
+        """Report a finished step. ``state_dict()`` must be complete, because selection rules take
+        states here (except at the last step, whose state is that after ``fit``). Tensors are read
+        only a few times per second, so a call in every step costs no synchronisation."""
 
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, Tensor]]) -> None:
-        """Offer a point to continue from. ``tensors`` is called only when one is due
-        (every few seconds); it must hold all state, random generators included. The tensors
-        are written before this returns, so live ones are fine."""
+        """Offer a checkpoint. ``tensors`` is called only if one is due (every few seconds); it must
+        return the complete state, including random generators. The tensors are copied before
+        this method returns."""
 
 
 class Method(Protocol):
     """A zero-shot recogniser. ``fit`` runs in one worker, ``bind`` and ``score`` in another.
 
-    A method of the setting ``transductive`` also has ``adapt(inputs)``: called once between
-    ``bind`` and the first ``score`` with all the clips it is going to score.
+    A method of the setting ``transductive`` also has ``adapt(inputs)``. It is called once, between
+    ``bind`` and the first ``score``, with all clips to be scored.
 
-    A method that declares ``needs_encoder`` may also have ``take_encoder(encoder)``: called in the
-    worker that scores, before ``load_state_dict``, with what ``run.encoder`` was when its fit
-    began. One that has trained the network on puts the encoder's ``state_dict()`` into its own
-    state, and gives it back to the encoder in ``load_state_dict``: so it need not know how any
-    encoder is built.
+    A method that declares ``needs_encoder`` may also have ``take_encoder(encoder)``. It is called
+    in the scoring worker, before ``load_state_dict``, with the encoder as ``fit`` got it. A method
+    that trains the encoder further includes the encoder's ``state_dict()`` in its own state, and
+    loads it into the encoder in ``load_state_dict``.
     """
 
     def __init__(self, params: Any) -> None: ...
@@ -89,19 +87,19 @@ class Method(Protocol):
         """Learn from seen classes only."""
 
     def bind(self, candidates: TextBank) -> None:
-        """Take the candidate classes' texts, in an order of the referee's; no clips yet.
+        """Receive the texts of the candidate classes, in arbitrary order, before any clips.
 
         The fields are those of ``run.texts``, in the same order.
         """
 
     def score(self, inputs: SkeletonInputs) -> Tensor:
-        """(N, K) scores of the bound candidates, higher is better, each clip on its own."""
+        """(N, K) scores of the bound candidates, higher is better; clips are independent."""
 
     def state_dict(self) -> State:
-        """All that ``bind`` and ``score`` need; copied by the caller, so live tensors are fine."""
+        """The state that ``bind`` and ``score`` need; the caller copies the tensors."""
 
     def load_state_dict(self, state: State) -> None:
-        """Take a state back, tensors on the run's device, shapes and types unchanged."""
+        """Load a state; tensors are on the run's device, shapes and types are unchanged."""
 
 
 class SkeletonEncoder(Protocol):
@@ -113,12 +111,12 @@ class SkeletonEncoder(Protocol):
         """Learn from the seen training clips of a protocol's round."""
 
     def encode(self, clips: Clips) -> Features:
-        """Features of every clip, each on its own, without gradients."""
+        """Features of every clip, without gradients; clips are independent."""
 
     def module(self) -> nn.Module:
-        """The trainable network: called with ``Clips`` it gives ``Features``, with gradients.
+        """The trainable network: maps ``Clips`` to ``Features``, with gradients.
 
-        It is the encoder's own: ``encode`` and ``state_dict`` follow its weights.
+        It shares its weights with ``encode`` and ``state_dict``.
         """
 
     def state_dict(self) -> State: ...
@@ -127,12 +125,12 @@ class SkeletonEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A frozen text tower: pure, independent of batch and order."""
+    """A frozen text encoder: deterministic, independent of batch and order."""
 
     def __init__(self, params: Any) -> None: ...
 
     def fingerprint(self) -> str:
-        """Hash of the weights in use. Must be cheap: imports no deep-learning library."""
+        """Hash of the weights. Must be fast, without importing a deep-learning library."""
 
     def encode(self, texts: list[str]) -> TextFeatures:
         """Features of the texts, one row each."""
@@ -140,10 +138,10 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ClipName:
-    """What a raw file's name says: a unique id, the official class id and the subject.
+    """Facts from a raw file's name: a unique id, the official class id and the subject.
 
-    ``subject`` is empty where subjects are not known; ``camera`` and ``setup`` (recording place
-    or session) where there is only one.
+    ``subject`` is empty if subjects are not known; ``camera`` and ``setup`` (recording place or
+    session) are empty if there is only one.
     """
 
     id: str
@@ -154,7 +152,7 @@ class ClipName:
 
 
 class RawSource(Protocol):
-    """The files of one folder or archive, for readers whose clips lie in several of them.
+    """The files of one folder or archive, for readers whose clips span several files.
 
     Attributes:
         names: of all files; relative, ``/``-separated.
@@ -170,7 +168,7 @@ class RawSource(Protocol):
         """A file of ordinary size.
 
         Raises:
-            DataError: if it cannot be read whole, or is too large for that.
+            DataError: if it cannot be read completely, or is too large.
         """
 
     def open(self, name: str) -> BinaryIO:
@@ -182,43 +180,43 @@ class RawSource(Protocol):
 
 
 class Container(Protocol):
-    """A file, or a few, with several clips.
+    """One or a few files with several clips.
 
     Attributes:
-        clips: names of all of them, as cheap as ``open`` could make it.
+        clips: names of all clips; ``open`` should determine them quickly.
     """
 
     @property
     def clips(self) -> Sequence[ClipName]: ...
 
     def read(self, number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Clip ``number`` as ``DatasetReader.read`` gives it; same errors."""
+        """Clip ``number``, with type and errors as of ``DatasetReader.read``."""
 
 
 class DatasetReader(Protocol):
-    """Reads one raw clip; a pure function of bytes. The harness finds and opens the files.
+    """Reads one raw clip from bytes, without state. The harness finds and opens the files.
 
     A reader may also have
 
-    - ``left_out(name) -> str``: why a file that is named like a clip is none, empty for all
-      others; such files are listed with that reason;
-    - ``aside(name) -> str``: the same for files of a sister data set, which are only counted;
-    - ``coverage(ids) -> list[str]``: lines about what these clips lack to the whole data set;
+    - ``left_out(name) -> str``: why a file named like a clip is left out, empty for all others;
+      such files are listed with this reason;
+    - ``aside(name) -> str``: the same for files of a related data set, which are only counted;
+    - ``coverage(ids) -> list[str]``: lines about what is missing from the complete data set;
     - ``holds(name) -> bool``: whether this file is a container: it holds several clips, or clips
-      that can only be read together with other files. Asked before ``identify``;
+      that can only be read together with other files. Called before ``identify``;
     - ``open(name, source) -> Container``: that container. Called when files are listed and again
-      by every worker, so it should be quick and keep no more than it must; the files that it
-      reads or opens are those an interrupted import watches for changes.
+      by every worker, so it should be fast and use little memory. An interrupted import watches
+      the files that it reads or opens for changes.
     """
 
     def identify(self, name: str) -> ClipName | None:
-        """What the file of this name (relative, ``/``-separated) holds; None: not a clip."""
+        """Facts of the file with this name (relative, ``/``-separated); None: not a clip."""
 
     def read(self, data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
         """(T, B, V, 3) float32 in metres.
 
         Raises:
-            DataError: for anything that is not a whole, finite clip of this data set.
+            DataError: for anything but a complete, finite clip of this data set.
         """
 
 
@@ -227,7 +225,7 @@ class PreparedClips(Protocol):
 
     Attributes:
         clips: columns over clips, at least ``id``, ``class``, ``subject`` and ``camera``.
-        layout: the joint layout, as its file says it.
+        layout: the joint layout, as values of its file.
     """
 
     @property
@@ -241,24 +239,24 @@ class PreparedClips(Protocol):
 
 
 class DatasetPool(Protocol):
-    """Puts clips of several prepared data sets together: common joints, common classes."""
+    """Pools clips of several prepared data sets, with common joints and classes."""
 
     def __init__(self, parts: Mapping[str, PreparedClips]) -> None: ...
 
     def clips(self) -> list[ClipName]:
-        """All its clips; ``setup`` says which part each is from."""
+        """All its clips; ``setup`` is the name of the part."""
 
     def make(self, ids: Sequence[str]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """These clips, each (T, B, V, 3) float32 in metres."""
 
 
 class DatasetGenerator(Protocol):
-    """Makes the clips of a stand-in data set; the same parameters give the same clips."""
+    """Generates the clips of a stand-in data set, deterministically from its parameters."""
 
     def __init__(self, params: Any) -> None: ...
 
     def clips(self) -> list[ClipName]:
-        """All its clips, each with an id of its own; quick, because nothing is made yet."""
+        """All its clips, with unique ids. Must be fast: no clip is generated yet."""
 
     def make(self, ids: Sequence[str]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """These clips, each (T, B, V, 3) float32 in metres.

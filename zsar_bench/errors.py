@@ -1,4 +1,4 @@
-"""Errors a user can meet: what happened, where, and what to type next. Exit code 2."""
+"""Errors for users: what is wrong, where, and what to do next. Exit code 2."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import errno
 import os
 from collections.abc import Iterable
 
-LONGEST = 1000  #: characters of what is wrong, and of the hint
-_HEAD, _TAIL = 700, 250  #: what is left of a longer text
+LONGEST = 1000  #: characters of a message and of its hint
+_HEAD, _TAIL = 700, 250  #: characters kept of a longer text
 
 
 class UserError(Exception):
-    """A mistake in a command, a file or the data, told in at most three sentences.
+    """A mistake in a command, a file or the data, in at most three sentences.
 
-    Files of strangers put what they like into an error: what a terminal would act on, or could not
-    show, is written out, and of endless texts only both ends are kept.
+    Messages may contain text from untrusted input: control characters are escaped, and long texts
+    are shortened to both ends.
 
     Args:
-        what: what is wrong, with the name of the file, field or class it is about.
-        hint: what to type or look at next; may be empty.
+        what: what is wrong, naming the file, field or class.
+        hint: what to type or read next; may be empty.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
@@ -30,17 +30,17 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """A file that cannot be what it claims to be: truncated, empty, NaN, wrong shape or type."""
+    """An invalid data file: truncated, empty, with NaN, or of a wrong shape or type."""
 
 
 class StorageError(UserError):
-    """The machine refuses a write: the disk is full, the folder read-only or somebody else's.
+    """A failed write: the disk is full, or the folder is read-only or belongs to another user.
 
-    Nothing else that a command would write can be relied on then: it ends.
+    The command ends, because its other writes would fail, too.
     """
 
 
-#: What a file system says where it refuses a write.
+#: Error numbers of refused writes.
 REFUSALS = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -50,7 +50,7 @@ REFUSALS = frozenset(
 
 
 def storage_error(error: OSError) -> StorageError | None:
-    """The error as a user reads it, if it is such a refusal of a file of known name."""
+    """The ``StorageError`` for a refused write to a named file; None for other errors."""
     if error.errno not in REFUSALS or error.filename is None:
         return None
     name = os.fsdecode(error.filename)
@@ -58,11 +58,11 @@ def storage_error(error: OSError) -> StorageError | None:
 
 
 class RunFailed(Exception):
-    """Plugin code failed inside a worker; the run is marked failed, the others go on.
+    """Plugin code failed in a worker; its run is marked as failed, other runs continue.
 
     Args:
         reason: one line, for tables and records.
-        log: the tail of what the worker printed.
+        log: the end of the worker's output.
         status: ``failed``, ``timeout`` (over the time limit) or ``oom`` (out of memory).
     """
 
@@ -75,7 +75,7 @@ class RunFailed(Exception):
 
 
 def _shown(text: str) -> str:
-    """The text without control signs, halves of pairs and signs that turn a line round."""
+    """The text with control characters escaped, shortened if it is long."""
     return _ends(_printable(_ends(text)))
 
 
@@ -97,7 +97,7 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], list_with: str = "") -> UserError:
-    """The error for a name nobody registered: suggests the nearest, or lists the known ones."""
+    """The error for an unknown name: suggests the nearest, or lists the known ones."""
     known = sorted(known)
     close = nearest(name, known)
     if close:

@@ -1,4 +1,4 @@
-"""The hooks: the only way in, for ours and for others'. Hooks register; they do not act."""
+"""The hooks: the only extension interface, for built-in and other plugins alike."""
 
 from __future__ import annotations
 
@@ -43,13 +43,9 @@ class Hooks:
         """Add metrics: ``registry.metric(MetricSpec(...))``."""
 
     @hookspec
-    def register_executors(self, registry: Registry) -> None:
-        """Add executors: ``registry.executor(ExecutorSpec(...))``."""
-
-    @hookspec
     def register_reporters(self, registry: Registry) -> None:
         """Add reporters: ``registry.reporter(ReporterSpec(...))``."""
 
     @hookspec
     def run_event(self, event: dict[str, Any]) -> None:
-        """Hear of a run: started, progress, finished, failed. For experiment trackers."""
+        """Receive an event of a run: started, progress, finished, failed. For trackers."""

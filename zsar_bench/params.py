@@ -1,7 +1,7 @@
 """How a plugin declares its parameters: typed, documented, bounded, with named profiles.
 
 A *science* parameter changes what is computed and is part of a run's identity. A *runtime*
-parameter only changes how fast (scoring batch, data-loader workers) and is not.
+parameter changes only speed or memory (scoring batch, data-loader workers) and is not.
 
     class Params(zsar_bench.params.Params):
         profiles = {"paper": {}, "laptop": {"width": 128}}
@@ -31,10 +31,9 @@ def science(default: Any, meaning: str, search: dict[str, Any] | None = None, **
     """Declare a parameter that changes results.
 
     Args:
-        default: its value in the ``paper`` profile, unless that says another.
+        default: its value in the ``paper`` profile, unless the profile sets another.
         meaning: one line.
-        search: where ``tune`` may look for a better value: ``between(...)`` or ``among(...)``;
-            None: it is not tuned.
+        search: range for ``tune``: ``between(...)`` or ``among(...)``; None: it is not tuned.
         bounds: pydantic's (ge, le, gt, lt).
     """
     extra: dict[str, Any] = {"kind": "science"}
@@ -43,7 +42,7 @@ def science(default: Any, meaning: str, search: dict[str, Any] | None = None, **
 
 
 def between(low: float, high: float) -> dict[str, Any]:
-    """A search range whose logarithm is uniform; whole numbers for an ``int``.
+    """A search range with a uniform logarithm; integers for an ``int``.
 
     Raises:
         ValueError: unless 0 < low < high.
@@ -54,7 +53,7 @@ def between(low: float, high: float) -> dict[str, Any]:
 
 
 def among(*choices: Any) -> dict[str, Any]:
-    """A search among values, each as likely as any other.
+    """A search among values of equal probability.
 
     Raises:
         ValueError: unless there are at least two.

@@ -1,4 +1,4 @@
-"""Collects what one plugin registers, and refuses what could not work."""
+"""Collects and checks what a plugin registers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from zsar_bench.common.names import NAME, WORD
 from zsar_bench.specs import (
     DatasetSpec,
-    ExecutorSpec,
     MethodSpec,
     MetricSpec,
     ReporterSpec,
@@ -28,26 +27,17 @@ KINDS = {
     "text_encoders": "text encoder",
     "datasets": "data set",
     "metrics": "metric",
-    "executors": "executor",
     "reporters": "reporter",
 }
 
-Spec = (
-    MethodSpec
-    | SkeletonEncoderSpec
-    | TextEncoderSpec
-    | DatasetSpec
-    | MetricSpec
-    | ExecutorSpec
-    | ReporterSpec
-)
+Spec = MethodSpec | SkeletonEncoderSpec | TextEncoderSpec | DatasetSpec | MetricSpec | ReporterSpec
 
 
 class Registry:
     """Passed to every hook of one plugin.
 
     Raises:
-        ValueError: from its methods, for a malformed name or target or a name given twice.
+        ValueError: by its methods, for a malformed name or target, or a repeated name.
     """
 
     def __init__(self) -> None:
@@ -57,7 +47,7 @@ class Registry:
         self.broken: list[tuple[str, str, str]] = []
 
     def refuse(self, kind: str, name: str, reason: str) -> None:
-        """Say that something of this section cannot be added, without giving up the rest."""
+        """Report an entry that cannot be added, without failing the others."""
         self.broken.append((kind, name, reason))
 
     def _add(self, kind: str, spec: Spec) -> None:
@@ -69,7 +59,7 @@ class Registry:
         for name, value in spec_as_json(spec).items():
             for text in _texts(value):
                 if not "".join(text.split()).isprintable():
-                    raise ValueError(f"{spec.name}: '{name}' holds signs that cannot be shown")
+                    raise ValueError(f"{spec.name}: '{name}' holds unprintable characters")
         self.specs[kind][spec.name] = spec
 
     def method(self, spec: MethodSpec) -> None:
@@ -102,10 +92,6 @@ class Registry:
         """Add a metric."""
         self._add("metrics", spec)
 
-    def executor(self, spec: ExecutorSpec) -> None:
-        """Add an executor."""
-        self._add("executors", spec)
-
     def reporter(self, spec: ReporterSpec) -> None:
         """Add a reporter."""
         self._add("reporters", spec)
@@ -130,8 +116,8 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
     elif isinstance(value, str):
         yield value
 

@@ -1,8 +1,7 @@
-"""What a plugin registers: names, one-line facts and lazy targets, never imported objects.
+"""What a plugin registers: names, facts and lazy targets, no imported objects.
 
-A *target* is ``"package.module:Name"``. The parent process only ever sees these specs as
-JSON in the catalogue; targets are imported by workers (and once, for parameter schemas, by
-the discovery child).
+A *target* is ``"package.module:Name"``. The parent process sees these specs only as JSON in the
+catalogue. Targets are imported by workers, and by the discovery child for parameter schemas.
 """
 
 from __future__ import annotations
@@ -25,21 +24,20 @@ class MethodSpec:
         params: class derived from ``params.Params``.
         summary: one sentence.
         paper: citation, empty for a sanity baseline.
-        setting: what the method may see beyond the seen classes; ranked separately.
+        setting: what the method may use beyond seen classes; settings are ranked separately.
         wants: inputs beyond ``pooled``: any of ``tokens``, ``logits``, ``clips``.
-        text_fields: the method's text recipe, frozen before its first scoring.
-        hp: where the ``paper`` profile's values come from: ``authors`` (tuned by them, perhaps
-            on these very classes) or ``untuned``. Any other values count as untuned.
-        needs_encoder: whether ``fit`` uses ``run.encoder``, and ``take_encoder`` what it was.
-        batch: name of the parameter that says how many clips a step holds; where a fit runs out
-            of memory the referee looks for the size that fits, and says it.
-        seconds: profile -> rough seconds to fit and score one round of a few hundred clips
+        text_fields: text fields that the method uses, fixed before its first scoring.
+        hp: origin of the ``paper`` profile's values: ``authors`` (tuned by them, perhaps on the
+            same classes) or ``untuned``. Other values count as untuned.
+        needs_encoder: whether ``fit`` uses ``run.encoder``; see ``contracts.Method``.
+        batch: name of the parameter for the number of clips per step; if a fit runs out of
+            memory, the harness searches the largest size that fits and suggests it.
+        seconds: profile -> approximate seconds to fit and score one round of a few hundred clips
             on a laptop core; only for estimates before the first run.
-        assets: files other than Python that the target reads, each by its whole path and within
-            the plugin's package; part of its code's digest. Confined, it can open no others.
-        leaks: names of parameters, false unless somebody sets them, under which ``score`` asks
-            for what no honest method has: the true class of every clip it scores. Such a run
-            explains a printed number; it is marked and ranked with no other.
+        assets: files other than Python that the target reads, as absolute paths within the
+            plugin's package; part of its code's digest. A confined worker can open no others.
+        leaks: names of parameters, False by default, with which ``score`` gets the true class of
+            every clip. Such a run explains a published number; it is marked and not ranked.
     """
 
     name: str
@@ -62,9 +60,9 @@ class MethodSpec:
 class SkeletonEncoderSpec:
     """A network that turns clips into features, trained by the harness on seen classes only.
 
-    ``fallback_rank``: lowest wins where nobody names an encoder. ``seconds``: profile -> rough
-    seconds to train on a few hundred clips on a laptop core; only for estimates. ``assets``: as
-    in ``MethodSpec``.
+    ``fallback_rank``: the encoder with the lowest rank is the default. ``seconds``: profile ->
+    approximate seconds to train on a few hundred clips on a laptop core; only for estimates.
+    ``assets``: as in ``MethodSpec``.
     """
 
     name: str
@@ -81,9 +79,9 @@ class SkeletonEncoderSpec:
 class TextEncoderSpec:
     """A frozen network that turns class texts into features.
 
-    ``fallback_rank``: lowest wins where nobody names an encoder; ``None`` is never chosen
-    by default (an encoder that needs a download or a folder). ``assets``: as in ``MethodSpec``;
-    weights from elsewhere are no assets: ``fingerprint()`` tells them apart.
+    ``fallback_rank``: the encoder with the lowest rank is the default; with ``None`` it is never
+    the default (an encoder that needs a download or a folder). ``assets``: as in ``MethodSpec``;
+    downloaded weights are no assets, ``fingerprint()`` identifies them.
     """
 
     name: str
@@ -100,29 +98,29 @@ class DatasetSpec:
     """A skeleton data set: its reader or generator, classes, joints and class texts.
 
     Attributes:
-        name: canonical id, e.g. the one protocols name.
+        name: canonical id, which protocols use.
         target: class that implements ``contracts.DatasetReader``; for a stand-in
             ``contracts.DatasetGenerator``, for a pooled one ``contracts.DatasetPool``.
         title: official name.
-        classes: TOML file with one table a class: id, name, verb, noun, in official order.
+        classes: TOML file with one table per class: id, name, verb, noun, in official order.
         layout: TOML file of the joint layout (``views.Layout``).
         texts: text-set id -> TOML file with the class texts.
         clips: number of clips of the complete data set, 0 if it has no fixed number.
-        min_frames: shorter clips are left out of the store, and listed.
+        min_frames: shorter clips are not stored; they are listed as skipped.
         bodies: largest number of bodies in a clip.
-        fps: frames a second.
+        fps: frames per second.
         how_to_get: where a user gets the raw files, legally.
         licence: terms in one sentence.
         citation: paper to cite.
-        stand_in_for: name of the real data set that this generated one stands in for; empty
+        stand_in_for: name of the real data set that this generated one replaces; empty
             for a data set with raw files.
         parts: names of the data sets that this one is pooled from; its target then is a
             ``contracts.DatasetPool``.
-        params: class derived from ``params.Params``; generators only, and they must have one.
+        params: class derived from ``params.Params``; required for generators, else empty.
         assets: as in ``MethodSpec``.
-        samples: how clips are divided by protocols that do not say so themselves, as the table
+        samples: default split of the clips for protocols without their own, as the table
             ``samples`` of a protocol file; also for ``<name>/folds:K`` and ``<name>/random:U@S``.
-            Empty: every protocol must say it.
+            If empty, every protocol must define it.
     """
 
     name: str
@@ -146,22 +144,13 @@ class DatasetSpec:
 
 
 def generated(spec: Mapping[str, Any]) -> bool:
-    """Whether a data set, given as JSON values, is made here instead of read from raw files."""
+    """Whether a data set, given as JSON values, is generated or pooled, not read from raw files."""
     return bool(spec.get("stand_in_for") or spec.get("parts"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """A number computed by the parent (ours) or a worker (a plugin's) from one score matrix."""
-
-    name: str
-    target: str
-    summary: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecutorSpec:
-    """Where jobs run. A third party's executor is imported only when named by the user."""
+    """A measure of one score matrix, computed by the parent, or by a worker if it is a plugin's."""
 
     name: str
     target: str
@@ -170,7 +159,7 @@ class ExecutorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ReporterSpec:
-    """A rendering of a comparison: text in, text out."""
+    """A function that renders a comparison as text."""
 
     name: str
     target: str

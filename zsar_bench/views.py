@@ -1,6 +1,6 @@
-"""What plugin code may see: tensors without labels of the unseen, ids or paths. Nothing else.
+"""The data that plugin code gets: tensors, without labels of unseen clips, ids or paths.
 
-Shapes: N clips, C channels, T frames, V joints, B bodies, M tokens a clip, K classes,
+Shapes: N clips, C channels, T frames, V joints, B bodies, M tokens per clip, K classes,
 L text tokens, D text channels, S seen classes. Tensors are float32 on the run's device
 unless said otherwise.
 """
@@ -23,7 +23,7 @@ class Layout:
         parents: (V,) index of each joint's parent, the root's is its own index.
         parts: (V,) body part of each joint: head, arms, torso or legs.
         mirror: (V,) index of the joint on the other side of the body, itself if central.
-        left_hip, right_hip: the joints whose axis tells where the person faces.
+        left_hip, right_hip: the joints whose axis defines the facing direction.
         up: index of the vertical axis (0, 1 or 2).
     """
 
@@ -87,14 +87,14 @@ class Clips(_Rows):
 
 @dataclass(frozen=True)
 class Features(_Rows):
-    """What a skeleton encoder makes of N clips.
+    """Features of N clips by a skeleton encoder.
 
     Attributes:
         pooled: (N, C).
         tokens: (N, M, C) before pooling, or None.
         logits: (N, S) over the classes the encoder was trained on, or None.
-        joint, part, phase: (M,) int64: which joint, body part and third of the clip a token
-            stands for, -1 where it stands for several; None without tokens. ``part`` counts
+        joint, part, phase: (M,) int64: joint, body part and third of the clip that a token
+            covers, -1 if it covers several; None without tokens. ``part`` counts
             head, arms, torso, legs from 0; ``phase`` start, middle, end from 0.
     """
 
@@ -108,12 +108,12 @@ class Features(_Rows):
 
 @dataclass(frozen=True)
 class SkeletonInputs(_Rows):
-    """The clips a method is fitted on or scores: features, and raw clips if it asked for them.
+    """The clips that a method is fitted on or scores: features, and raw clips if it wants them.
 
     Attributes:
-        labels: None. Only a run that is marked as leaking (``MethodSpec.leaks``) has them, and
-            only to score: (N,) int64, the place of a clip's true class among the candidates that
-            were bound, -1 where it is none of them.
+        labels: None, except for scoring in runs that are marked as leaking
+            (``MethodSpec.leaks``): (N,) int64, index of the true class among the bound
+            candidates, -1 if it is none of them.
     """
 
     pooled: Tensor
@@ -144,12 +144,12 @@ class SkeletonInputs(_Rows):
 
 @dataclass(frozen=True)
 class TextFeatures(_Rows):
-    """One text a row.
+    """Features of K texts, one per row.
 
     Attributes:
         pooled: (K, D).
-        tokens: (K, L, D'); most towers have D' = D. What stands at padded positions is the
-            encoder's own, but may not depend on the other texts.
+        tokens: (K, L, D'); most towers have D' = D. Values at padded positions are up to the
+            encoder, but may not depend on the other texts.
         mask: (K, L) bool, True at real tokens.
     """
 
@@ -166,7 +166,7 @@ class TextBank:
     """The texts of K classes, field by field. Row k of every field is the same class.
 
     Attributes:
-        fields: text-field name (``name``, ``motion``, ...) -> features, in the order asked for.
+        fields: text-field name (``name``, ``motion``, ...) -> features, in the order requested.
     """
 
     fields: dict[str, TextFeatures]
@@ -195,8 +195,8 @@ class SeenTrain:
     Attributes:
         inputs: features of N clips.
         labels: (N,) int64 in [0, S): row of the class in the seen text bank.
-        subjects: (N,) int64 in [0, P): which subject, numbered from 0 in no special order; all 0
-            where the subjects are not known (released features).
+        subjects: (N,) int64 in [0, P): number of the subject, in arbitrary order; all 0 if the
+            subjects are not known (released features).
     """
 
     inputs: SkeletonInputs
@@ -209,9 +209,9 @@ class SeenTrain:
 
 @dataclass(frozen=True)
 class EncoderTrain:
-    """The seen training clips an encoder learns from; fields as in ``SeenTrain``.
+    """The seen training clips for an encoder; fields as in ``SeenTrain``.
 
-    ``classes`` is S, so that an encoder need not guess it from the labels.
+    ``classes`` is S, the number of seen classes.
     """
 
     clips: Clips

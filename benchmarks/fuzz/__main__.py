@@ -16,7 +16,7 @@ from benchmarks.fuzz.attempt import SECONDS
 from benchmarks.fuzz.campaign import Campaign, child, run
 from benchmarks.fuzz.mutate import made
 from benchmarks.fuzz.registry import find, names
-from benchmarks.fuzz.report import content, table
+from benchmarks.fuzz.report import content, table, with_others
 
 
 def main(words: list[str] | None = None) -> int:
@@ -32,6 +32,8 @@ def main(words: list[str] | None = None) -> int:
     tallies = run(campaign, say=lambda line: print(line, file=sys.stderr))
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     about = content(campaign, tallies, date, time.time() - started)
+    if given.again:
+        about = with_others(about, json.loads((given.out / "FUZZ.json").read_text("utf-8")))
     (given.out / "FUZZ.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     (given.out / "FUZZ.md").write_text(table(about), "utf-8")
     print(table(about))
@@ -47,6 +49,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="that an input may take")
     parser.add_argument("--seed", type=int, default=0, help="of all inputs")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1], help="folder")
+    parser.add_argument("--again", action="store_true", help="keep what is known of other targets")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "N"), help="one input again")
     parser.add_argument("--save", type=Path, help="with --replay: write the input to this file")
     return parser.parse_args(words)

@@ -55,10 +55,17 @@ def watched() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def attempt(read: Callable[[bytes], object], data: bytes, seconds: float = SECONDS) -> Outcome:
-    """Read some bytes; within ``watched``. On busy machines, what is slow has a second chance."""
+def attempt(
+    read: Callable[[bytes], object], data: bytes, seconds: float = SECONDS, confined: bool = False
+) -> Outcome:
+    """Read some bytes; within ``watched``. On busy machines, what is slow has a second chance.
+
+    Where ``confined``, memory that runs out is a refusal, unless the parser hides it.
+    """
     outcome = _attempt(read, data, seconds)
-    return _attempt(read, data, seconds) if outcome.kind == SLOW else outcome
+    if outcome.kind == SLOW:
+        outcome = _attempt(read, data, seconds)
+    return Outcome(REFUSED) if confined and outcome.what.startswith("MemoryError:") else outcome
 
 
 def _attempt(read: Callable[[bytes], object], data: bytes, seconds: float) -> Outcome:

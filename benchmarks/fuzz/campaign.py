@@ -25,6 +25,9 @@ BATCH = 20_000  #: inputs of one child
 STUCK = 30.0  #: seconds without a new input after which a child is killed
 START = 120.0  #: seconds until the first one
 DEADLY = 50  #: killed children after which a target is given up
+#: What a library in Rust says before it ends its process. There is one, and only a worker with a
+#: limit of memory loads it: there this is a refusal, as a MemoryError is.
+NO_MEMORY = "memory allocation of"
 KEPT = 20  #: faults of a target that are described, the first of their kind
 
 Say = Callable[[str], None]
@@ -164,6 +167,8 @@ def child(job: dict[str, Any], until: float = 9e9) -> tuple[Progress, list[dict[
         if process.returncode == 0:
             return found, faults, False
         said = (folder / "stderr").read_text("utf-8", "replace")[-3000:]
+        if process.returncode == -signal.SIGABRT and NO_MEMORY in said:
+            return found._replace(refused=found.refused + 1), faults, False
         what = "stuck, no alarm could stop it" if stuck else _ended(process.returncode, said)
         fault = {"number": found.number, "kind": "killed", "what": what, "trace": said}
         return found, [*faults, fault], True

@@ -111,7 +111,7 @@ def run(job: dict[str, Any], folder: Path, guard: Guard | None = None) -> Progre
     """
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    seeds, read = find(job["target"])(work)
+    seeds, read, confined = find(job["target"])(work)
     guarded = read if guard is None else _guarded(read, guard)
     counts = {ACCEPTED: 0, REFUSED: 0, "foreign": 0, SLOW: 0}
     path = folder / "progress"
@@ -128,10 +128,10 @@ def run(job: dict[str, Any], folder: Path, guard: Guard | None = None) -> Progre
         for number in range(job["first"], job["stop"]):
             _PROGRESS.pack_into(shown, 0, number, *counts.values(), before, time.process_time())
             data = made(job["target"], number, seeds, job["campaign"])
-            outcome = attempt(guarded, data, job.get("seconds", SECONDS))
+            outcome = attempt(guarded, data, job.get("seconds", SECONDS), confined)
             kind, what, trace = outcome
             after = memory.most()
-            if after - before > GROWTH and kind in (ACCEPTED, REFUSED):
+            if after - before > GROWTH and kind in (ACCEPTED, REFUSED) and not confined:
                 kind, what = "foreign", f"{kind}, but took {(after - before) >> 10} MiB"
             before = after
             counts[kind] += 1

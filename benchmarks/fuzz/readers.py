@@ -190,7 +190,7 @@ def ntu_pyskl(folder: Path) -> Fuzzed:
         return {"frame_dir": name, "label": label, "total_frames": frames, "keypoint": keypoint}
 
     short = joints(1, 2, 25, 3).astype(np.float16)
-    long = joints(2, 15, 25, 3).astype(np.float16)  # its bytes stay in the file
+    long = joints(2, 15, 25, 3).astype(np.float16)
     first = annotation("S001C001P001R001A005", 4, short)
     second = annotation("S001C002P001R001A060", 59, long)
     content = {"split": {"xsub_train": [first["frame_dir"]]}, "annotations": [first]}
@@ -202,7 +202,7 @@ def ntu_pyskl(folder: Path) -> Fuzzed:
         files = Files({"ntu60_3danno.pkl": data})
         sound_container(Reader().open("ntu60_3danno.pkl", files), 2, 25, 3)
 
-    return Fuzzed([Seed(data) for data in pickled], read)
+    return Fuzzed([Seed(data) for data in pickled], read, confined=True)
 
 
 _STEM = "0002-L"
@@ -243,23 +243,16 @@ def pku_mmd_split(folder: Path) -> Fuzzed:
 
 @target
 def uwa3d_ii(folder: Path) -> Fuzzed:
-    """MATLAB 7.3: in one piece, in the header, in chunks, and damaged before it was packed."""
+    """MATLAB 7.3: in one piece, in the header, and in chunks, packed and not."""
     from zsar_datasets.uwa3d_ii import Reader
 
     from kit.toy_mat73 import mat
 
     values = joints(3, 15, 3)
-    plain = mat(values)
-    files = [plain, mat(values.astype("<f4"), compact=True), mat(values, (2, 15, 3))]
+    files = [mat(values), mat(values.astype("<f4"), compact=True), mat(values, (2, 15, 3))]
     files.append(mat((values * 1000).astype(">i4"), (3, 5, 2), packed=False))
-    hot = [((512, 612), (len(one) - 600, len(one))) for one in files]
-    seeds = [Seed(data, hot=places) for data, places in zip(files, hot, strict=True)]
-    seeds.append(
-        Seed(
-            values.tobytes(), lambda raw: mat(values, (3, 15, 3), pack=lambda _: zlib.compress(raw))
-        )
-    )
-    return Fuzzed(seeds, lambda data: sound(Reader().read(data), 1, 15, 3))
+    seeds = [Seed(data, hot=busy(data)) for data in files]
+    return Fuzzed(seeds, lambda data: sound(Reader().read(data), 1, 15, 3), confined=True)
 
 
 @target

@@ -22,10 +22,13 @@ class Fuzzed(NamedTuple):
     Attributes:
         seeds: small files that it accepts.
         read: reads bytes; may raise errors of ours, and nothing else.
+        confined: whether it only runs in a worker with a limit of memory: then memory that runs
+            out is a refusal, as the worker makes one of it.
     """
 
     seeds: Sequence[Seed]
     read: Callable[[bytes], object]
+    confined: bool = False
 
 
 Make = Callable[[Path], Fuzzed]  #: gets an empty folder, for parsers that take files
@@ -41,10 +44,10 @@ def target(make: Make) -> Make:
 
 
 def find(name: str) -> Make:
-    """The target of this name, or of ``module:function`` in the tests."""
+    """The target of this name, or of ``module:function`` in ``tests/kit``."""
     if ":" in name:
         module, _, function = name.partition(":")
-        made: Make = getattr(importlib.import_module(module), function)
+        made: Make = getattr(importlib.import_module(f"kit.{module}"), function)
         return made
     names()
     return TARGETS[name]

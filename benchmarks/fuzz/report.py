@@ -31,9 +31,17 @@ def content(
         "seed": campaign.seed,
         "seconds": round(seconds, 1),
         "targets": {
-            name: {"inputs": tally.inputs, **asdict(tally)} for name, tally in tallies.items()
+            name: {"inputs": tally.inputs, "wanted": campaign.inputs, **asdict(tally)}
+            for name, tally in tallies.items()
         },
     }
+
+
+def with_others(about: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A campaign of some targets, and what an earlier one has found of all others."""
+    when = {"date": before["date"], "commit": before["commit"], "wanted": before["inputs"]}
+    others = {name: when | one for name, one in before["targets"].items()}
+    return about | {"targets": dict(sorted((others | about["targets"]).items()))}
 
 
 def table(about: Mapping[str, Any]) -> str:
@@ -42,6 +50,10 @@ def table(about: Mapping[str, Any]) -> str:
     total = sum(one["inputs"] for one in targets.values())
     bad = sum(one["foreign"] + one["slow"] + one["killed"] for one in targets.values())
     changes = " with uncommitted changes" * about["dirty"]
+    earlier: dict[str, list[str]] = {}
+    for name, one in targets.items():
+        if "date" in one:
+            earlier.setdefault(f"{one['date']}, commit {one['commit'][:12]}", []).append(name)
     lines = [
         "# Fuzzing",
         "",
@@ -55,20 +67,25 @@ def table(about: Mapping[str, Any]) -> str:
         f"{total:,} damaged files of {len(targets)} kinds; {bad or 'none'} did anything but be "
         "read or be refused with an error of ours.",
         "",
+        *(
+            line
+            for when, names in earlier.items()
+            for line in (f"From an earlier campaign, {when}: {', '.join(names)}.", "")
+        ),
         "| target | inputs | refused | accepted | foreign exceptions | timeouts | children killed "
         "| CPU s | peak MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in targets.items():
         done = f"{one['inputs']:,}"
-        if one["inputs"] < about["inputs"]:
-            done += f" of {about['inputs']:,}"
+        if one["inputs"] < one["wanted"]:
+            done += f" of {one['wanted']:,}"
         lines.append(
             f"| {name} | {done} | {one['refused']:,} | {one['accepted']:,} | {one['foreign']:,} | "
             f"{one['slow']:,} | {one['killed']:,} | {one['seconds']:.0f} | "
             f"{one['memory'] / 1024:.0f} |"
         )
-    left = [name for name, one in targets.items() if one["inputs"] < about["inputs"]]
+    left = [name for name, one in targets.items() if one["inputs"] < one["wanted"]]
     if left:
         lines += ["", f"Not finished within the time, or given up: {', '.join(left)}."]
     faults = [(name, f) for name, one in targets.items() for f in one["faults"].values()]

@@ -37,10 +37,13 @@ _QUOTED = "idx,dcp\n" + "".join(f'{n},"{text}"\r\n' for n, text in enumerate(_MO
 _SPACE = "http://schemas.openxmlformats.org"
 _MAIN = f'xmlns="{_SPACE}/spreadsheetml/2006/main"'
 _OFFICE = f"{_SPACE}/officeDocument/2006/relationships"
+_PACKAGE = f'xmlns="{_SPACE}/package/2006/relationships"'
 _BOOK = {
+    "_rels/.rels": f'<Relationships {_PACKAGE}><Relationship Id="rId1" '
+    f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
     "xl/workbook.xml": f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>'
     '<sheet name="Six" sheetId="1" r:id="rId1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_SPACE}/package/2006/relationships">'
+    "xl/_rels/workbook.xml.rels": f"<Relationships {_PACKAGE}>"
     f'<Relationship Id="rId1" Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/>'
     f'<Relationship Id="rId2" Type="{_OFFICE}/sharedStrings" Target="sharedStrings.xml"/>'
     "</Relationships>",
@@ -59,15 +62,23 @@ _BOOK = {
 _PARTS = {name: text.encode() for name, text in _BOOK.items()}
 target(_texts("csv", "m.csv", Seed(_LISTED.encode()), Seed(_QUOTED.encode())))
 target(_texts("lines", "x_des.txt", Seed("\n".join(_MOVES).encode())))
-target(
-    _texts(
-        "xlsx",
-        "b.xlsx",
-        Seed(zipped(_PARTS)),
-        Seed(zipped(_PARTS, zipfile.ZIP_DEFLATED)),
-        *(inside(_PARTS, name) for name in _PARTS),
-    )
-)
+
+
+@target
+def texts_xlsx(folder: Path) -> Fuzzed:
+    """A workbook, as its worker reads it; and what that has found, as the parent does."""
+    from zsar_bench.data.texts.text_files import Wanted, of_sheets
+    from zsar_bench.data.texts.workbook import checked
+    from zsar_bench.worker.workbook_job import sheets_of
+
+    seeds = [Seed(zipped(_PARTS)), Seed(zipped(_PARTS, zipfile.ZIP_DEFLATED))]
+    seeds += [inside(_PARTS, name) for name in _PARTS]
+    wanted = Wanted("b.xlsx", _classes(), [5])
+
+    def read(path: Path) -> None:
+        of_sheets(wanted, b"", checked({"sheets": sheets_of(path, "b.xlsx")}), "")
+
+    return Fuzzed(seeds, from_file(folder / "b.xlsx", read), confined=True)
 
 
 @target

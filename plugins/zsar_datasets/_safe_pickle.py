@@ -1,54 +1,80 @@
 """Pickles of strangers: plain data and numpy arrays of numbers, and nothing is ever run.
 
-A pickle is a program for a small stack machine that may call any function of any module. The
-machine here knows only what builds numbers, texts, lists, tuples, dicts and arrays of numbers,
-each array through a stand-in that checks it (``_pickled_arrays``); whatever else a pickle asks
-for is an error that names it. Arrays stay in the file: only where their bytes lie is kept, and
-``Array.read`` fetches them.
+A pickle may call any function of any module. ``pickle.Unpickler`` asks ``find_class`` for each of
+them, and ours knows only the few names that numpy writes for arrays. Even these get stand-ins that
+check what they are given: numpy's own functions take a pickle's word for shapes and types.
 
-Why not a subclass of ``pickle.Unpickler`` with its own ``find_class``: that stops calls, but the
-machine in C still takes the file's word for sizes. Nine bytes (memo place 2**26) make Python 3.11
-fill a gigabyte, the highest such place 64; a forged byte count is allocated before it is read;
-a dict whose key is a tuple of tuples is hashed for ever. None of it can be overridden.
+What remains is greed: a few bytes can make the unpickler allocate gigabytes, or take for ever. So
+pickles are read in a confined worker with a limit of memory; ``MemoryError`` is left to it.
 
-The format: Python's documentation of ``pickle`` and ``pickletools``, protocols 0 to 5.
+What numpy writes: ``ndarray.__reduce__`` (a bare array, then its shape, type, order and bytes),
+``ndarray.__reduce_ex__`` (protocol 5: ``_frombuffer``), ``dtype.__reduce__`` and the scalars'.
+Protocols 0 to 2 have no bytes: they write them as Latin-1 text that ``_codecs.encode`` turns back.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
-import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import numpy as np
 
 from zsar_bench.errors import DataError
-from zsar_datasets._pickled_arrays import GLOBALS, Array, Function, Type
-from zsar_datasets._pickled_bytes import HINT, SHORT, Source, Stored
 
-MOST_STEPS = 30_000_000  #: of the machine; NTU RGB+D 120 takes 5 million
-MOST_CONTAINERS = 4_000_000  #: lists, tuples and dicts, which cost more than their bytes
-HIGHEST, DEEPEST = 100_000, 100  #: values on the stack, marks in it
-_LINE = 1024  # bytes of a line that is no text
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-_WHOLE = re.compile(rb"-?\d{1,40}L?")
+HINT = "Get this file again from where it is published."
+MOST_DIMENSIONS = 8
+_NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
+_BYTES = "an array in it has not the bytes that its shape needs"
 
 
-def load(file: BinaryIO, size: int) -> Any:
-    """What a pickle holds: plain values, ``Array`` for arrays, ``Stored`` for texts over 4 KiB.
+def load(file: BinaryIO) -> Any:
+    """What a pickle holds: plain values, and an ``Array`` for each array.
 
     Args:
-        file: at its start, seekable; arrays are skipped.
-        size: its bytes.
+        file: at its start. All of it is read into memory.
 
     Raises:
         DataError: for everything that is not a whole pickle of such data; it names the function
             or class that the pickle asks for.
+        MemoryError: if it takes more memory than there is.
     """
     try:
-        return _Machine(Source(file, size)).run()
+        content = _Unpickler(file).load()
+        rest = file.read(1)
+    except (DataError, MemoryError):
+        raise
     except OSError as error:
         raise DataError(error.strerror or str(error)) from None
+    except EOFError:
+        raise DataError("it is truncated", HINT) from None
+    except Exception as error:  # the unpickler raises what it stumbles over
+        why = " ".join(str(error).split())[:100]
+        if "truncated" in why:
+            raise DataError("it is truncated", HINT) from None
+        raise DataError(f"it is no whole pickle of plain data ({why})", HINT) from None
+    if rest:
+        raise DataError("it goes on after its end", HINT)
+    return content
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds the stand-ins of this module, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy 2 calls ``core`` ``_core``.
+        function = _ALLOWED.get(f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1))
+        if function is None:
+            raise _asks_for(f"{module[:60]}.{name}")
+        return function
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise _asks_for("an object that is stored elsewhere")
 
 
 def _asks_for(what: str) -> DataError:
@@ -58,269 +84,180 @@ def _asks_for(what: str) -> DataError:
     )
 
 
-def _damaged(how: str) -> DataError:
-    return DataError(f"it is damaged: {how}", HINT)
+class Array:
+    """An array of numbers as the pickle holds it.
 
+    Attributes:
+        shape: none negative; its bytes are there.
+        dtype: real numbers or truth values.
+    """
 
-class _Machine:
-    """The stack machine: a stack of values, marks in it, and values by number (the memo)."""
+    __slots__ = ("_data", "_order", "dtype", "shape")
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-        self.containers = 0
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = (0,)
+        self.dtype: np.dtype[Any] = np.dtype("u1")
+        self._order = "C"
+        self._data: bytes | bytearray | str = b""
 
-    def run(self) -> Any:
-        for _ in range(MOST_STEPS):
-            code = self.source.take(1)
-            if code == pickle.STOP:
-                return self.result()
-            step = _STEPS.get(code)
-            if step is None:
-                raise self.refused(code)
-            step(self)
-            if len(self.stack) > HIGHEST:
-                raise DataError("it is nested too deeply, or a list in it never ends", HINT)
-        raise DataError(f"it takes more than {MOST_STEPS:,} steps, which no real file does", HINT)
+    def fill(self, shape: Any, kind: Any, order: str, data: Any) -> Array:
+        """Take shape, ``_Type``, order (C or F) and bytes, or a text of a character a byte.
 
-    def result(self) -> Any:
-        value = self.pop()
-        if self.stack or self.marks or not self.source.ended:
-            raise _damaged("it goes on after its end")
-        return value
+        Raises:
+            DataError: if they do not agree.
+        """
+        if type(kind) is not _Type:
+            raise DataError("an array in it is not of plain numbers", HINT)
+        if type(data) is _Latin:
+            data = data.text
+        elif type(data) not in (bytes, bytearray):
+            raise DataError("an array in it holds Python objects, not numbers", HINT)
+        if (
+            type(shape) is not tuple
+            or len(shape) > MOST_DIMENSIONS
+            or not all(type(n) is int and n >= 0 for n in shape)
+        ):
+            raise DataError("an array in it has an impossible shape", HINT)
+        if len(data) != math.prod(shape) * kind.dtype.itemsize:
+            raise DataError(_BYTES, HINT)
+        self.shape, self.dtype, self._order, self._data = shape, kind.dtype, order, data
+        return self
 
-    def refused(self, code: bytes) -> DataError:
-        if code == pickle.INST:
-            return _asks_for(f"{self.word()}.{self.word()}")
-        if code in _NEVER:
-            return _asks_for(_NEVER[code])
-        at = self.source.place - 1
-        return DataError(f"it is no pickle of plain data: {code!r} stands at byte {at}", HINT)
+    def __setstate__(self, state: Any) -> None:
+        match state:
+            case (1, shape, kind, bool() as fortran, data):
+                self.fill(shape, kind, "F" if fortran else "C", data)
+            case _:
+                raise DataError("an array in it is damaged", HINT)
 
-    # --- The stack ---
+    def read(self) -> NDArray[Any]:
+        """The array itself, not to be written to.
 
-    def need(self, count: int) -> None:
-        """So many values above the last mark."""
-        if len(self.stack) - (self.marks[-1] if self.marks else 0) < count:
-            raise _damaged("it takes more values than it has")
-
-    def pop(self) -> Any:
-        self.need(1)
-        return self.stack.pop()
-
-    def above(self) -> list[Any]:
-        """The values above the last mark, which goes with them."""
-        if not self.marks:
-            raise _damaged("it takes more values than it has")
-        mark = self.marks.pop()
-        values = self.stack[mark:]
-        del self.stack[mark:]
-        return values
-
-    def last(self, count: int) -> tuple[Any, ...]:
-        self.need(count)
-        values = tuple(self.stack[-count:])
-        del self.stack[-count:]
-        return values
-
-    def mark(self) -> None:
-        if len(self.marks) >= DEEPEST:
-            raise DataError("it is nested too deeply", HINT)
-        self.marks.append(len(self.stack))
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def contain(self, value: Any) -> None:
-        """Push a list, tuple or dict."""
-        self.containers += 1
-        if self.containers > MOST_CONTAINERS:
-            raise DataError(f"it holds more than {MOST_CONTAINERS:,} lists or dicts", HINT)
-        self.stack.append(value)
-
-    def remember(self, number: int) -> None:
-        self.need(1)
-        self.memo[number] = self.stack[-1]
-
-    def recall(self, number: int) -> None:
+        Raises:
+            DataError: if its text is none of bytes.
+        """
+        data = self._data
         try:
-            self.stack.append(self.memo[number])
-        except KeyError:
-            raise _damaged("it recalls what it never had") from None
-
-    # --- Arguments in the file ---
-
-    def leave_out(self, count: int) -> None:
-        self.source.take(count)
-
-    def number(self, form: struct.Struct) -> Any:
-        return form.unpack(self.source.take(form.size))[0]
-
-    def line(self) -> bytes:
-        _, length, text = self.source.line()
-        if length > _LINE:
-            raise _damaged("a line in it does not end")
-        return text
-
-    def word(self) -> str:
-        return self.line().decode("latin-1")
-
-    def whole(self) -> int:
-        """An integer; ``00`` and ``01`` are how protocols 0 and 1 write False and True."""
-        text = self.line()
-        if text in (b"00", b"01"):
-            return text == b"01"
-        if not _WHOLE.fullmatch(text):
-            raise _damaged(f"{text[:20]!r} stands where a number should")
-        return int(text.removesuffix(b"L"))
-
-    def decimal(self) -> float:
-        text = self.line()
-        try:
-            return float(text)
-        except ValueError:
-            raise _damaged(f"{text[:20]!r} stands where a number should") from None
-
-    def text(self, size: struct.Struct) -> Any:
-        length = self.number(size)
-        if length > SHORT:
-            return Stored(self.source.skip(length), length, "utf-8", is_text=True)
-        return _decoded(self.source.take(length), "utf-8")
-
-    def text_line(self) -> Any:
-        start, length, text = self.source.line()
-        if length > SHORT:
-            return Stored(start, length, "raw-unicode-escape", is_text=True)
-        return _decoded(text, "raw-unicode-escape")
-
-    def data(self, size: struct.Struct) -> bytes | Stored:
-        length = self.number(size)
-        if length > SHORT:
-            return Stored(self.source.skip(length), length, "", is_text=False)
-        return self.source.take(length)
-
-    # --- Lists, dicts, functions ---
-
-    def extend(self, values: list[Any]) -> None:
-        self.need(1)
-        target = self.stack[-1]
-        if type(target) is not list:
-            raise _damaged("it fills a list that is none")
-        target += values
-
-    def update(self, target: Any, flat: list[Any]) -> None:
-        keys = flat[::2]
-        # Only texts: what a key of tuples in tuples costs to hash doubles with every level.
-        if type(target) is not dict or len(flat) % 2 or not all(type(k) is str for k in keys):
-            raise _damaged("a dict in it is none, or has keys that are no texts")
-        target.update(zip(keys, flat[1::2], strict=True))
-
-    def set_items(self, flat: list[Any]) -> None:
-        self.need(1)
-        self.update(self.stack[-1], flat)
-
-    def new_dict(self) -> None:
-        made: dict[str, Any] = {}
-        self.update(made, self.above())
-        self.contain(made)
-
-    def find(self, module: Any, name: Any) -> None:
-        if type(module) is not str or type(name) is not str:
-            raise _asks_for("what has no name")
-        function = GLOBALS.get((module, name))
-        if function is None:
-            raise _asks_for(f"{module[:60]}.{name}")
-        self.stack.append(function)
-
-    def call(self) -> None:
-        function, arguments = self.last(2)
-        if type(function) is not Function or type(arguments) is not tuple:
-            raise _damaged("it calls what is no function")
-        self.contain(function.call(*arguments))
-
-    def build(self) -> None:
-        target, state = self.last(2)
-        if not isinstance(target, Array | Type):
-            raise _damaged("it changes what cannot be changed")
-        target.build(state)
-        self.stack.append(target)
+            values = data.encode("latin-1") if isinstance(data, str) else data
+        except UnicodeEncodeError:
+            raise DataError(_BYTES, HINT) from None
+        flat: NDArray[Any] = np.frombuffer(values, self.dtype) if values else _none(self.dtype)
+        return flat.reshape(self.shape, order="F" if self._order == "F" else "C")
 
 
-def _decoded(data: bytes, coding: str) -> str:
-    try:
-        return data.decode(coding)
-    except UnicodeDecodeError:
-        raise _damaged("a text in it is none") from None
+def _none(dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An empty array: ``frombuffer`` makes none."""
+    return np.zeros(0, dtype)
 
 
-# --- The operations --------------------------------------------------------------------------
+class _Type:
+    """A numpy type of real numbers or truth values."""
 
-_1, _2, _4, _8 = (struct.Struct(f"<{letter}") for letter in "BHIQ")
-_INT, _DOUBLE = struct.Struct("<i"), struct.Struct(">d")
+    __slots__ = ("code", "dtype")
+
+    def __init__(self, code: str) -> None:
+        self.code, self.dtype = code, np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take its byte order; the rest of its state must say that it is plain."""
+        match state:
+            case (int(), "<" | ">" | "=" | "|" as order, None, None, None, int(), int(), 0) | (
+                int(),
+                "<" | ">" | "=" | "|" as order,
+                None,
+                None,
+                None,
+                int(),
+                int(),
+                0,
+                None,
+            ):
+                self.dtype = np.dtype(order.strip("|") + self.code)
+            case _:
+                raise DataError("an array in it is not of plain numbers", HINT)
 
 
-_STEPS: dict[bytes, Callable[[_Machine], None]] = {
-    pickle.PROTO: lambda m: m.leave_out(1),
-    pickle.FRAME: lambda m: m.leave_out(8),  # a hint for buffers
-    pickle.MARK: _Machine.mark,
-    # the memo
-    pickle.PUT: lambda m: m.remember(m.whole()),
-    pickle.BINPUT: lambda m: m.remember(m.source.take(1)[0]),
-    pickle.LONG_BINPUT: lambda m: m.remember(m.number(_4)),
-    pickle.MEMOIZE: lambda m: m.remember(len(m.memo)),
-    pickle.GET: lambda m: m.recall(m.whole()),
-    pickle.BINGET: lambda m: m.recall(m.source.take(1)[0]),
-    pickle.LONG_BINGET: lambda m: m.recall(m.number(_4)),
-    # single values
-    pickle.NONE: lambda m: m.push(None),
-    pickle.NEWTRUE: lambda m: m.push(True),
-    pickle.NEWFALSE: lambda m: m.push(False),
-    pickle.INT: lambda m: m.push(m.whole()),
-    pickle.LONG: lambda m: m.push(m.whole()),
-    pickle.BININT: lambda m: m.push(m.number(_INT)),
-    pickle.BININT1: lambda m: m.push(m.source.take(1)[0]),
-    pickle.BININT2: lambda m: m.push(m.number(_2)),
-    pickle.LONG1: lambda m: m.push(
-        int.from_bytes(m.source.take(m.source.take(1)[0]), "little", signed=True)
-    ),
-    pickle.FLOAT: lambda m: m.push(m.decimal()),
-    pickle.BINFLOAT: lambda m: m.push(m.number(_DOUBLE)),
-    pickle.UNICODE: lambda m: m.push(m.text_line()),
-    pickle.SHORT_BINUNICODE: lambda m: m.push(m.text(_1)),
-    pickle.BINUNICODE: lambda m: m.push(m.text(_4)),
-    pickle.BINUNICODE8: lambda m: m.push(m.text(_8)),
-    pickle.SHORT_BINBYTES: lambda m: m.push(m.data(_1)),
-    pickle.BINBYTES: lambda m: m.push(m.data(_4)),
-    pickle.BINBYTES8: lambda m: m.push(m.data(_8)),
-    pickle.BYTEARRAY8: lambda m: m.push(m.data(_8)),
-    # lists, tuples, dicts
-    pickle.EMPTY_LIST: lambda m: m.contain([]),
-    pickle.LIST: lambda m: m.contain(m.above()),
-    pickle.APPEND: lambda m: m.extend([m.pop()]),
-    pickle.APPENDS: lambda m: m.extend(m.above()),
-    pickle.EMPTY_TUPLE: lambda m: m.contain(()),
-    pickle.TUPLE: lambda m: m.contain(tuple(m.above())),
-    pickle.TUPLE1: lambda m: m.contain(m.last(1)),
-    pickle.TUPLE2: lambda m: m.contain(m.last(2)),
-    pickle.TUPLE3: lambda m: m.contain(m.last(3)),
-    pickle.EMPTY_DICT: lambda m: m.contain({}),
-    pickle.DICT: _Machine.new_dict,
-    pickle.SETITEM: lambda m: m.set_items(list(m.last(2))),
-    pickle.SETITEMS: lambda m: m.set_items(m.above()),
-    # functions
-    pickle.GLOBAL: lambda m: m.find(m.word(), m.word()),
-    pickle.STACK_GLOBAL: lambda m: m.find(*m.last(2)),
-    pickle.REDUCE: _Machine.call,
-    pickle.BUILD: _Machine.build,
-}
+class _Latin:
+    """Bytes as a text; turned into bytes only when they are wanted, or both were kept."""
 
-_NEVER = {
-    pickle.PERSID: "an object that is stored elsewhere",
-    pickle.BINPERSID: "an object that is stored elsewhere",
-    pickle.EXT1: "a registered extension",
-    pickle.EXT2: "a registered extension",
-    pickle.EXT4: "a registered extension",
-    pickle.NEXT_BUFFER: "a buffer that is stored elsewhere",
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Function:
+    """What stands for a function or class: it can be called, and nothing else."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise DataError("it is damaged: it changes what cannot be changed", HINT)
+
+
+def _no_call(*_: Any) -> NoReturn:
+    raise DataError("it is damaged: it calls an array", HINT)
+
+
+_NDARRAY = _Function(_no_call)
+
+
+def _bare_array(*arguments: Any) -> Array:
+    match arguments:
+        case (kind, (0,), b"b" | "b" | _Latin(text="b")) if kind is _NDARRAY:
+            return Array()
+    raise DataError("an array in it is damaged", HINT)
+
+
+def _type(*arguments: Any) -> _Type:
+    match arguments:
+        case (str(code), bool() | 0 | 1, bool() | 0 | 1) | (str(code),):
+            if _NUMBERS.fullmatch(code):
+                return _Type(code)
+            raise DataError(f"an array in it is of the type {code[:20]!r}, not of numbers", HINT)
+    raise DataError("an array in it is not of plain numbers", HINT)
+
+
+def _from_buffer(*arguments: Any) -> Array:
+    match arguments:
+        case (data, kind, shape, "C" | "F" as order):
+            return Array().fill(shape, kind, order, data)
+    raise DataError("an array in it is damaged", HINT)
+
+
+def _scalar(*arguments: Any) -> Any:
+    match arguments:
+        case (kind, data):
+            return Array().fill((), kind, "C", data).read().item()
+    raise DataError("a number in it is damaged", HINT)
+
+
+def _encode(*arguments: Any) -> _Latin:
+    match arguments:
+        case (str(text), "latin1"):
+            return _Latin(text)
+    raise DataError("it is damaged: bytes in it are none", HINT)
+
+
+def _ordered(*arguments: Any) -> dict[str, Any]:
+    if arguments:
+        raise DataError("an ordered dict in it is damaged", HINT)
+    return {}
+
+
+#: All that a pickle may ask for.
+_ALLOWED = {
+    "numpy.ndarray": _NDARRAY,
+    "numpy.dtype": _Function(_type),
+    "numpy.core.multiarray._reconstruct": _Function(_bare_array),
+    "numpy.core.multiarray.scalar": _Function(_scalar),
+    "numpy.core.numeric._frombuffer": _Function(_from_buffer),
+    "_codecs.encode": _Function(_encode),
+    "collections.OrderedDict": _Function(_ordered),
 }

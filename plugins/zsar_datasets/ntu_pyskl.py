@@ -14,17 +14,15 @@ files ``*_hrnet.pkl`` hold other joints, found in images: those are refused.
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zsar_bench.contracts import ClipName, RawSource
 from zsar_bench.errors import DataError
 from zsar_datasets import ntu_lists
-from zsar_datasets._pickled_arrays import Array
-from zsar_datasets._safe_pickle import load
+from zsar_datasets._safe_pickle import Array, load
 from zsar_datasets.ntu_packed import BODIES, HINT, ClipOf, checked
 from zsar_datasets.ntu_skeleton import JOINTS, MAX_FRAMES
 
@@ -43,15 +41,12 @@ def holds(name: str) -> bool:
 class Clips:
     """The clips of such a file (``contracts.Container``).
 
-    The pickle is gone through whole once, which takes seconds and, for NTU RGB+D 120, some 200 MB
-    for a while; the file stays open, and of a clip only its place is kept until it is read.
+    The pickle is read whole: it takes seconds, and as much memory as the file is long.
     """
 
-    def __init__(self, file: BinaryIO, found: Sequence[tuple[ClipName, Array]]) -> None:
+    def __init__(self, found: Sequence[tuple[ClipName, Array]]) -> None:
         self.clips = [clip for clip, _ in found]
         self._arrays = [array for _, array in found]
-        self._file = file
-        weakref.finalize(self, file.close)
 
     def read(self, number: int) -> NDArray[np.float32]:
         """(T, 2, 25, 3) float32 in metres; zeros where the first or second person is not seen.
@@ -66,7 +61,7 @@ class Clips:
         if not 1 <= frames <= MAX_FRAMES:
             raise DataError(f"it has {frames} frames, not 1 to {MAX_FRAMES}", HINT)
         clip = np.zeros((frames, BODIES, JOINTS, 3), array.dtype)
-        clip[:, :bodies] = array.read(self._file).swapaxes(0, 1)
+        clip[:, :bodies] = array.read().swapaxes(0, 1)
         return checked(clip)
 
 
@@ -80,12 +75,9 @@ def open_file(name: str, source: RawSource, clip_of: ClipOf) -> Clips:
     Raises:
         DataError: if it is not such a pickle, or its names and labels make no sense.
     """
-    file = source.open(name)
-    try:
-        return Clips(file, list(_clips(load(file, source.size(name)), clip_of)))
-    except BaseException:
-        file.close()
-        raise
+    with source.open(name) as file:
+        content = load(file)
+    return Clips(list(_clips(content, clip_of)))
 
 
 def _clips(content: Any, clip_of: ClipOf) -> Iterator[tuple[ClipName, Array]]:
@@ -124,7 +116,7 @@ def _sample(annotation: dict[str, Any], where: str) -> ntu_lists.Sample:
 
 
 def _array(annotation: dict[str, Any], where: str) -> Array:
-    """The joints of an annotation, still in the file: (bodies, T, 25, 3) of real numbers."""
+    """The joints of an annotation: (bodies, T, 25, 3) of real numbers."""
     array, frames = annotation.get("keypoint"), annotation.get("total_frames")
     if type(array) is not Array or array.dtype.kind != "f" or len(array.shape) != 4:
         raise DataError(f"{where} has no joints: 'keypoint' must be (bodies, T, 25, 3)", HINT)

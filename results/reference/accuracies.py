@@ -1,4 +1,4 @@
-"""Methods' accuracies as the tables of README.md take them from what ``compare --json`` says."""
+"""Methods' accuracies for the tables of README.md, from the output of ``compare --json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 Json = dict[str, Any]
 
 SETS = ("a", "b")  #: the text sets
-SANITY = ("chance", "text-only")  #: they look at no clip, and are in no ranking of methods
+SANITY = ("chance", "text-only")  #: they use no clip, and are in no ranking of methods
 SHORT = {
     "purls-utd-mhad-22-5": "U 22/5",
     "purls-utd-mhad-18-9": "U 18/9",
@@ -27,7 +27,7 @@ FEWEST = 8  #: methods that two protocols must share for a correlation of ranks
 
 
 def honest(found: Json) -> list[Json]:
-    """The sections of inductive methods that nothing was leaked to."""
+    """The ranked sections of inductive methods, without leaks."""
     return [
         s
         for s in found["sections"]

@@ -1,14 +1,13 @@
-"""What the reference runs answer, as tables for README.md; ``regenerate.py`` puts them there.
+"""Tables for README.md, computed from the reference runs; ``regenerate.py`` puts them there.
 
-Everything is computed from what ``zsar-bench compare --json`` says of the runs of this folder: with
-``--selection last`` for all tables but the price of peeking, which needs all rules. Accuracies in
-pseudo-unseen splits come from the records. Accuracies are top-1 unless said otherwise, means
-over encoder seeds.
+Everything is computed from the output of ``zsar-bench compare --json`` for the runs of this folder:
+with ``--selection last`` for all tables except the gain from selection on the test set, which needs
+all rules. Accuracies in pseudo-unseen splits come from the records. Accuracies are top-1 unless
+noted otherwise, means over encoder seeds.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -17,16 +16,16 @@ from accuracies import SANITY, SETS, SHORT, Json, correlation, honest, top1
 from pages import NOT_RUN, percent, points, table
 from ranking import places, ranks, stand_in_and_real
 
-LOOKS = (5, 50)  #: numbers of looks at the test whose price is shown
-#: Method -> what it is without a look at tested clips or at the candidates' texts.
+LOOKS = (5, 50)  #: numbers of evaluations on the test set whose gain is shown
+#: Method -> the same without test clips or the candidates' texts in training.
 WITHOUT = {"pgfa": "pgfa-inductive", "star-all-texts": "star"}
 
 
-# --- What separates from what --------------------------------------------------------------------
+# --- Significant differences ---------------------------------------------------------------------
 
 
 def separation(found: Json) -> str:
-    """A line a protocol: how many rows are shown to be worse than the best one."""
+    """A line a protocol: how many rows are significantly worse than the best one."""
     lines = []
     for section in sorted(honest(found), key=lambda s: [*SHORT].index(s["protocol"])):
         rows = [r for r in section["rows"] if r["method"] not in SANITY]
@@ -48,7 +47,7 @@ def separation(found: Json) -> str:
     return table(
         (
             *("protocol", "unseen", "unit", "best row", "its accuracy"),
-            *("shown to be worse", "gap that shows", "above chance"),
+            *("significantly worse", "minimum detectable difference", "above chance"),
         ),
         lines,
     )
@@ -58,7 +57,7 @@ def separation(found: Json) -> str:
 
 
 def texts(found: Json) -> str:
-    """A line a method: how far accuracy with text set b is above that with a, by protocol."""
+    """A line a method: accuracy with text set b minus that with a, by protocol."""
     said = top1(found)
     gaps: dict[str, dict[str, float]] = defaultdict(dict)
     for protocol, methods in said.items():
@@ -74,14 +73,14 @@ def texts(found: Json) -> str:
         for p in said
     }
     lines.append(["*median size*", *(f"*{percent(float(size[p]))}*" for p in said)])
-    return table(("b less a", *(SHORT[p] for p in said)), lines)
+    return table(("b - a", *(SHORT[p] for p in said)), lines)
 
 
-# --- Peeking -------------------------------------------------------------------------------------
+# --- Selection on the test set -------------------------------------------------------------------
 
 
 def peeking(found: Json) -> str:
-    """A line a method: what E looks at the test add to the last state, on each protocol."""
+    """A line a method: gain of the best of E evaluations on the test set over the last state."""
     priced = [
         (section["protocol"], group, price)
         for section in found["rules"]
@@ -97,12 +96,12 @@ def peeking(found: Json) -> str:
         for point in price["points"]:
             prices[group["method"]][protocol, point["evaluations"]] = point["price"]
     lines = [
-        [method, *(points(bought[c]) if c in bought else "" for c in columns)]
-        for method, bought in sorted(prices.items())
+        [method, *(points(gain[c]) if c in gain else "" for c in columns)]
+        for method, gain in sorted(prices.items())
     ]
     median = [np.median([b[c] for b in prices.values() if c in b]) for c in columns]
     lines.append(["*median*", *(f"*{points(float(m))}*" for m in median)])
-    return table(("points bought", *(f"{SHORT[p]}, E = {n}" for p, n in columns)), lines)
+    return table(("gain (points)", *(f"{SHORT[p]}, E = {n}" for p, n in columns)), lines)
 
 
 # --- Leaks ---------------------------------------------------------------------------------------
@@ -163,7 +162,7 @@ def transduction(found: Json) -> str:
 
 
 def generalised(found: Json) -> str:
-    """A line a protocol: what methods keep when seen classes are candidates too. All mean class."""
+    """A line a protocol: GZSL metrics, all as mean class accuracies."""
     lines = []
     for section in sorted(found["gzsl"], key=lambda s: [*SHORT].index(s["protocol"])):
         rows = {row["method"]: row for row in section["rows"]}
@@ -229,7 +228,7 @@ def headlines(found: Json) -> str:
             test = said[protocol][method]
             row = [method, SHORT[protocol], *(percent(mean[s]) for s in SETS), chosen]
             lines.append((-mean[chosen], [*row, percent(test[chosen]), percent(test[other])]))
-    headings = ("method", "protocol", "rehearsed a", "rehearsed b", "headline: texts")
+    headings = ("method", "protocol", "pseudo-unseen, a", "pseudo-unseen, b", "selected texts")
     drawn = [line for _, line in sorted(lines)]
     return table((*headings, "its test accuracy", "the other set's"), drawn) if lines else NOT_RUN
 
@@ -288,13 +287,13 @@ TABLES: dict[str, Callable[[Json], str]] = {
 }
 
 
-def tables(last: str, every_rule: str, records: Iterable[Json]) -> dict[str, str]:
+def tables(last: Json, every_rule: Json, records: Iterable[Json]) -> dict[str, str]:
     """Name -> table.
 
     Args:
-        last, every_rule: what ``compare --json`` printed with ``--selection last`` and ``all``.
-        records: all runs' ``run.json``.
+        last: the comparison of the runs by rule ``last``.
+        every_rule: that of all runs, with what each rule is worth.
+        records: all runs' records.
     """
-    found: Json = {**json.loads(last), "rules": json.loads(every_rule)["rules"]}
-    found["records"] = list(records)
+    found: Json = {**last, "rules": every_rule["rules"], "records": list(records)}
     return {name: draw(found) for name, draw in TABLES.items()}

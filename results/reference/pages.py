@@ -1,4 +1,4 @@
-"""Markdown for the pages of this folder: numbers, tables, and places that are filled in."""
+"""Markdown for the pages of this folder: numbers, tables, and placeholders to fill."""
 
 from __future__ import annotations
 

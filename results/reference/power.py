@@ -1,11 +1,11 @@
-"""What kinect20 can tell, computed before any method was run on it; writes POWER.md.
+"""Power analysis of kinect20, computed before any method was run on it; writes POWER.md.
 
     python results/reference/power.py
 
-The smallest difference that a design detects depends on the spread of paired differences between
-its units, which nobody knows beforehand. It is taken from the finished reference runs on the
-small protocols of two of the three data sets: the standard deviation over classes of the
-difference between two methods, seeds averaged.
+The minimum detectable difference of a design depends on the standard deviation of paired
+differences between its units, which is not known beforehand. It is taken from the finished
+reference runs on the small protocols of two of the three data sets: the standard deviation over
+classes of the difference between two methods, seeds averaged.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from zsar_bench.catalogue.catalogue import load
-from zsar_bench.compare.ranking import row_key
-from zsar_bench.compare.rows import class_means, over_seeds
-from zsar_bench.compare.statistics import smallest_detectable
+from zsar_bench.comparison.ranking import row_key
+from zsar_bench.comparison.rows import class_means, over_seeds
+from zsar_bench.comparison.statistics import smallest_detectable
 from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.data.protocols.protocol import folder_name
 from zsar_bench.records.files import find_records, load_records
@@ -33,12 +33,12 @@ SMALL = (
 )
 LEFT_OUT = "chance"
 HEAD = """\
-# What kinect20 can tell
+# Power analysis of kinect20
 
-Made by `power.py` and committed before any method was run on kinect20. A class is the unit: every
-class is unseen once, and a method's class accuracies are compared in pairs (t and sign-flip, spread
-taken within folds). The spread of such differences, in points, between methods on the small
-protocols of two of its parts, over all pairs of methods and both text sets:
+Made by `power.py` and committed before any method was run on kinect20. The unit is a class: every
+class is unseen once, and class accuracies of two methods are compared in pairs (t and sign-flip,
+spread within folds). The standard deviation of such differences, in points, between methods on the
+small protocols of two of its parts, over all pairs of methods and both text sets:
 """
 
 
@@ -80,14 +80,14 @@ def page() -> str:
         found = spreads(name)
         every += found
         figures = (min(found), float(np.median(found)), max(found))
-        told = " | ".join(f"{100 * f:.1f}" for f in figures)
-        lines.append(f"| {name} | {len(found)} | {told} |")
+        cells = " | ".join(f"{100 * f:.1f}" for f in figures)
+        lines.append(f"| {name} | {len(found)} | {cells} |")
     lines += [
         "",
         f"With {classes} classes in {folds} folds (df {classes - folds}) and a power of 80 % at "
-        "the 5 % level, the smallest mean class difference that is found:",
+        "the 5 % level, the minimum detectable difference in mean class accuracy:",
         "",
-        "| sd of class differences | detects | the same with 5 classes |",
+        "| sd of class differences | minimum detectable difference | the same with 5 classes |",
         "| --- | --- | --- |",
     ]
     quartiles = [float(np.quantile(every, q)) for q in (0.25, 0.5, 0.75)]
@@ -97,8 +97,8 @@ def page() -> str:
         lines.append(f"| {100 * sd:.1f} | {100 * many:.1f} points | {100 * few:.1f} points |")
     lines += [
         "",
-        "The rows are the quartiles of all spreads above. Five classes are what 22/5 has: "
-        "that is why it ranks nothing.",
+        "The rows are the quartiles of all standard deviations above. 22/5 has five classes: "
+        "it ranks nothing.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Whether methods' ranks carry over from one protocol, or text set, to another."""
+"""Agreement of methods' ranks between protocols, and between text sets."""
 
 from __future__ import annotations
 

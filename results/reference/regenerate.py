@@ -10,8 +10,6 @@ stopped and started; delete ``runs/`` to make everything anew.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from pathlib import Path
 import accuracies
 import answers
 import pages
+
+import zsar_bench as zb
 
 HERE = Path(__file__).resolve().parent
 PROTOCOLS = (
@@ -56,7 +56,7 @@ TWO = ("purls-utd-mhad-22-5", "purls-utd-mhad-18-9")  #: where GZSL and peeking 
 class Group:
     """Runs that are made together: all of these methods on all of these protocols.
 
-    ``leaks`` has the leak that each of these methods declares, as ``name=value``; ``gzsl`` is the
+    ``leaks`` has the leaks that each of these methods declares, to be switched on; ``gzsl`` is the
     kind, or empty.
     """
 
@@ -84,8 +84,8 @@ GROUPS = (
     *everything("purls-utd-mhad-22-5", TEXTS, SEEDS),
     *everything("kinect20", ("a",), FEW_SEEDS),
     *(g for p in REST for g in everything(p, ("a",), FEW_SEEDS)),
-    Group(("purls",), TWO[:1], leaks=("leak=true",)),
-    Group(("neuron",), TWO[:1], leaks=("union=true",)),
+    Group(("purls",), TWO[:1], leaks=("leak",)),
+    Group(("neuron",), TWO[:1], leaks=("union",)),
     Group(STEPWISE, TWO, ("a",), FEW_SEEDS, selection="oracle@50"),
     Group(("pgfa", "pgfa-inductive", "star-all-texts"), TWO[:1], ("a",), FEW_SEEDS),
     Group((*FIRST[:3], *LIGHT[1:], *WORDS), TWO[:1], ("a",), 1, gzsl="constant"),
@@ -110,23 +110,23 @@ def wanted() -> Iterator[tuple[str, str, str, str, str, bool, int]]:
                         yield protocol, method, texts, *said, seed
 
 
-def zsar_bench(*words: str) -> str:
-    """Run a command; returns what it printed on standard output."""
-    command = [sys.executable, "-m", "zsar_bench", *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def make_runs(protocols: Sequence[str]) -> None:
     """All runs on these protocols, in the order in which shared work is reused."""
     for group in GROUPS:
-        options = ["--selection", group.selection, "--seeds", f"0-{group.seeds - 1}"]
-        options += ["--gzsl", group.gzsl] if group.gzsl else []
-        options += [word for leak in group.leaks for word in ("--set", leak)]
         for protocol in (p for p in group.protocols if p in protocols):
             for texts in group.texts:
-                words = ["--protocol", protocol, "--texts", texts, *options]
-                zsar_bench("run", *group.methods, *words, "--results", str(HERE), "--json")
-                print(f"{', '.join(group.methods)} on {' '.join(words)}: done", flush=True)
+                zb.run(
+                    group.methods,
+                    protocol,
+                    text_set=texts,
+                    selection=group.selection,
+                    seeds=range(group.seeds),
+                    gzsl=group.gzsl or None,
+                    params=dict.fromkeys(group.leaks, True),
+                    results=HERE,
+                )
+                what = f"texts {texts}, {group.selection} {group.gzsl}".strip()
+                print(f"{', '.join(group.methods)} on {protocol}, {what}: done", flush=True)
 
 
 def drop_events() -> None:
@@ -138,18 +138,15 @@ def drop_events() -> None:
         seal_run(events.parent)
 
 
-def compared(*words: str) -> str:
-    """What ``compare`` prints of these runs."""
-    return zsar_bench("compare", "--results", str(HERE), *words)
-
-
 def page() -> str:
     """README.md: HEAD.md with its questions answered, then the tables as ``compare`` draws them."""
-    records = (json.loads(file.read_bytes()) for file in sorted(HERE.glob("runs/*/*/*/run.json")))
-    said = (compared("--selection", rule, "--json") for rule in ("last", "all"))
-    answered = answers.tables(*said, records)
+    runs = zb.load_results(HERE)
+    last = zb.compare([run for run in runs if run.record.selection == "last"])
+    every = zb.compare(runs, rules=True)
+    records = [run.record.model_dump(mode="json") for run in runs]
+    answered = answers.tables(last.data, every.data, records)
     head = pages.filled((HERE / "HEAD.md").read_text("utf-8"), answered)
-    return f"{head}\n{compared('--format', 'markdown')}"
+    return f"{head}\n{zb.compare(runs).to_markdown()}"
 
 
 def main() -> None:

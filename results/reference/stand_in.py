@@ -1,20 +1,20 @@
-"""Is the stand-in worth anything? Measures it and writes stand-in.json and STAND-IN.md.
+"""Evaluate the stand-in; writes stand-in.json and STAND-IN.md.
 
     python results/reference/stand_in.py            # runs what is missing, then the page
     python results/reference/stand_in.py --page     # the page only, from stand-in.json
 
-What is asked, and where the answer would shame it:
+Questions:
 
-1. *Is there something to learn?* A supervised encoder, cross-subject, against the nearest
+1. *Is there something to learn?* A supervised encoder, cross-subject, compared with the nearest
    neighbour on raw coordinates (``benchmarks/stand_in.py``).
-2. *Do texts carry over to unseen motions?* Twenty random class splits; the published one should
+2. *Do texts transfer to unseen motions?* Twenty random class splits; the published one should
    lie within their range.
 3. *Does anything but the text help?* Text controls: without true texts accuracy must be 1/K.
 4. *What could texts give at most?* The grammar's own attributes as texts (the oracle).
 5. *Are classes with like texts mistaken for each other?* Spearman's rho between the confusions
    of two unseen classes and the cosine of their texts.
-6. *Does accuracy answer to what should matter?* Dials: how well motions agree with texts, how
-   many classes are seen, how good the encoder is.
+6. *Does accuracy answer to what should matter?* Factors: how well motions agree with texts, how
+   many classes are seen, how good the encoder is (``benchmarks/sensitivity.py``).
 
 Runs go to ``results/stand-in/runs`` (ignored by git) and are skipped where they are there.
 """
@@ -22,7 +22,6 @@ Runs go to ``results/stand-in/runs`` (ignored by git) and are skipped where they
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -32,6 +31,8 @@ from typing import Any
 
 import regenerate
 from pages import filled, percent, table
+
+import zsar_bench as zb
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -44,24 +45,15 @@ METHODS = ("tdsm", "eszsl", "prototypes")
 QUICK = ("eszsl", "prototypes")  #: closed forms
 PROTOCOL = "stand-in/synse-55-5"
 WIDER = "stand-in/synse-48-12"  #: twelve candidates: a draw of a control spreads less
-#: What is turned, and over how many random splits: one split's curve is mostly luck.
-DIALS = (
-    ("alignment=0,1", 8),
-    ("seen=10,55", 4),
-    ("encoder=0.05,1", 4),
-)
 
 Json = dict[str, Any]
 
 
-def run(*words: str) -> Json:
-    """A ``run`` command's comparison."""
-    command = [sys.executable, "-m", "zsar_bench", "run", *words]
-    command += ["--results", str(RESULTS), "--json"]
-    print("zsar-bench run", *words, flush=True)
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    comparison: Json = json.loads(done.stdout)
-    return comparison
+def run(methods: Sequence[str], protocol: str, **options: Any) -> Json:
+    """What ``compare`` says of these runs, which are made if they are missing."""
+    print(*methods, "on", protocol, options, flush=True)
+    runs = zb.run(methods, protocol, data="stand-in", results=RESULTS, **options)
+    return zb.compare(runs).data
 
 
 # --- 1. Supervised -------------------------------------------------------------------------------
@@ -92,11 +84,11 @@ def supervised() -> Json:
 # --- 2. Random splits ----------------------------------------------------------------------------
 
 
-def splits(methods: Sequence[str], texts: str, *words: str) -> Json:
+def splits(methods: Sequence[str], texts: str, text_encoder: str | None = None) -> Json:
     """Methods on random splits (one seed each) and the published one (the mean of five): top-1."""
-    common = ("--protocol", PROTOCOL, "--texts", texts, *words)
-    published = run(*methods, "--seeds", "0-4", *common)["sections"][0]
-    drawn = run(*methods, "--splits", str(SPLITS), *common)["splits"][0]
+    common: Json = {"text_set": texts, "text_encoder": text_encoder}
+    published = run(methods, PROTOCOL, seeds=range(5), **common)["sections"][0]
+    drawn = run(methods, PROTOCOL, splits=SPLITS, **common)["splits"][0]
     own = {row["method"]: row["top1"] for row in published["rows"]}
     return {
         row["method"]: {
@@ -119,13 +111,11 @@ def controls() -> list[Json]:
     """Text controls on the protocol with twelve candidates."""
     found: list[Json] = []
     for kind, methods, draws in (
-        ("shuffled-unseen", ("tdsm", *QUICK), 0),
+        ("shuffled-unseen", ("tdsm", *QUICK), None),
         ("shuffled-all", ("tdsm", "eszsl"), 20),
         ("random", ("eszsl",), 20),
     ):
-        words = ["--protocol", WIDER, "--text-control", kind]
-        words += ["--draws", str(draws)] if draws else []
-        (section,) = run(*methods, *words)["controls"]
+        (section,) = run(methods, WIDER, text_control=kind, draws=draws)["controls"]
         names = ("method", "draws", "mean_class", "interval", "plain", "verdict", "reason")
         found += [
             {"kind": kind, "chance": section["chance"]} | {n: row[n] for n in names}
@@ -136,10 +126,9 @@ def controls() -> list[Json]:
 
 def shifts() -> list[Json]:
     """The other methods of the reference tables under all shifts of the unseen texts."""
-    words = ("--protocol", WIDER, "--text-control", "shuffled-unseen")
     names = ("method", "draws", "chance", "mean_class", "plain", "verdict", "reason")
     methods = (*regenerate.LIGHT, *regenerate.WORDS, *regenerate.HEAVY)
-    sections = run(*methods, *words)["controls"]
+    sections = run(methods, WIDER, text_control="shuffled-unseen")["controls"]
     rows = {row["method"]: {n: row[n] for n in names} for s in sections for row in s["rows"]}
     return [rows[m] for m in sorted(methods)]
 
@@ -157,8 +146,6 @@ def confusions() -> Json:
     for method in METHODS:
         pairs: dict[tuple[str, str], list[float]] = defaultdict(list)
         for folder in sorted((RESULTS / "runs").glob(f"*random*/{method}/*")):
-            if "[" in folder.parent.parent.name:
-                continue
             about = json.loads((folder / "run.json").read_bytes())
             if about["texts"]["oracle"] or about["texts"]["source"] != "a":
                 continue
@@ -210,16 +197,16 @@ def text_cosines() -> dict[tuple[str, str], float]:
     return found
 
 
-# --- 6. Dials ------------------------------------------------------------------------------------
+# --- 6. Sensitivity ------------------------------------------------------------------------------
 
 
-def dials() -> list[Json]:
-    """Curves of the closed forms along every dial, means over random splits."""
-    found: list[Json] = []
-    for dial, count in DIALS:
-        words = ("--protocol", PROTOCOL, "--splits", str(count), "--dial", dial)
-        found += run(*QUICK, *words)["curves"]
-    return found
+def sensitivity() -> list[Json]:
+    """Accuracy of the closed forms at the ends of every factor, means over random splits."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import sensitivity as benchmark  # type: ignore[import-not-found]
+
+    rows: list[Json] = benchmark.measure()
+    return rows
 
 
 # --- The page ------------------------------------------------------------------------------------
@@ -227,11 +214,11 @@ def dials() -> list[Json]:
 PARTS = {
     "supervised": supervised,
     "splits": lambda: splits(METHODS, "a"),
-    "oracle": lambda: splits(QUICK, "oracle", "--text-encoder", "grammar"),
+    "oracle": lambda: splits(QUICK, "oracle", "grammar"),
     "controls": controls,
     "shifts": shifts,
     "confusions": confusions,
-    "dials": dials,
+    "sensitivity": sensitivity,
 }
 
 
@@ -282,7 +269,7 @@ def _controls(figures: list[Json]) -> str:
                 f["verdict"],
             ]
         )
-    headings = ("control", "method", "draws", "own texts", "mean_class", "95 % interval", "1/K", "")
+    headings = ("control", "method", "draws", "own texts", "mean class", "95 % interval", "1/K", "")
     return table(headings, rows)
 
 
@@ -301,15 +288,15 @@ def _confusions(figures: Json) -> str:
     return table(("method", "Spearman's rho", "p", "pairs of classes"), rows)
 
 
-def _dials(figures: list[Json]) -> str:
+def _sensitivity(figures: list[Json]) -> str:
     blocks = []
-    for dial in dict.fromkeys(curve["dial"] for curve in figures):
-        curves = [c for c in figures if c["dial"] == dial]
-        values = [p["value"] for p in curves[0]["points"]]
+    for factor in dict.fromkeys(one["factor"] for one in figures):
+        found = [one for one in figures if one["factor"] == factor]
+        values = [p["value"] for p in found[0]["points"]]
         rows = [
-            [c["row"], str(c["splits"]), *(percent(p["top1"]) for p in c["points"])] for c in curves
+            [f["row"], str(f["splits"]), *(percent(p["top1"]) for p in f["points"])] for f in found
         ]
-        blocks.append(table((dial, "splits", *(f"{v:g}" for v in values)), rows))
+        blocks.append(table((factor, "splits", *(f"{v:g}" for v in values)), rows))
     return "\n\n".join(blocks)
 
 
@@ -320,7 +307,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "controls": _controls,
     "shifts": _shifts,
     "confusions": _confusions,
-    "dials": _dials,
+    "sensitivity": _sensitivity,
 }
 
 

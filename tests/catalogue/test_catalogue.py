@@ -48,6 +48,22 @@ def good(name: str) -> str:
     return GOOD.replace("NAME", repr(name))
 
 
+#: A plugin that would patch the scorer in the process that holds the labels.
+EXECUTOR = """
+
+class Patching:
+    def __init__(self, jobs):
+        from zsar_bench.metrics import accuracy
+
+        accuracy.top1_accuracy = lambda *_: 1.0
+
+@hookimpl
+def register_executors(registry):
+    from zsar_bench.specs import ExecutorSpec
+
+    registry.executor(ExecutorSpec(name="patching", target=f"{__name__}:Patching", summary="x"))
+"""
+
 #: file -> source; each is broken in one way, and most could register something.
 BROKEN = {
     "raises.py": f"{good('of-raises')}\nraise RuntimeError('I cannot go on')",
@@ -57,6 +73,8 @@ BROKEN = {
     "wrong_api.py": good("of-wrong-api").replace("api = 1", "api = 99"),
     "misspelt.py": good("of-misspelt").replace("register_methods", "register_metods"),
     "no_hook.py": "api = 1",
+    "executor_hook.py": good("of-executor-hook") + EXECUTOR,
+    "executor_spec.py": "from zsar_bench import ExecutorSpec" + good("of-executor-spec") + EXECUTOR,
     "half_way.py": f"{good('of-half-way')}\n    raise OSError('half way')",
     "bad_name.py": good("Of Bad Name"),
     "bad_target.py": good("of-bad-target").replace("{__name__}:M", "no colon"),
@@ -156,6 +174,8 @@ def child(tmp_path, monkeypatch) -> list[list[str]]:
         ("wrong_api", "declares api = 99; this zsar-bench speaks api = 1"),
         ("misspelt", "register_metods"),
         ("no_hook", "implements no hook"),
+        ("executor_hook", "executors do not plug in: they ran in the process that holds the label"),
+        ("executor_spec", "executors do not plug in: they ran in the process that holds the label"),
         ("half_way", "OSError: half way"),
         ("bad_name", "'Of Bad Name' must match"),
         ("bad_target", "target 'no colon' must be 'package.module:Name'"),

@@ -85,5 +85,5 @@ def test_encoders_and_what_modules_import_count_too(own: Cli) -> None:
     runs.append(planned(own)[0])
     assert len(set(runs)) == 4
     (own.site / "zsar_toy" / "more.py").write_text("# Nothing new.\nEXTRA = 2\n")
-    edit(own, "serial.py", "super().__init__(1)", "super().__init__(2)")  # nobody's import
+    (own.site / "zsar_toy" / "alone.py").write_text("EXTRA = 3\n")  # nobody's import
     assert planned(own)[0] == runs[-1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kit.cheats import Scene, make_scene
+from zsar_bench.api import running
 from zsar_bench.records.schema import Record
 
 pytestmark = pytest.mark.process
@@ -125,12 +126,10 @@ def test_a_method_cannot_know_which_clips_are_scored_again(
 ) -> None:
     """``dodger`` computes them and looks at the other clips together; a fourth is asked again."""
     from zsar_bench.catalogue import catalogue
-    from zsar_bench.cli.run import execute
-    from zsar_bench.plans.plan import plan_runs
     from zsar_bench.plans.request import Request
 
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(scene.cli.home))
-    monkeypatch.setattr("zsar_bench.runs.finish.RESCORED", 4)
+    monkeypatch.setattr("zsar_bench.runs.round.RESCORED", 4)
     known = catalogue.load(scene.plugins("habits"))
     request = Request(
         methods=("dodger",),
@@ -139,8 +138,8 @@ def test_a_method_cannot_know_which_clips_are_scored_again(
         skeleton_encoder="toy-mean",
         text_encoder="toy-hash",
     )
-    (plan,) = plan_runs(request, known)
-    assert not execute([plan], known, "local", 1, False, True)
+    (plan,) = running.plan(request, catalogue=known).runs
+    assert not running.PlannedRuns([plan], known, 1).execute()
     about = scene.record("dodger", "dodged")
     assert about.rescoring.clips == 4
     assert about.method.setting == "transductive"

@@ -16,7 +16,7 @@ import torch
 from kit.cheats import Scene, make_scene
 from kit.paths import ATTACKS
 from zsar_bench.catalogue.loading import import_file
-from zsar_bench.compare.controls import judge_shifts
+from zsar_bench.comparison.controls import judge_shifts
 from zsar_bench.metrics import accuracy
 from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.views import SkeletonInputs, TextBank, TextFeatures

@@ -179,7 +179,6 @@ def test_an_unknown_command_is_refused(type_):
         ("show", "toy-4-2"),
         ("show", "toy"),
         ("show", "toy-rank"),
-        ("show", "local"),
         ("data", "list"),
         ("data", "verify"),
         (*RUN, "--dry-run"),
@@ -259,7 +258,6 @@ def test_compare_with_a_reporter_of_a_third_party(type_, finished):
         ((*RUN, "--set", "steps=0"), ["steps = 0", "minimum of 1", "show toy-ridge"]),
         ((*RUN, "--set", "steps=many"), ["'many' is not of type 'integer'"]),
         ((*RUN, "--set", "toy-mean.lr=-1"), ["toy-mean: parameter lr", "learning rate"]),
-        ((*RUN, "--executor", "locla"), ["Unknown executor 'locla'", "Did you mean local"]),
         ((*RUN, "--plugin", "nowhere.py"), ["nowhere.py does not exist"]),
         ((*RUN, "--fix-encoder", "0", "--method-seeds", "0"), ["exclude each other"]),
         ((*RUN, "--dry-run", "--force"), ["exclude each other"]),
@@ -331,7 +329,7 @@ def test_files_and_names_cannot_forge_the_terminal(type_):
 @pytest.fixture
 def known_catalogue(toy_process, monkeypatch):
     """The discovery child's answers are at hand; only storing them can go wrong."""
-    monkeypatch.setattr(catalogue, "_ask", known_plugins.answers())
+    monkeypatch.setattr(catalogue, "_query", known_plugins.answers())
 
 
 @pytest.mark.parametrize("words", [("list",), ("data", "import", "toy-motion", "."), RUN])

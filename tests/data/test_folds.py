@@ -14,12 +14,12 @@ from scipy import stats
 
 from kit.made_protocols import CLASSES, FIELDS, catalogue, write
 from kit.made_records import clips, record
-from zsar_bench.compare import statistics
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison import statistics
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.clips.store import Dataset
 from zsar_bench.data.protocols.files import load_protocol
 from zsar_bench.data.protocols.lookup import find_protocol
-from zsar_bench.data.protocols.protocol import Protocol, in_folds, random_split, with_dials
+from zsar_bench.data.protocols.protocol import Protocol, in_folds, random_split
 from zsar_bench.data.protocols.splits import candidates_of, make_rounds
 from zsar_bench.errors import UserError
 from zsar_bench.metrics import accuracy
@@ -83,8 +83,6 @@ def test_folds_of_any_protocol(tmp_path: Path) -> None:
     for bad in ("folds:1", "folds:4", "folds:0", "folds:x", "folds:"):
         with pytest.raises(UserError, match="is not folds:NUMBER with 2 to 3 folds"):
             in_folds(base, bad)
-    with pytest.raises(UserError, match="'seen' has no meaning"):
-        with_dials(halves, {"seen": 2})
 
 
 def made(folder: Path, **spec: Any) -> Any:

@@ -14,7 +14,6 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,7 @@ import pytest
 
 from zsar_bench.catalogue.catalogue import Entry, load
 from zsar_bench.catalogue.machine import Machine
-from zsar_bench.data.clips import import_pool, importer
-from zsar_bench.data.clips.import_job import Listed, list_files
+from zsar_bench.data.clips.import_job import list_files
 from zsar_bench.data.clips.importer import ensure_generated, store_name
 from zsar_bench.data.clips.store import Dataset, open_dataset, prepared, shard_name
 from zsar_bench.errors import RunFailed, UserError
@@ -64,7 +62,9 @@ Generate = Callable[..., Dataset]
 @pytest.fixture
 def generate(entry: Entry) -> Generate:
     def make(jobs: int = 2, on_event: Any = lambda event: None, **params: Any) -> Dataset:
-        return ensure_generated(entry, params, Machine("cpu", 1), on_event, jobs=jobs)
+        return ensure_generated(
+            entry, params, Machine("cpu", 1, code=load().code), on_event, jobs=jobs
+        )
 
     return make
 
@@ -114,7 +114,7 @@ def test_names_of_variants(entry: Entry) -> None:
     assert store_name(entry, {}) == "toy-stand-in"
     assert store_name(entry, {"noise": 0.0, "subjects": 8, "block": 1}) == "toy-stand-in"
     assert store_name(entry, {"noise": 1}) == store_name(entry, {"noise": 1.0})
-    assert store_name(entry, {"subjects": 7.0}) == store_name(entry, {"subjects": 7})  # a dial
+    assert store_name(entry, {"subjects": 7.0}) == store_name(entry, {"subjects": 7})
     with pytest.raises(UserError, match="Did you mean noise"):
         store_name(entry, {"niose": 1})
     assert store_name(entry, {"style": "b", "noise": 0.25}) == "toy-stand-in+noise=0.25,style=b"
@@ -505,48 +505,15 @@ def test_what_a_reader_may_know_besides(entry: Entry, tmp_path: Path) -> None:
 # --- Large sets --------------------------------------------------------------------------------
 
 
-def test_a_long_import_is_foretold(
-    entry: Entry, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    work = importer.Work(entry, Machine("cpu", 1), "x", jobs=3, say=said.append)
-    work.beside.mkdir()
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(import_pool.time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7e9))
-    chunks = [
-        [
-            Listed("a", "c1", "1", "", "", "s", size=10),
-            Listed("b", "c1", "1", "", "", "s", size=20),
-        ],
-        [Listed("c", "c1", "1", "", "", "s", size=570)],
-    ]
-    forecast = import_pool.Forecast(work)
-    forecast.weight = 600
-    forecast.start()
-    answer = {"shards": [{"bytes": 5e7}, {"bytes": 5e7}, {}], "memory": 2e8}
-    clock.now = 106.0  # 6 seconds for 30 of 600 bytes
-    forecast.update(chunks[0], answer)
-    assert said == [
-        "This takes about 2 minutes with 3 worker(s), 2.0 GB of disk (7.0 GB free) "
-        "and 0.6 GB of memory."
-    ]
-    forecast.update(chunks[1], answer)
-    assert len(said) == 1  # once is enough
-    clock.now = 100.0
-    brief = import_pool.Forecast(work)
-    brief.weight = 600
-    brief.start()
-    clock.now = 104.0
-    brief.update(chunks[1], answer)
-    assert len(said) == 1  # not worth a word
-
-
 MEASURED = """
-import json, sys
+import json, resource, sys
 from pathlib import Path
 import numpy as np
-from zsar_bench.data.clips.import_job import Listed, ShardMaker, peak_memory
+from zsar_bench.data.clips.import_job import Listed, ShardMaker
+
+def peak_memory():
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
 
 clips, frames = int(sys.argv[1]), int(sys.argv[2])
 take = lambda listed: (np.full((frames, 1, 5, 3), i, np.float32) for i, _ in enumerate(listed))

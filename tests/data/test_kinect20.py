@@ -128,7 +128,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     home = tmp_path_factory.mktemp("kinect20")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZSAR_BENCH_HOME", str(home))
-        catalogue, machine = load(), Machine("cpu", 1)
+        catalogue = load()
+        machine = Machine("cpu", 1, code=catalogue.code)
         for name, path in ARCHIVES.items():
             entry = catalogue.find("datasets", name)
             import_files(Work(entry, machine, name, sources=(path,), jobs=2))

@@ -22,7 +22,6 @@ from zsar_bench.data.protocols.protocol import (
     dataset_entry,
     on_stand_in,
     random_split,
-    with_dials,
 )
 from zsar_bench.data.protocols.splits import make_rounds
 from zsar_bench.errors import UserError
@@ -482,7 +481,7 @@ def test_without_test_clips_there_is_no_round(tmp_path: Path) -> None:
         make_rounds(load(write(tmp_path)), dataset(rows))
 
 
-# --- Divisions, random splits, stand-ins and dials ---------------------------------------------
+# --- Divisions, random splits and stand-ins ---------------------------------------------------
 
 DIVISIONS = {
     "xsub": (["1", "4"], lambda c, s, t: s in "14"),
@@ -507,7 +506,6 @@ def test_a_division_is_one_round(rule: str, tmp_path: Path) -> None:
     assert only.test_seen == [i for i, c in enumerate(CLIPS) if c[0] in seen and not trains(*c)]
     unseen = [i for i, c in enumerate(CLIPS) if c[0] not in seen and not trains(*c)]
     assert only.test_unseen == unseen
-    assert only.encoder_train == only.train
 
 
 def test_what_divides_is_in_the_digest(tmp_path: Path) -> None:
@@ -551,8 +549,6 @@ def test_pseudo_unseen_classes_go_where_their_seen_ones_go(tmp_path: Path) -> No
     assert one.digest == plain.digest, "a choice inside the training clips"
     assert on_stand_in(one, "made-up").pseudo_unseen == ("a1", "a4")
     assert random_split(one, "random:2@1").pseudo_unseen == ()
-    assert with_dials(one, {"seen": 3.0}).pseudo_unseen == ()
-    assert with_dials(one, {"encoder": 0.5}).pseudo_unseen == ("a1", "a4")
 
 
 def test_a_random_split_keeps_data_and_rule(known: Catalogue) -> None:
@@ -589,34 +585,3 @@ def test_on_a_stand_in_it_is_another_protocol(known: Catalogue) -> None:
     other = on_stand_in(random_split(base, "random:2@1"), "made-up")
     assert replace(other, title=split.title) == split, "the order does not matter"
     assert split.folder == "stand-in+made-4-2+random:2@1"
-
-
-def test_fewer_seen_classes_nest(known: Catalogue) -> None:
-    base = find_protocol("made", known)
-    three, two = with_dials(base, {"seen": 3.0}), with_dials(base, {"seen": 2.0})
-    assert set(two.seen) < set(three.seen) < set(base.seen)
-    assert three.unseen == base.unseen
-    assert three.id == "made-4-2[seen=3]"
-    assert with_dials(base, {}) is base
-    assert len({base.digest, three.digest, two.digest}) == 3
-    for wrong in (1.0, 5.0, 2.5):
-        with pytest.raises(UserError, match="whole number from 2 to 4"):
-            with_dials(base, {"seen": wrong})
-
-
-def test_a_poorer_encoder_learns_from_fewer_subjects(tmp_path: Path) -> None:
-    data = dataset(CLIPS)
-    base = divided(tmp_path, train=["1", "2", "3", "4"])
-    whole = make_rounds(base, data)[0]
-    before: set[str] = set()
-    for share, subjects in ((0.1, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
-        one = make_rounds(with_dials(base, {"encoder": share}), data)[0]
-        assert one.train == whole.train, "the method's clips stay"
-        learned = {data.clips["subject"][i] for i in one.encoder_train}
-        assert len(learned) == subjects
-        assert before < learned
-        assert one.encoder_train == [i for i in one.train if data.clips["subject"][i] in learned]
-        before = learned
-    for wrong in (0.0, 1.5):
-        with pytest.raises(UserError, match="above 0 and at most 1"):
-            with_dials(base, {"encoder": wrong})

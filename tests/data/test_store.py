@@ -28,6 +28,7 @@ from zsar_datasets.utd_mhad import Reader
 from kit.paths import SHARED_DATA
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.cli import main
+from zsar_bench.common import checksums
 from zsar_bench.common.files import fresh_folder
 from zsar_bench.data.clips.import_job import ShardMaker, from_files, list_files
 from zsar_bench.data.clips.store import COLUMNS, Dataset, open_dataset, prepared, remove
@@ -379,7 +380,7 @@ def test_a_store_without_the_data_set_says_how_to_get_it(home: Path) -> None:
 )
 def test_a_damaged_store_is_named(content: bytes, words: str, stored: Dataset) -> None:
     (stored.folder / "dataset.json").write_bytes(content)
-    (stored.folder / "seal.json").unlink()  # as a version before seals left it
+    checksums.seal(stored.folder, deep=False)
     with pytest.raises(UserError, match=words) as caught:
         open_dataset("utd-mhad")
     assert str(stored.folder) in caught.value.what

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import ModuleType
 from typing import Any
 
@@ -248,6 +247,6 @@ def test_every_table_has_its_place_in_the_page(answers: ModuleType) -> None:
 def test_tables_are_drawn_from_what_compare_prints(answers: ModuleType) -> None:
     prices = [{"points": [{"evaluations": e, "price": 0.0} for e in (1, 5, 50)]}]
     every = found(rules=[{"protocol": REAL, "groups": [{"method": "m", "prices": prices}]}])
-    drawn = answers.tables(json.dumps(found()), json.dumps(every), [])
+    drawn = answers.tables(found(), every, [])
     assert drawn.keys() == answers.TABLES.keys()
     assert "| m " in drawn["peeking"]

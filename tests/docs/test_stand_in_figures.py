@@ -75,9 +75,9 @@ def test_like_texts_are_mistaken_for_each_other() -> None:
         assert one["pairs"] > 100
 
 
-def test_accuracy_answers_to_the_dials() -> None:
-    curves = {(c["dial"], c["row"]): c["points"] for c in FIGURES["dials"]}
-    assert {dial for dial, _ in curves} == {"alignment", "seen", "encoder"}
-    for (_, _), points in curves.items():
+def test_accuracy_answers_to_the_factors() -> None:
+    found = {(f["factor"], f["row"]): f["points"] for f in FIGURES["sensitivity"]}
+    assert {factor for factor, _ in found} == {"alignment", "seen", "encoder"}
+    for (_, _), points in found.items():
         values = [p["value"] for p in points]
         assert values == sorted(values)

@@ -17,8 +17,8 @@ import pytest
 from kit.command import Cli
 from kit.faults import gone, one_round, strays, whole
 from kit.paths import PLUGINS
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
-from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.request import Request
 from zsar_bench.records.files import read_record
 
@@ -274,7 +274,7 @@ def test_two_encoders_of_one_file_share_no_features(toy_process: Path, tmp_path:
             skeleton_encoder=name,
             text_encoder="toy-hash",
         )
-        keys |= {encoder.key for encoder in plan_runs(request, known)[0].encoders}
+        keys |= {encoder.key for encoder in running.plan(request, catalogue=known).runs[0].encoders}
     assert len(keys) == 4  # two rounds of two encoders
 
 

@@ -23,7 +23,7 @@ from kit.made_features import CHANNELS, SEEN, UNSEEN, arrays, protocol, write
 from kit.paths import PLUGINS, SHARED_DATA
 from zsar_bench.catalogue import catalogue
 from zsar_bench.common.classes import ActionClass
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.errors import DataError, UserError
 from zsar_bench.features.encoding import ensure

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from zsar_bench.catalogue import catalogue
-from zsar_bench.catalogue.answers import Kept
+from zsar_bench.catalogue.answers import AnswerCache
 
 Json = dict[str, Any]
 
 
 def answers() -> Callable[[list[Json], list[str], bool], Json]:
-    """Stands in for ``catalogue._ask``: says of the installed plugins what the store of this
+    """Stands in for ``catalogue._query``: says of the installed plugins what the store of this
     moment knows, whatever becomes of that store."""
     catalogue.load()
-    kept = Kept(refresh=False)
+    kept = AnswerCache(refresh=False)
     parts = {source["name"]: kept.part(source) for source in catalogue._sources([])}
     machine = kept.machine()
 

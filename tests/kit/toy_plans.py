@@ -9,9 +9,9 @@ import pytest
 
 from kit.command import TOY_ENCODERS
 from kit.paths import PLUGINS
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
 from zsar_bench.catalogue.settings import Assignment
-from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 
@@ -30,11 +30,12 @@ def plans(
         assignments=tuple(Assignment.parse(s) for s in sets),
         **more,
     )
-    return plan_runs(request, catalogue.load([WITNESS]))
+    return running.plan(request, catalogue=catalogue.load([WITNESS])).runs
 
 
 def plan_without_workers(patch: pytest.MonkeyPatch) -> None:
     """Plans ask two workers a second's questions; the commands below ask them, too, and must
     come to the same runs."""
     patch.setattr("zsar_bench.catalogue.settings.check_together", lambda pairs, machine: None)
-    patch.setattr("zsar_bench.plans.plan.text_fingerprint", lambda *where: "toy-hash-1")
+    patch.setattr("zsar_bench.api.requests.check_together", lambda pairs, machine: None)
+    patch.setattr("zsar_bench.api.requests.text_fingerprint", lambda *where: "toy-hash-1")

@@ -41,11 +41,9 @@ def test_a_hand_worked_example():
     assert judged.tied == 2
     assert accuracy.top1(judged.credit) == 1.5 / 4
     assert accuracy.mean_class(judged.credit, LABELS, 3) == (0.5 + 0.25) / 2  # class 2 has no clips
-    assert accuracy.per_subject(judged.credit, SUBJECTS) == {"s1": (0.0, 1), "s2": (1.5, 3)}
     sums, counts = accuracy.per_class(judged.credit, LABELS, 3)
     assert sums.tolist() == [1, 0.5, 0]
     assert counts.tolist() == [2, 2, 0]
-    assert accuracy.confusion(SCORES, LABELS).tolist() == [[1, 1, 0], [1, 0.5, 0.5], [0, 0, 0]]
     assert accuracy.top1_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
     assert accuracy.mean_class_accuracy(SCORES, LABELS, SUBJECTS) == 0.375
 
@@ -65,10 +63,6 @@ def test_a_clip_has_one_vote(case):
     k = scores.shape[1]
     total = sum(accuracy.judge(scores, np.full_like(labels, c)).credit for c in range(k))
     assert total == pytest.approx(np.ones(len(labels)))
-    matrix = accuracy.confusion(scores, labels)
-    assert matrix.sum(axis=1) == pytest.approx(np.bincount(labels, minlength=k))
-    credit = accuracy.judge(scores, labels).credit
-    assert np.diag(matrix) == pytest.approx(accuracy.per_class(credit, labels, k)[0])
 
 
 @given(matrices(), st.randoms(use_true_random=False))
@@ -90,9 +84,6 @@ def test_means_agree_with_slow_loops_and_with_each_other(case):
     credit = accuracy.judge(scores, labels).credit
     by_class = [credit[labels == c].mean() for c in range(scores.shape[1]) if c in labels]
     assert accuracy.mean_class(credit, labels, scores.shape[1]) == pytest.approx(np.mean(by_class))
-    subjects = [f"p{i % 3}" for i in range(len(labels))]
-    sums, counts = zip(*accuracy.per_subject(credit, subjects).values(), strict=True)
-    assert sum(sums) / sum(counts) == pytest.approx(accuracy.top1(credit))
 
 
 @given(matrices())
@@ -135,8 +126,6 @@ def test_an_infinite_score_fails_the_run(bad):
     message = r"3 of 12 scores are not finite \(2 of 4 clips\)"
     with pytest.raises(RunFailed, match=message):
         accuracy.judge(scores, LABELS)
-    with pytest.raises(RunFailed, match=message):
-        accuracy.confusion(scores, LABELS)
 
 
 def test_clips_with_candidates_of_their_own():
@@ -152,7 +141,6 @@ def test_clips_with_candidates_of_their_own():
     # Of the first group's three clips two are of class 1; the other group has one clip.
     assert accuracy.majority_class(scores, labels) == 3 / 4
     assert accuracy.top1_accuracy(scores, labels, SUBJECTS) == pytest.approx((1 + 1 / 3 + 1) / 4)
-    assert accuracy.confusion(scores, labels)[:, 3:].tolist() == [[0, 0]] * 3 + [[1, 0], [0, 0]]
     with pytest.raises(RunFailed, match="1 of 4 clips have no score for their own class"):
         accuracy.judge(scores, np.array([2, 1, 1, 0]))
 
@@ -187,8 +175,6 @@ def test_empty_or_mismatched_means_are_refused():
         accuracy.majority_class(np.zeros((0, 3)), no_labels)
     with pytest.raises(ValueError, match="labels are"):
         accuracy.mean_class(np.ones(3), LABELS, 3)
-    with pytest.raises(ValueError, match="2 subjects for 4 clips"):
-        accuracy.per_subject(np.ones(4), ["a", "b"])
     with pytest.raises(ValueError, match="at least one class"):
         accuracy.chance(0)
 
@@ -203,7 +189,7 @@ def test_harmonic_mean():
 
 def test_importing_metrics_and_statistics_is_quick():
     code = (
-        "import sys, zsar_bench.metrics.accuracy, zsar_bench.compare.statistics;"
+        "import sys, zsar_bench.metrics.accuracy, zsar_bench.comparison.statistics;"
         "print([m for m in ('scipy', 'scipy.stats', 'torch', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -212,7 +198,7 @@ def test_importing_metrics_and_statistics_is_quick():
 
 def test_using_statistics_never_imports_scipy_stats():
     code = (
-        "import sys; from zsar_bench.compare import statistics as s;"
+        "import sys; from zsar_bench.comparison import statistics as s;"
         "s.power_gate([.1, .2, .0, .3, .1, .2]); s.subject_interval([1] * 6, [2] * 6);"
         "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
     )

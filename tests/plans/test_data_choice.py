@@ -9,7 +9,7 @@ import pytest
 
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.errors import UserError
-from zsar_bench.plans.choose_data import choose_data, parse_dials, variants
+from zsar_bench.plans.choose_data import choose_data
 
 pytestmark = pytest.mark.usefixtures("workers_here")  # nothing here is about processes
 
@@ -100,51 +100,6 @@ def test_wrong_words_are_refused(catalogue: Catalogue) -> None:
         choose_data("stand-in/toy-42", "auto", catalogue)
 
 
-# --- Splits and dials ----------------------------------------------------------------------------
-
-
-def test_dials_are_a_grid(catalogue: Catalogue) -> None:
-    one = choose_data("stand-in/toy-4-2", "auto", catalogue)
-    grid = parse_dials(["noise=0,0.5", "seen=2,3"], one)
-    assert grid == [
-        {"noise": 0, "seen": 2},
-        {"noise": 0, "seen": 3},
-        {"noise": 0.5, "seen": 2},
-        {"noise": 0.5, "seen": 3},
-    ]
-    found = variants(one, 0, grid)
-    assert [p.id for p, _ in found][:2] == [
-        "stand-in/toy-4-2[noise=0,seen=2]",
-        "stand-in/toy-4-2[noise=0,seen=3]",
-    ]
-    assert [g for _, g in found] == [{"noise": 0}, {"noise": 0}, {"noise": 0.5}, {"noise": 0.5}]
-    split = [p.id for p, _ in variants(one, 2, grid[:1])]
-    assert split == [f"stand-in/toy-4-2/random:2@{n}[noise=0,seen=2]" for n in (0, 1)]
-
-
-@pytest.mark.parametrize(
-    ("dial", "said"),
-    [
-        ("noise", "is not NAME=VALUE"),
-        ("noise=", "is not a list of numbers"),
-        ("noise=a", "is not a list of numbers"),
-        ("noise=nan", "must lie between 0 and inf"),
-        ("noise=-1", "must lie between 0 and inf"),
-        ("nose=1", "Unknown dial 'nose'"),
-        ("seen=2,2", "repeats a name or a value"),
-    ],
-)
-def test_wrong_dials_are_refused(catalogue: Catalogue, dial: str, said: str) -> None:
-    one = choose_data("stand-in/toy-4-2", "auto", catalogue)
-    with pytest.raises(UserError, match=said.replace("[", r"\[")):
-        parse_dials([dial], one)
-
-
-def test_a_generators_dials_are_not_for_real_clips(catalogue: Catalogue) -> None:
-    with pytest.raises(UserError, match="Unknown dial 'noise'"):
-        parse_dials(["noise=1"], choose_data("toy-4-2", "auto", catalogue))
-
-
 # --- On the command line -------------------------------------------------------------------------
 
 
@@ -210,19 +165,6 @@ def test_a_dry_run_makes_nothing(cli, empty_home: Path) -> None:
     assert not (empty_home / "data").exists()
     cli("data", "import", "toy-stand-in", "--quiet", home=empty_home)
     assert "Estimated time" in cli(*words, home=empty_home).stdout
-
-
-def test_a_curve_in_one_command(cli) -> None:
-    words = ("--data", "stand-in", "--dial", "noise=0,3", "--dial", "encoder=0.5")
-    done = cli.run("toy-ridge", "chance", *words)
-    said = " ".join(done.stdout.split())
-    assert "stand-in/toy-4-2 - SYNTHETIC: by noise (encoder=0.5)" in said
-    said = json.loads(cli("compare", "--json").stdout)
-    assert {(c["row"], c["dial"], len(c["points"])) for c in said["curves"]} == {
-        ("toy-ridge", "noise", 2),
-        ("chance", "noise", 2),
-    }
-    assert said["sections"][0]["dials"] == {"encoder": 0.5, "noise": 0.0}
 
 
 def test_random_splits_in_one_command(cli) -> None:

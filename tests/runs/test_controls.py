@@ -25,12 +25,12 @@ from kit.made_plans import plan as made_up
 from kit.made_records import SUBJECTS, clips, record
 from kit.paths import PLUGINS
 from kit.toy_plans import plan_without_workers
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
-from zsar_bench.cli.run import execute
 from zsar_bench.common.hashing import digest
-from zsar_bench.compare.controls import judge_draws, judge_shifts
-from zsar_bench.compare.sections import compare
-from zsar_bench.compare.statistics import Interval
+from zsar_bench.comparison.controls import judge_draws, judge_shifts
+from zsar_bench.comparison.sections import compare
+from zsar_bench.comparison.statistics import Interval
 from zsar_bench.errors import UserError
 from zsar_bench.features.text_embeddings import read_text_features
 from zsar_bench.metrics import accuracy
@@ -44,7 +44,6 @@ from zsar_bench.plans.controls import (
     Control,
     plan_controls,
 )
-from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import (
@@ -444,7 +443,8 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
                 text_control=kind,
                 **more,
             )
-            return [replace(p, metric_entries=()) for p in plan_runs(request, known)]
+            runs = running.plan(request, catalogue=known).runs
+            return [replace(p, metric_entries=()) for p in runs]
 
         def half(plans: list[RunPlan]) -> list[RunPlan]:
             return [replace(p, encoders=p.encoders[:1]) for p in plans]
@@ -457,7 +457,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         }
         honest = planned("leaky", "toy-4-2", SHUFFLED_UNSEEN)
         runs = [plain, *shifted, *drawn[SHUFFLED_ALL], *drawn[RANDOM][:1], *honest]
-        assert execute(runs, known, "local", 2, False, True) == {}
+        assert running.PlannedRuns(runs, known, 2).execute() == {}
         # A referee that does not shuffle: clips by class, candidates in the protocol's order.
         for where in ("fit", "score"):
             patch.setattr(
@@ -465,7 +465,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
                 lambda contents, *salt: np.arange(len(list(contents))),
             )
         leaking = [replace(p, results=folder / "leaking") for p in honest]
-        assert execute(leaking, known, "local", 2, False, True) == {}
+        assert running.PlannedRuns(leaking, known, 2).execute() == {}
     return SimpleNamespace(
         folder=folder,
         protocol=protocol,
@@ -661,14 +661,14 @@ def test_unfinished_shifts_keep_their_fit_until_the_last(
 ) -> None:
     moved = [replace(p, results=tmp_path) for p in base.shifted]
     known = catalogue.load()
-    assert execute(moved[1:], known, "local", 1, False, True) == {}
+    assert running.PlannedRuns(moved[1:], known, 1).execute() == {}
     kept = moved[0].fit_part
     assert [p.name for p in kept.iterdir()] == ["round-0"]
     before = (kept / "round-0" / "state.sealed").stat().st_mtime_ns
     assert tasks(moved[1:]) == []
-    assert execute(moved[1:2], known, "local", 1, True, True) == {}  # --force fits again
+    assert running.PlannedRuns(moved[1:2], known, 1).execute(force=True) == {}  # --force fits again
     assert (kept / "round-0" / "state.sealed").stat().st_mtime_ns > before
-    assert execute(moved, known, "local", 1, False, True) == {}
+    assert running.PlannedRuns(moved, known, 1).execute() == {}
     assert not kept.exists()
     for plan in moved:
         fitted_once = (plan.folder / "predictions.safetensors").read_bytes()

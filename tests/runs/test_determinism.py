@@ -14,9 +14,11 @@ import pytest
 
 from kit.command import Cli, environment
 from kit.paths import ROOT
+from zsar_bench.api import requests, running
 from zsar_bench.catalogue import catalogue
 from zsar_bench.catalogue.catalogue import Catalogue
-from zsar_bench.plans import plan
+from zsar_bench.plans.request import Request
+from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import read_record
 from zsar_bench.records.schema import Record
 
@@ -138,12 +140,12 @@ def test_deterministic_switches_torch_on_cuda_and_touches_nothing_on_a_cpu() -> 
 def test_the_option_reaches_every_machine_of_a_plan(
     cuda: bool, toy_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "text_fingerprint", lambda *where: "toy-hash-1")
+    monkeypatch.setattr(requests, "text_fingerprint", lambda *where: "toy-hash-1")
     found = catalogue.load()
     known = Catalogue(found.data | {"machine": {"cuda": cuda, "device": "a card"}}, [])
 
-    def planned(deterministic: bool) -> plan.RunPlan:
-        request = plan.Request(
+    def planned(deterministic: bool) -> RunPlan:
+        request = Request(
             methods=("toy-ridge",),
             protocol="toy-4-2",
             results=tmp_path,
@@ -151,7 +153,7 @@ def test_the_option_reaches_every_machine_of_a_plan(
             text_encoder="toy-hash",
             deterministic=deterministic,
         )
-        return plan.plan_runs(request, known)[0]
+        return running.plan(request, catalogue=known).runs[0]
 
     on, off = planned(True), planned(False)
     machines = [on.machine, on.texts.machine, *(e.machine for e in on.encoders)]

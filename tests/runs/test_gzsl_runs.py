@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kit.command import TOY_ENCODERS, Cli
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.splits import Round
 from zsar_bench.metrics import accuracy
 from zsar_bench.plans.holdouts import ENOUGH, pseudo_unseen_splits
@@ -421,7 +421,6 @@ def a_round(repeat: int = 2) -> tuple[Round, dict[str, list[str]]]:
         train=train,
         test_unseen=[i for i, (c, p) in enumerate(rows) if c in new and p == "p6"],
         test_seen=[i for i, (c, p) in enumerate(rows) if c in known and p == "p6"],
-        encoder_train=train,
         seen=tuple(known),
         unseen=tuple(new),
     ), clips
@@ -442,7 +441,6 @@ def test_rehearsals_hold_out_classes_and_subjects(repeat: int) -> None:
         tested = {*r.test_unseen, *r.test_seen}
         assert tested | {*r.train} <= {*one.train}
         assert not tested & {*r.train}
-        assert r.encoder_train == r.train
         assert {clips["subject"][i] for i in r.test_seen} == {held}
         assert held not in {clips["subject"][i] for i in r.train}
         assert {clips["class"][i] for i in r.train} == {*r.seen}
@@ -466,7 +464,7 @@ def test_without_new_subjects_there_is_no_gzsl() -> None:
     ):
         with pytest.raises(UserError, match=said):
             pseudo_unseen_splits(a_protocol(), changed, clips)
-    lonely = replace(one, encoder_train=[i for i in one.train if clips["class"][i] != "c3"])
+    lonely = replace(one, train=[i for i in one.train if clips["class"][i] != "c3"])
     with pytest.raises(UserError, match="lacks clips of a seen class"):
         pseudo_unseen_splits(a_protocol("c1", "c2"), lonely, clips)
     nobody = {**clips, "subject": ["" if s == "p6" else s for s in clips["subject"]]}

@@ -25,11 +25,11 @@ from safetensors.numpy import load_file, save
 
 from kit.command import TOY_ENCODERS, Cli
 from kit.toy_plans import WITNESS, plan_without_workers, plans
+from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
-from zsar_bench.cli.run import execute
 from zsar_bench.common.files import locked
 from zsar_bench.common.hashing import content_order, digest
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.data.clips.store import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.plans.run_plan import RunPlan
@@ -136,7 +136,9 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
         patch.setenv("ZSAR_BENCH_TEST_SEEN", str(seen))
         patch.chdir(folder)
-        patch.setattr("zsar_bench.cli.live.Display.say", lambda self, text: said.append(text))
+        patch.setattr(
+            "zsar_bench.reporters.progress.Display.say", lambda self, text: said.append(text)
+        )
         plan_without_workers(patch)
         patch.setattr(launch, "rules", with_write_access(seen))
         batch = ("toy-faulty.fault=batch-stats",)
@@ -148,9 +150,8 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
         for fault in FAULTS:
             one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
             halves[fault] = replace(one, encoders=one.encoders[:1])
-        failed = execute(
-            [*whole, *halves.values()], catalogue.load([WITNESS]), "local", 2, False, True
-        )
+        planned = running.PlannedRuns([*whole, *halves.values()], catalogue.load([WITNESS]), 2)
+        failed = planned.execute()
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")

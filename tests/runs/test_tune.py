@@ -248,7 +248,7 @@ def test_no_clip_of_an_unseen_class_takes_part() -> None:
     }
     for fit in one.fits():
         r = one.source(fit).round
-        used = {*r.train, *r.encoder_train, *r.test_unseen, *r.test_seen}
+        used = {*r.train, *r.test_unseen, *r.test_seen}
         assert used
         assert not used & set(one.base.encoders[fit.round].round.test_unseen)
         assert not {clips["class"][i] for i in used} & {"a9", "a10"}

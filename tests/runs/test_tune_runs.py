@@ -18,7 +18,7 @@ import pytest
 from kit.command import TOY_ENCODERS, Cli, environment
 from kit.faults import descendants, gone, stop, wait_for
 from kit.paths import TESTS
-from zsar_bench.compare.sections import compare
+from zsar_bench.comparison.sections import compare
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 

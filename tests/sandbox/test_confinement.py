@@ -81,7 +81,7 @@ def base_rules(workdir: Path, reads: tuple[str, ...] = (), code: tuple[str, ...]
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """The answers of an unconfined (``free``) and a confined (``walled``) process."""
+    """The answers of an unconfined (``free``) and a confined (``confined``) process."""
     folder = tmp_path_factory.mktemp("confinement")
     token = f"zsar-walls-{uuid.uuid4().hex}"
     outside, workdir, names = (folder / name for name in ("outside", "workdir", "names"))
@@ -129,7 +129,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         rules = base_rules(workdir, (place["bundle"],))
         rules = Rules(read=rules.read, names=(*rules.names, str(names)), write=rules.write)
         answers = {}
-        for name, confinement in (("free", None), ("walled", rules)):
+        for name, confinement in (("free", None), ("confined", rules)):
             for left in ("to-remove", "to-move"):
                 (outside / left).write_text("x")
             for made in ("made", "linked", "moved-out"):
@@ -150,13 +150,13 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 @ONLY_LINUX
 @pytest.mark.parametrize("name", [n for n in names_of_attempts() if n not in LEFT_OPEN])
 def test_an_attempt_succeeds_outside_and_is_refused_inside(name: str, outcomes: dict) -> None:
-    free, walled = outcomes["free"][name], outcomes["walled"][name]
+    free, confined = outcomes["free"][name], outcomes["confined"][name]
     if not free.startswith("done: "):
         # A kernel or container that refuses it to everybody; ours is known to allow all of them.
         pytest.skip(f"not possible here without walls either ({free})")
     if SINCE.get(name, 1) > ABI:
         pytest.skip(f"refused since Landlock ABI {SINCE[name]}; this kernel has {ABI}")
-    assert walled.removeprefix("refused: ") in ("EPERM", "EACCES", "EXDEV"), walled
+    assert confined.removeprefix("refused: ") in ("EPERM", "EACCES", "EXDEV"), confined
 
 
 @ONLY_LINUX
@@ -168,9 +168,9 @@ def test_nothing_outside_has_changed(outcomes: dict) -> None:
 
 @ONLY_LINUX
 def test_what_is_allowed_works(outcomes: dict) -> None:
-    assert outcomes["walled"]["allowed_work"] == 'done: "fine"'
-    assert outcomes["walled"]["confinement"]["level"] == "landlock"
-    assert outcomes["walled"]["confinement"] == vars(support())
+    assert outcomes["confined"]["allowed_work"] == 'done: "fine"'
+    assert outcomes["confined"]["confinement"]["level"] == "landlock"
+    assert outcomes["confined"]["confinement"] == vars(support())
 
 
 PRIVILEGES = """
@@ -179,7 +179,7 @@ from pathlib import Path
 from zsar_bench.sandbox.confinement.confine import Rules, confine
 rules = json.loads(Path(sys.argv[1]).read_text())
 before = time.process_time()
-if sys.argv[2] == "walled":
+if sys.argv[2] == "confined":
     confine(Rules(tuple(rules["read"]), tuple(rules["names"]), tuple(rules["write"])))
 print(time.process_time() - before)
 print(resource.getrlimit(resource.RLIMIT_CORE)[1], flush=True)
@@ -198,15 +198,15 @@ def privileges(tmp_path: Path, level: str) -> tuple[float, str, dict[str, int]]:
 @ONLY_LINUX
 def test_no_privileges_and_no_core_dumps_are_left(tmp_path: Path) -> None:
     _, _, free = privileges(tmp_path, "free")
-    seconds, core, walled = privileges(tmp_path, "walled")
-    assert (free["NoNewPrivs"], walled["NoNewPrivs"]) == (0, 1)
-    assert (free["Seccomp"], walled["Seccomp"]) == (0, 2)
+    seconds, core, confined = privileges(tmp_path, "confined")
+    assert (free["NoNewPrivs"], confined["NoNewPrivs"]) == (0, 1)
+    assert (free["Seccomp"], confined["Seccomp"]) == (0, 2)
     assert core == "0"
     gone = ["CapInh", "CapPrm", "CapEff", "CapAmb"]
     if os.geteuid() == 0:  # others have no say over their bounding set, and no use of it
         assert free["CapEff"] > 0
         gone.append("CapBnd")
-    assert {name: walled[name] for name in gone} == dict.fromkeys(gone, 0)
+    assert {name: confined[name] for name in gone} == dict.fromkeys(gone, 0)
     assert seconds < 0.03  # measured: 4 ms for 300 rules
 
 

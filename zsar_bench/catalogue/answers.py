@@ -1,7 +1,8 @@
-"""Answers of the discovery child: kept in the store while nothing behind them changes, and merged.
+"""Cached answers of the discovery child, and how they are merged into the catalogue.
 
-A *source* names a plugin: an entry point or a file. Each is asked alone; the catalogue is what all
-of them answered, less the names that two plugins claim.
+A *source* names a plugin: an entry point or a file. Each plugin is queried separately. The
+catalogue contains all their answers, except names that two plugins claim. An answer stays in the
+cache until a file behind it changes.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.catalogue.custom import own_state
+from zsar_bench.catalogue.custom import custom_state
 from zsar_bench.common.checksums import Damaged, read_sealed, write_sealed
 from zsar_bench.common.code_digest import file_digest
 from zsar_bench.common.files import home, make_folder
 from zsar_bench.registry import KINDS
 from zsar_bench.version import __version__
 
-CORE = "core"  #: entry point of what the harness brings itself
+CORE = "core"  #: entry point of the built-in plugin
 
 
 def top_package(target: str) -> str:
@@ -33,50 +34,50 @@ def top_package(target: str) -> str:
 
 
 def _origin(source: Source) -> str:
-    """The file that would be imported for an entry point; another installation of the same
-    version is other code."""
-    found = None
+    """The file that would be imported for an entry point: two installations of one version may
+    differ."""
+    spec = None
     if source["kind"] == "entry-point":
         with contextlib.suppress(ImportError, ValueError):
-            found = importlib.util.find_spec(top_package(source["value"]))
-    return str(found.origin or list(found.submodule_search_locations or ())) if found else ""
+            spec = importlib.util.find_spec(top_package(source["value"]))
+    return str(spec.origin or list(spec.submodule_search_locations or ())) if spec else ""
 
 
-class Kept:
+class AnswerCache:
     """Earlier answers of the discovery child, in the store.
 
     Args:
-        refresh: whether they are to be passed over.
+        refresh: whether they are ignored, so that all plugins are queried again.
     """
 
     def __init__(self, refresh: bool) -> None:
         self.refresh = refresh
-        self.digests: dict[str, str] = {}  # plugins share files: each is read once
+        self.digests: dict[str, str] = {}  # plugins share files; each file is hashed once
 
     def part(self, source: Source) -> dict[str, Any] | None:
-        """What a plugin brings, if every file behind it still reads the same."""
+        """The cached answer for a plugin, if every file behind it is unchanged."""
         part = self._read(self._of_part(source))
-        if part is None or any(self._digest(f) != found for f, found in part["files"].items()):
+        if part is None or any(self._digest(f) != d for f, d in part["files"].items()):
             return None
         return part
 
     def keep_part(self, source: Source, part: dict[str, Any]) -> None:
-        """Keep it unless it is broken: the files that would mend it are not all known."""
+        """Store an answer, unless the plugin is broken: which files could repair it is unknown."""
         if part["row"]["status"] == "ok":
             self._write(self._of_part(source), part)
 
     def machine(self) -> dict[str, Any] | None:
-        """What torch said of this machine."""
+        """The cached description of this machine by torch."""
         return self._read(self._of_machine())
 
     def keep_machine(self, machine: dict[str, Any]) -> None:
-        """Keep it unless torch could not say."""
+        """Store the description, unless torch failed."""
         if "error" not in machine:
             self._write(self._of_machine(), machine)
 
     def _of_part(self, source: Source) -> Path:
-        own = own_state() if source["name"] == CORE else []
-        return self._file([source, _origin(source), own])
+        state = custom_state() if source["name"] == CORE else []
+        return self._file([source, _origin(source), state])
 
     def _of_machine(self) -> Path:
         torch = ""
@@ -85,8 +86,8 @@ class Kept:
         card = Path("/dev/nvidia0").exists()
         return self._file([torch, os.environ.get("CUDA_VISIBLE_DEVICES", ""), card])
 
-    def _file(self, asked: list[Any]) -> Path:
-        text = json.dumps([sys.executable, __version__, asked])
+    def _file(self, parts: list[Any]) -> Path:
+        text = json.dumps([sys.executable, __version__, parts])
         return home() / "catalogue" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.sealed"
 
     def _read(self, path: Path) -> dict[str, Any] | None:
@@ -119,7 +120,7 @@ Source = dict[str, Any]
 
 
 def empty_row(source: Source) -> Json:
-    """A plugin's line in the list of plugins, as long as nothing is known of it."""
+    """A plugin's row in the list of plugins, before it is loaded."""
     return {
         "name": source["name"],
         "kind": source["kind"],
@@ -132,7 +133,7 @@ def empty_row(source: Source) -> Json:
 
 
 def first_of_each_name(sources: Iterable[Source]) -> dict[str, Source]:
-    """Name -> the first plugin of this name, which is the only one that is asked."""
+    """Name -> the first plugin of this name, the only one that is queried."""
     first: dict[str, Source] = {}
     for source in sources:
         first.setdefault(source["name"], source)
@@ -145,7 +146,7 @@ def merged(sources: Iterable[Source], parts: Mapping[str, Json], machine: Json) 
     Args:
         sources: all plugins, in order.
         parts: name -> part of the first plugin of that name.
-        machine: what torch says of this machine.
+        machine: description of this machine by torch.
     """
     catalogue: Json = {kind: {} for kind in KINDS}
     catalogue |= {"plugins": [], "protocol_folders": [], "published_folders": [], "conflicts": {}}
@@ -168,12 +169,12 @@ def merged(sources: Iterable[Source], parts: Mapping[str, Json], machine: Json) 
             for thing, entry in entries.items():
                 _place(catalogue, kind, thing, {**entry, "plugin": name})
     for kind in ("skeleton_encoders", "text_encoders"):
-        _tell_apart(catalogue[kind])
+        _separate_digests(catalogue[kind])
     return catalogue
 
 
 def _place(catalogue: Json, kind: str, name: str, entry: Json) -> None:
-    """Add an entry; a name two plugins claim belongs to neither."""
+    """Add an entry; a name that two plugins claim becomes a conflict."""
     conflicts = catalogue["conflicts"].setdefault(kind, {})
     if name in conflicts:
         conflicts[name].append(entry["plugin"])
@@ -183,9 +184,12 @@ def _place(catalogue: Json, kind: str, name: str, entry: Json) -> None:
         catalogue[kind][name] = entry
 
 
-def _tell_apart(entries: dict[str, Json]) -> None:
-    """Classes of one file have one digest, and caches are found by it: where several of them are
-    registered, the class counts, too. (Methods are told apart by their names.)"""
+def _separate_digests(entries: dict[str, Json]) -> None:
+    """Add the class's name to the digest where several classes of one file are registered.
+
+    Classes of one file have the same digest, and caches are looked up by it. (Methods are
+    distinguished by their names.)
+    """
     targets: dict[str, set[str]] = {}
     for entry in entries.values():
         targets.setdefault(entry["digest"], set()).add(entry["target"].partition(":")[2])

@@ -1,21 +1,21 @@
-"""What the harness itself brings, registered through the same hooks as everybody's."""
+"""The built-in plugin, registered through the same hooks as all others."""
 
 from __future__ import annotations
 
-from zsar_bench.catalogue.custom import own_folder, own_names, own_spec
+from zsar_bench.catalogue.custom import custom_folder, custom_names, custom_spec
 from zsar_bench.errors import UserError
 from zsar_bench.hookspecs import hookimpl
 from zsar_bench.registry import Registry
-from zsar_bench.specs import ExecutorSpec, MetricSpec, ReporterSpec
+from zsar_bench.specs import MetricSpec, ReporterSpec
 
 api = 1
 
 
 @hookimpl
 def register_datasets(registry: Registry) -> None:
-    for name in own_names():
+    for name in custom_names():
         try:
-            registry.dataset(own_spec(own_folder(name)))
+            registry.dataset(custom_spec(custom_folder(name)))
         except UserError as error:
             registry.refuse("datasets", name, error.what)
 
@@ -34,17 +34,6 @@ def register_metrics(registry: Registry) -> None:
             name="mean_class",
             target="zsar_bench.metrics.accuracy:mean_class_accuracy",
             summary="mean over classes of the share of their clips that are right",
-        )
-    )
-
-
-@hookimpl
-def register_executors(registry: Registry) -> None:
-    registry.executor(
-        ExecutorSpec(
-            name="local",
-            target="zsar_bench.runs.schedule.executor:LocalExecutor",
-            summary="worker processes on this machine, as many at once as --jobs says",
         )
     )
 

@@ -1,8 +1,8 @@
-"""The catalogue: everything registered, as data. The parent's only knowledge of plugins.
+"""The catalogue: everything registered, as data. The parent knows plugins only from it.
 
-What each plugin brings is kept, with the digest of every source file behind it, so that most
-commands never start the discovery child, and a plugin that is added or changed is asked alone. An
-answer that is damaged is asked for again.
+The answer of each plugin is cached with the digest of every source file behind it. Most commands
+therefore never start the discovery child, and only plugins that were added or changed are queried.
+A damaged answer is discarded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zsar_bench.catalogue.answers import CORE, Kept, Source, first_of_each_name, merged, top_package
+from zsar_bench.catalogue.answers import (
+    CORE,
+    AnswerCache,
+    Source,
+    first_of_each_name,
+    merged,
+    top_package,
+)
 from zsar_bench.common.code_digest import files_state
 from zsar_bench.common.files import home, parse_toml
 from zsar_bench.errors import UserError, unknown
@@ -28,11 +35,11 @@ from zsar_bench.registry import KINDS
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing, as the discovery child described it.
+    """One registered entry, as the discovery child described it.
 
     Attributes:
         kind: catalogue section, e.g. ``methods``.
-        name, plugin: who registered what.
+        name, plugin: of the entry, and of the plugin that registered it.
         digest: of the code behind it.
         spec: the spec's fields as JSON values.
         schema: JSON schema of its parameters, or empty.
@@ -71,11 +78,11 @@ class Catalogue:
         """
         claimed = self.data["conflicts"].get(kind, {}).get(name)
         if claimed:
-            own = kind == "datasets" and CORE in claimed
+            is_custom = kind == "datasets" and CORE in claimed
             raise UserError(
                 f"Two plugins register the {KINDS[kind]} '{name}': {' and '.join(claimed)}.",
                 "Uninstall one of them, or leave out its --plugin."
-                + f" To drop the one of your own: zsar-bench data rm {name}" * own,
+                + f" To drop the one of your is_custom: zsar-bench data rm {name}" * is_custom,
             )
         data = self.data[kind].get(name)
         if data is None:
@@ -95,7 +102,7 @@ class Catalogue:
         )
 
     def _explain_broken(self, kind: str, name: str) -> None:
-        """Say so if the name is known but its code does not load."""
+        """Raise an error if the name is registered but its code does not load."""
         prefix = f"{KINDS[kind]} {name}: "
         for row in self.data["plugins"]:
             for error in row["errors"]:
@@ -119,18 +126,18 @@ class Catalogue:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Every file behind the plugins: what their digests cover, and nothing beside it."""
+        """Every file that the plugins' digests cover."""
         return tuple(sorted(self.data["files"]))
 
     @property
     def code_state(self) -> str:
-        """Digest of the contents that these files had when their digests were taken."""
+        """Digest of these files' contents, from the time when they were hashed."""
         return files_state(self.data["files"])
 
     @property
     def trackers(self) -> list[str]:
-        """Plugins that hear of runs while they are made. They are the user's own, and no walls
-        stand around them: records name them."""
+        """Names of plugins that receive events of runs. They belong to the user and run
+        unconfined, so records name them."""
         return [row["name"] for row in self.data["plugins"] if "run_event" in row["hooks"]]
 
     @property
@@ -143,7 +150,7 @@ class Catalogue:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """``torch`` version, whether ``cuda`` is there, name of the ``device``."""
+        """``torch`` version, whether ``cuda`` is available, name of the ``device``."""
         return dict(self.data["machine"])
 
 
@@ -165,8 +172,8 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
     """The catalogue of the installed plugins and these files.
 
     Args:
-        plugin_files: single-file plugins, added to the project's own.
-        refresh: ask the plugins again even if nothing changed.
+        plugin_files: single-file plugins, added to those of the project.
+        refresh: query all plugins again, even if nothing changed.
 
     Raises:
         UserError: if a file does not exist or the discovery child fails.
@@ -179,26 +186,26 @@ def load(plugin_files: Sequence[Path] = (), refresh: bool = False) -> Catalogue:
             raise UserError(f"The plugin file {path} does not exist or is not a .py file.")
     sources = _sources(files)
     first = first_of_each_name(sources)
-    kept = Kept(refresh)
-    known = {name: kept.part(source) for name, source in first.items()}
-    parts = {name: part for name, part in known.items() if part is not None}
-    machine = kept.machine()
+    cache = AnswerCache(refresh)
+    cached = {name: cache.part(source) for name, source in first.items()}
+    parts = {name: part for name, part in cached.items() if part is not None}
+    machine = cache.machine()
     missing = [source for name, source in first.items() if name not in parts]
     if missing or machine is None:
-        answer = _ask(missing, _packages(sources), machine is None)
+        answer = _query(missing, _packages(sources), machine is None)
         for source, part in zip(missing, answer["parts"], strict=True):
             parts[source["name"]] = part
-            kept.keep_part(source, part)
+            cache.keep_part(source, part)
         if machine is None:
             machine = answer["machine"]
-            kept.keep_machine(machine)
+            cache.keep_machine(machine)
     return Catalogue(merged(sources, parts, machine), files)
 
 
 def _sources(files: Sequence[Path]) -> list[Source]:
-    """All plugins, in order; a file with those named before it, from which it may import."""
+    """All plugins, in order; a file lists the files before it, from which it may import."""
     points = importlib.metadata.entry_points(group=GROUP)
-    found = {
+    by_point = {
         (point.name, point.value): {
             "kind": "entry-point",
             "name": point.name,
@@ -207,7 +214,7 @@ def _sources(files: Sequence[Path]) -> list[Source]:
         }
         for point in points
     }
-    rows = [found[key] for key in sorted(found)]
+    rows = [by_point[key] for key in sorted(by_point)]
     names = [str(p) for p in files]
     return rows + [
         {"kind": "file", "name": p.stem, "value": str(p), "before": names[:number]}
@@ -220,23 +227,23 @@ def _packages(sources: Sequence[Source]) -> list[str]:
     return sorted({top_package(s["value"]) for s in sources if s["kind"] == "entry-point"})
 
 
-def _ask(sources: list[Source], packages: list[str], machine: bool) -> dict[str, Any]:
-    """What the discovery child says of these plugins and, if it is asked, of the machine."""
-    # Only if something is not known yet.
+def _query(sources: list[Source], packages: list[str], machine: bool) -> dict[str, Any]:
+    """Start the discovery child for these plugins and, if ``machine``, for torch's description."""
+    # Imported here because most commands have all answers in the cache.
     from zsar_bench.sandbox.confinement.confine import ConfinementError
     from zsar_bench.sandbox.confinement.worker_rules import discovery_rules
 
     request = {"sources": sources, "packages": packages, "machine": machine}
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as temporary:
         rules = discovery_rules(temporary=temporary, protected=[str(p) for p in _protected()])
-        own = dict.fromkeys(("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"), temporary)
+        folders = dict.fromkeys(("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"), temporary)
         child = subprocess.run(
-            # -P: the folder the user happens to stand in is no place to import from.
+            # -P: nothing is imported from the working folder.
             [sys.executable, "-P", "-m", "zsar_bench.catalogue.discovery"],
             input=json.dumps(request | {"rules": asdict(rules)}).encode(),
             capture_output=True,
             check=False,
-            env=os.environ | own | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env=os.environ | folders | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
     try:
         data: dict[str, Any] = json.loads(child.stdout)
@@ -252,7 +259,7 @@ def _ask(sources: list[Source], packages: list[str], machine: bool) -> dict[str,
 
 
 def _protected() -> list[Path]:
-    """What no plugin may read while it is imported: it could keep it in its parameters."""
+    """Paths that no plugin may read during import: it could store their content in parameters."""
     store = (home() / name for name in ("data", "features", "encoders", "texts"))
     results = (Path("results", name).absolute() for name in ("runs", "dev"))
     return [*store, *results]

@@ -1,4 +1,4 @@
-"""What a folder of one's own data says of itself: dataset.toml, classes.toml, layout.toml."""
+"""Descriptions of custom data sets: dataset.toml, classes.toml and layout.toml of a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS = re.compile(r"texts-([a-z0-9][a-z0-9-]{0,39})\.toml")
 PARTS = ("head", "arms", "torso", "legs")
 LARGEST_TOML = 4 * 2**20  #: bytes
 MOST_JOINTS, MOST_BODIES = 1000, 16
-SHOWN = 60  #: characters of a strange value in an error
+SHOWN = 60  #: characters of an invalid value in an error
 
 REQUIRED = {"name": str, "title": str}
 OPTIONAL = {
@@ -39,11 +39,11 @@ LAYOUT_FIELDS = ("joints", "parents", "parts", "mirror", "left_hip", "right_hip"
 
 @dataclass(frozen=True)
 class Description:
-    """A description that was checked.
+    """A checked description.
 
     Attributes:
         name, title, fps, bodies, min_frames, licence, citation: as in ``DatasetSpec``.
-        samples: how subjects are divided, as in a protocol file; not yet checked, may be empty.
+        samples: how subjects are split, as in a protocol file; unchecked, may be empty.
         classes: in the file's order; empty if there is no such file.
         layout: the joints, as the arguments of ``views.Layout``.
     """
@@ -74,24 +74,24 @@ def read_description(names: Collection[str], read: Callable[[str], bytes]) -> De
 
     Args:
         names: its files.
-        read: gives the bytes of one.
+        read: returns the bytes of a file.
 
     Raises:
-        DataError: naming file and field.
+        DataError: naming the file and the field.
     """
-    about = _about(_toml(ABOUT, names, read))
+    fields = _dataset_fields(_toml(ABOUT, names, read))
     classes = _classes(_toml(CLASSES, names, read)) if CLASSES in names else ()
     layout = _layout(_toml(LAYOUT, names, read))
-    return Description(**about, layout=layout, classes=classes)
+    return Description(**fields, layout=layout, classes=classes)
 
 
 def shown(value: str) -> str:
-    """A strange value as an error shows it: quoted, and not all of it if it is long."""
+    """An invalid value as an error shows it: quoted, and shortened if it is long."""
     return repr(value if len(value) <= SHOWN else f"{value[: SHOWN - 3]}...")
 
 
 def plain_class(name: str) -> ActionClass:
-    """A class of which nothing but its id is known."""
+    """A class of which only the id is known."""
     return ActionClass(name, name, "", "")
 
 
@@ -99,7 +99,7 @@ def decode(data: bytes, name: str) -> str:
     """The text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        DataError: naming the line that is something else.
+        DataError: naming the line that is not UTF-8.
     """
     try:
         return data.decode("utf-8-sig")
@@ -122,8 +122,8 @@ def _toml(name: str, names: Collection[str], read: Callable[[str], bytes]) -> di
         raise DataError(f"{name} is not valid TOML: {str(error)[:200]}.") from None
 
 
-def _about(data: dict[str, Any]) -> dict[str, Any]:
-    """The fields of dataset.toml that are there, each of its type and in its range."""
+def _dataset_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of dataset.toml, checked for type and range."""
     fields = REQUIRED | OPTIONAL
     for name, value in data.items():
         if name not in fields:
@@ -153,7 +153,7 @@ def _about(data: dict[str, Any]) -> dict[str, Any]:
 def _classes(data: dict[str, Any]) -> tuple[ActionClass, ...]:
     rows = data.get("class")
     if set(data) != {"class"} or not isinstance(rows, list) or len(rows) < 2:
-        raise DataError(f"{CLASSES} must hold one [[class]] table a class, at least two.")
+        raise DataError(f"{CLASSES} must hold class_ [[class]] table a class, at least two.")
     classes: dict[str, ActionClass] = {}
     names: set[str] = set()
     for number, row in enumerate(rows, 1):
@@ -165,22 +165,22 @@ def _classes(data: dict[str, Any]) -> tuple[ActionClass, ...]:
                 raise _unknown(f"field in {where}:", name, CLASS_FIELDS)
             if not isinstance(value, str):
                 raise DataError(f"{where}: '{name}' must be a text.")
-        one = ActionClass(*(row.get(name, "").strip() for name in CLASS_FIELDS))
-        if not PLAIN.fullmatch(one.id):
+        class_ = ActionClass(*(row.get(name, "").strip() for name in CLASS_FIELDS))
+        if not PLAIN.fullmatch(class_.id):
             raise DataError(
-                f"{where}: the 'id' {shown(one.id)} is not 1 to 40 letters, digits and hyphens."
+                f"{where}: the 'id' {shown(class_.id)} is not 1 to 40 letters, digits and hyphens."
             )
-        if not one.name:
-            raise DataError(f"{where}: the 'name' of {one.id} is missing.")
-        if one.id in classes or one.name in names:
-            raise DataError(f"{where}: the id or the name of {one.id} is there already.")
-        classes[one.id] = one
-        names.add(one.name)
+        if not class_.name:
+            raise DataError(f"{where}: the 'name' of {class_.id} is missing.")
+        if class_.id in classes or class_.name in names:
+            raise DataError(f"{where}: the id or the name of {class_.id} is there already.")
+        classes[class_.id] = class_
+        names.add(class_.name)
     return tuple(classes.values())
 
 
 def _layout(data: dict[str, Any]) -> dict[str, Any]:
-    """The joint layout: a tree of named joints, each with its part and its mirror image."""
+    """The joint layout, checked: a tree of named joints, each with part and mirror joint."""
     for name in data:
         if name not in LAYOUT_FIELDS:
             raise _unknown(f"field in {LAYOUT}:", name, LAYOUT_FIELDS)
@@ -247,91 +247,90 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> DataError:
 TARGET = "zsar_bench.data.custom.reader:Reader"
 
 
-IMPORTED = "imported.json"  #: the folder that was read, its number of clips and what they rest on
+IMPORTED = "imported.json"  #: the imported folder, its number of clips and their state
 
 
 TAKEN_OVER = ("title", "fps", "bodies", "min_frames", "licence", "citation", "samples")
 
 
-def own_folder(name: str = "") -> Path:
-    """Where descriptions are kept, or that of one data set."""
+def custom_folder(name: str = "") -> Path:
+    """The folder of all descriptions, or of one data set's."""
     return home() / "own" / name
 
 
-def own_names() -> list[str]:
+def custom_names() -> list[str]:
     """Names of the data sets that have a description, sorted."""
-    return sorted(p.parent.name for p in own_folder().glob(f"[!.]*/{IMPORTED}"))
+    return sorted(p.parent.name for p in custom_folder().glob(f"[!.]*/{IMPORTED}"))
 
 
-def own_spec(folder: Path) -> DatasetSpec:
+def custom_spec(folder: Path) -> DatasetSpec:
     """The data set that a description folder describes.
 
     Raises:
         UserError: if it was damaged.
     """
-    if checksums.sealed(folder):
-        checksums.check(folder, hint="Type: zsar-bench data import FOLDER")
-    about = read_toml(folder / ABOUT)
+    checksums.check(folder, hint="Type: zsar-bench data import FOLDER")
+    values = read_toml(folder / ABOUT)
     imported = read_imported(folder)
     texts = {m[1]: p for p in sorted(folder.iterdir()) if (m := TEXTS.fullmatch(p.name))}
     for path in (folder / CLASSES, folder / LAYOUT):
         read_toml(path)
     try:
         return DatasetSpec(
-            name=about["name"],
+            name=values["name"],
             target=TARGET,
             classes=folder / CLASSES,
             layout=folder / LAYOUT,
             texts=texts,
             clips=imported["clips"],
             how_to_get=f"Your own data, in {imported['folder']}.",
-            **{name: about[name] for name in TAKEN_OVER if name in about},
+            **{name: values[name] for name in TAKEN_OVER if name in values},
         )
     except KeyError as error:
         raise UserError(f"{folder} lacks {error}.") from None
 
 
 def read_imported(folder: Path) -> dict[str, Any]:
-    """What was noted at the import; empty if there was none.
+    """The stored facts about the import; empty if there are none.
 
     Raises:
         UserError: if it was damaged.
     """
     path = folder / IMPORTED
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
+    imported = read_json(path) if path.is_file() else {}
+    if not isinstance(imported, dict):
         raise UserError(f"The file {path} is damaged: it holds no object.")
-    return found
+    return imported
 
 
-def own_state() -> list[tuple[str, str]]:
-    """Every file of every description with its SHA-256: what the catalogue's entries rest on."""
+def custom_state() -> list[tuple[str, str]]:
+    """Every file of every description with its SHA-256: the catalogue's entries depend on them."""
     state = []
-    for name in own_names():
+    for name in custom_names():
         try:
-            for path in sorted(own_folder(name).iterdir()):
+            for path in sorted(custom_folder(name).iterdir()):
                 state.append((str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
-        except OSError as error:  # it is being replaced, or damaged: either way, ask again
+        except OSError as error:  # being replaced, or damaged: in both cases read it again
             state.append((name, str(error)))
     return state
 
 
-def keep_own(beside: Path, name: str) -> None:
-    """Give a complete description its place, instead of an earlier one."""
-    forget_own(name)
+def store_custom(beside: Path, name: str) -> None:
+    """Move a complete description into place, replacing an earlier one."""
+    delete_custom(name)
     try:
-        beside.rename(own_folder(name))
+        beside.rename(custom_folder(name))
     except OSError as error:
-        raise UserError(f"Cannot write {own_folder(name)}: {error.strerror or error}.") from None
+        raise UserError(f"Cannot write {custom_folder(name)}: {error.strerror or error}.") from None
 
 
-def forget_own(name: str) -> bool:
-    """Delete a description; killed half-way, it is gone all the same.
+def delete_custom(name: str) -> bool:
+    """Delete a description.
 
     Returns:
         Whether there was one.
     """
-    folder = own_folder(name)
+    folder = custom_folder(name)
     if not folder.is_dir():
         return False
     discard(folder)

@@ -1,11 +1,11 @@
-"""The discovery child: imports plugins and answers, as JSON, with what each of them brings.
+"""The discovery child: imports plugins and describes, as JSON, what each of them registers.
 
     python -m zsar_bench.catalogue.discovery < request.json > answer.json
 
-Runs in a process of its own, so that a plugin which raises, prints, exits or takes seconds to
-import costs the parent nothing. It is confined: it reads anything but prepared data and results,
-writes to a temporary folder only and has no network. Plugins are loaded one at a time, each in a
-plugin manager of its own: a broken one becomes a row with its error.
+Runs in a separate process, so that a plugin that raises, prints, exits or is slow to import does
+not affect the parent. The process is confined: it can read everything but prepared data and
+results, can write to a temporary folder only and has no network. Plugins are loaded one at a time,
+each in its own plugin manager; a broken plugin becomes a row with its error.
 """
 
 from __future__ import annotations
@@ -42,14 +42,25 @@ from zsar_bench.sandbox.processes import die_with_parent
 from zsar_bench.specs import generated
 from zsar_bench.version import API
 
-#: What a target's class must offer, by catalogue section.
-DUTIES = {
+#: Methods that a target's class must have, by catalogue section.
+REQUIRED_METHODS = {
     "methods": ("fit", "bind", "score", "state_dict", "load_state_dict"),
     "skeleton_encoders": ("fit", "encode", "module", "state_dict", "load_state_dict"),
     "text_encoders": ("fingerprint", "encode"),
     "datasets": ("identify", "read"),
 }
-GENERATOR = ("clips", "make")  #: of a data set that stands in for another
+GENERATOR = ("clips", "make")  #: of a generated data set
+EXECUTORS = (
+    "executors do not plug in: they ran in the process that holds the labels; "
+    "remove ExecutorSpec and register_executors"
+)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a plugin is broken, in one line."""
+    if isinstance(error, ImportError) and "'ExecutorSpec'" in str(error):
+        return EXECUTORS
+    return _one_line(error)
 
 
 def _one_line(error: BaseException) -> str:
@@ -65,15 +76,17 @@ def load_plugin(source: Source) -> Any:
 
 
 def _collect(module: Any) -> tuple[Registry, list[str]]:
-    """Call one plugin's hooks; returns what it registered and the hooks it implements."""
+    """Call a plugin's hooks; returns what it registered and the hooks it implements."""
     api = getattr(module, "api", None)
     if api != API:
-        said = "declares no 'api'" if api is None else f"declares api = {api!r}"
-        raise ValueError(f"the plugin {said}; this zsar-bench speaks api = {API}")
+        declared = "declares no 'api'" if api is None else f"declares api = {api!r}"
+        raise ValueError(f"the plugin {declared}; this zsar-bench speaks api = {API}")
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
     manager.register(module)
-    manager.check_pending()  # a misspelt hook is an error, not silence
+    if hasattr(manager.hook, "register_executors"):
+        raise ValueError(EXECUTORS)
+    manager.check_pending()  # a misspelt hook is an error
     registry = Registry()
     hooks = [caller.name for caller in manager.get_hookcallers(module) or []]
     for name in sorted(hooks):
@@ -94,11 +107,11 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
         plugin: folder of the plugin's package.
     """
     target = resolve(spec.target)
-    made = kind == "datasets" and generated(vars(spec))
-    duties = GENERATOR if made else DUTIES.get(kind, ())
+    is_generated = kind == "datasets" and generated(vars(spec))
+    required = GENERATOR if is_generated else REQUIRED_METHODS.get(kind, ())
     if getattr(spec, "setting", "") == "transductive":
-        duties = (*duties, "adapt")
-    missing = [duty for duty in duties if not callable(getattr(target, duty, None))]
+        required = (*required, "adapt")
+    missing = [method for method in required if not callable(getattr(target, method, None))]
     if missing:
         raise TypeError(f"{spec.target} lacks {', '.join(missing)}()")
     closure: dict[str, Path] = {}
@@ -130,11 +143,11 @@ def _describe(kind: str, spec: Spec, files: dict[str, str], plugin: Path) -> dic
 
 
 def _check_leaks(leaks: Sequence[str], schema: dict[str, Any], profiles: dict[str, Any]) -> None:
-    """Refuse a leak that could be on without anybody having asked for it, or be on unseen."""
+    """Refuse a leak that is on by default or in a profile, or that is no science parameter."""
     for name in leaks:
         field = schema.get("properties", {}).get(name, {})
-        about = (field.get("type"), field.get("default"), field.get("kind"))
-        if about != ("boolean", False, "science"):
+        facts = (field.get("type"), field.get("default"), field.get("kind"))
+        if facts != ("boolean", False, "science"):
             raise ValueError(
                 f"'leaks' names '{name}', which is no science parameter, false at first"
             )
@@ -144,16 +157,16 @@ def _check_leaks(leaks: Sequence[str], schema: dict[str, Any], profiles: dict[st
 
 def _source(module: str) -> tuple[str, Path]:
     """Name and file of an imported module."""
-    found = sys.modules[module]
-    return found.__name__, Path(str(found.__file__))
+    imported = sys.modules[module]
+    return imported.__name__, Path(str(imported.__file__))
 
 
 def _loaded(packages: set[str]) -> dict[str, str]:
     """Path -> SHA-256 of every Python file of these packages that is imported by now.
 
-    A package's ``__init__`` and helpers of another plugin are in no digest of a target, but it
-    does not load without them. What plugins asked before it have imported counts as well: nobody
-    can tell whether it would have.
+    A package's ``__init__`` and helpers of other plugins are in no target's digest, but the plugin
+    does not load without them. Modules imported by plugins before it count as well: whether it
+    would have imported them itself is unknown.
     """
     modules = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in packages]
     paths = {Path(str(getattr(m, "__file__", None) or "")) for m in modules}
@@ -161,7 +174,7 @@ def _loaded(packages: set[str]) -> dict[str, str]:
 
 
 def _import_all(plugin_files: Sequence[str]) -> None:
-    """Import what loads of these files; of the others their own rows tell."""
+    """Import these files; errors of a file are reported in its own row."""
     for name in plugin_files:
         try:
             import_file(Path(name))
@@ -172,16 +185,16 @@ def _import_all(plugin_files: Sequence[str]) -> None:
 
 
 def part_of(source: Source, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """What one plugin brings to the catalogue.
+    """What one plugin adds to the catalogue.
 
     Args:
-        source: a plugin; a file with those named ``before`` it, from which it may import.
-        packages: top-level packages of installed plugins: it may import from any of them, too.
+        source: the plugin; a file lists those ``before`` it, from which it may import.
+        packages: top-level packages of installed plugins, from which it may import, too.
 
     Returns:
-        ``row``, its line in the list of plugins; ``entries``, section -> name -> entry; the
+        ``row``, its row in the list of plugins; ``entries``, section -> name -> entry; the
         ``protocol_folders`` and ``published_folders`` it registers; and ``files``, path ->
-        SHA-256: while these stay as they are, so does the answer.
+        SHA-256, on which the answer depends.
     """
     row = empty_row(source)
     files: dict[str, str] = {}
@@ -202,7 +215,7 @@ def part_of(source: Source, packages: Sequence[str] = ()) -> dict[str, Any]:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit included
         row["status"] = "broken"
-        row["errors"].append(_one_line(error))
+        row["errors"].append(_reason(error))
         return part
     used = {*packages, *map(file_module_name, map(Path, before))}
     used.add(module.__name__.partition(".")[0])
@@ -223,12 +236,12 @@ def part_of(source: Source, packages: Sequence[str] = ()) -> dict[str, Any]:
                 continue
             used.add(spec.target.partition(".")[0].partition(":")[0])
             entries[kind][name] = entry
-    files |= _loaded(used - {"zsar_bench"})  # the harness is no plugin's code
+    files |= _loaded(used - {"zsar_bench"})  # the harness belongs to no plugin
     return part
 
 
 def _machine() -> dict[str, Any]:
-    """What torch says of this machine; asked here because the parent never imports torch."""
+    """Description of this machine by torch, which the parent never imports."""
     try:
         import torch
     except Exception as error:
@@ -243,25 +256,25 @@ def _machine() -> dict[str, Any]:
 
 def main() -> None:
     """Read a request from standard input, write the answer to standard output."""
-    die_with_parent()  # a plugin that never ends must not outlive a command that was killed
+    die_with_parent()  # a plugin that hangs must not survive a killed command
     answer = os.dup(1)
-    os.dup2(2, 1)  # whatever plugins print must not mix with the answer
+    os.dup2(2, 1)  # output of plugins must not mix with the answer
     request = json.load(sys.stdin)
-    said: dict[str, Any]
+    reply: dict[str, Any]
     try:
         rules = request["rules"]
         paths = {name: tuple(rules[name]) for name in ("read", "names", "write")}
         confine(Rules(**paths, network=rules["network"]))
         parts = [part_of(source, request["packages"]) for source in request["sources"]]
-        said = {"parts": parts, "machine": _machine() if request["machine"] else None}
+        reply = {"parts": parts, "machine": _machine() if request["machine"] else None}
     except ConfinementError as error:
-        said = {"unconfined": [error.what, error.hint]}
+        reply = {"unconfined": [error.what, error.hint]}
     with os.fdopen(answer, "w") as out:
-        json.dump(said, out)
+        json.dump(reply, out)
         out.flush()
     with contextlib.suppress(Exception):
         sys.stderr.flush()
-    os._exit(0)  # plugins' threads and exit handlers have no say
+    os._exit(0)  # without running plugins' threads and exit handlers
 
 
 if __name__ == "__main__":

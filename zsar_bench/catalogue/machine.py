@@ -22,12 +22,12 @@ class Machine:
         threads: CPU threads of a worker; part of identity, because sums depend on it.
         device_name: the accelerator's name, for the record.
         plugin_files: single-file plugins a worker must import.
-        code: files that the plugins' code digests cover: all that a worker may import of them.
-        code_state: digest of these files as they were when the command began.
-        protected: store and results, which no worker may reach as a whole.
-        timeout, memory: seconds and bytes that one worker may use; None: as much as it likes.
-        deterministic: whether CUDA may only use operations that repeat bit for bit. A CPU does
-            so anyway, so that it is part of identity on CUDA only.
+        code: files that the plugins' code digests cover; a worker may import no others of them.
+        code_state: digest of these files at the start of the command.
+        protected: store and results; a worker gets single files of them only.
+        timeout, memory: seconds and bytes that one worker may use; None: no limit.
+        deterministic: whether CUDA uses only operations that are reproducible bit for bit. On a
+            CPU all are, so it is part of identity on CUDA only.
     """
 
     device: str

@@ -1,7 +1,7 @@
-"""Where a method's parameters are searched, and which points a search looks at, in which order.
+"""The search ranges of a method's parameters, and the points of a search in their order.
 
-Points do not depend on what was found at others: trial k of a search is the same for every
-budget above k, so a larger budget continues a smaller one, and equal budgets are equal searches.
+Points do not depend on the results of others: trial k of a search is the same for every budget
+above k. A larger budget thus continues a smaller one, and searches of equal budget are equal.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from zsar_bench.common.hashing import derive_seed
 
-PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)  #: bases of the sequence, one a parameter
-FINE = 1e-9  #: distances below this are not told apart
-DIGITS = 4  #: significant ones of a drawn number, so that it can be typed
-PATIENCE = 10_000  #: points in a row that were there before: then there are no others
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)  #: bases of the Halton sequence, one per parameter
+FINE = 1e-9  #: resolution of a place in [0, 1)
+DIGITS = 4  #: significant digits of a drawn number, so that it can be typed
+MAX_REPEATS = 10_000  #: repeated points in a row after which the space counts as exhausted
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where one parameter may lie: ``choices``, or else from ``low`` to ``high``.
+    """The range of one parameter: ``choices``, or else from ``low`` to ``high``.
 
     Attributes:
         name: of the parameter.
-        low, high: ends, both possible; its logarithm is uniform in between.
-        whole: whether only whole numbers are.
-        choices: as JSON values, each as likely as any other.
+        low, high: inclusive ends; the logarithm of the value is uniform between them.
+        whole: whether only integers are possible.
+        choices: as JSON values, all with the same probability.
     """
 
     name: str
@@ -38,25 +38,25 @@ class Range:
     choices: tuple[Any, ...] = ()
 
     def at(self, u: float) -> Any:
-        """The value at a place from 0 to below 1."""
+        """The value at a place in [0, 1)."""
         if self.choices:
             return self.choices[int(u * len(self.choices))]
-        if self.whole:  # k is as likely as the part from k to k + 1
+        if self.whole:  # k has the probability of the interval from k to k + 1
             drawn = math.floor(self.low * ((self.high + 1) / self.low) ** u + FINE)
             return int(min(max(drawn, self.low), self.high))
         drawn = float(f"{self.low * (self.high / self.low) ** u:.{DIGITS}g}")
         return min(max(drawn, float(self.low)), float(self.high))
 
     def holds(self, value: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value lies in the range."""
         if self.choices:
             return json.dumps(value) in {json.dumps(c) for c in self.choices}
         kinds = (int,) if self.whole else (int, float)
         return type(value) in kinds and self.low <= value <= self.high
 
     @property
-    def about(self) -> dict[str, Any]:
-        """As JSON."""
+    def as_json(self) -> dict[str, Any]:
+        """The range as JSON values."""
         if self.choices:
             return {"choices": list(self.choices)}
         return {"low": self.low, "high": self.high, "whole": self.whole}
@@ -84,56 +84,53 @@ def space_of(schema: Mapping[str, Any], fixed: Iterable[str] = ()) -> tuple[Rang
 
 
 def _range(name: str, field: Mapping[str, Any]) -> Range:
-    said = field["search"]
-    if "choices" in said:
-        return Range(name, choices=tuple(said["choices"]))
-    kinds = {field.get("type"), *(one.get("type") for one in field.get("anyOf", ()))}
+    search = field["search"]
+    if "choices" in search:
+        return Range(name, choices=tuple(search["choices"]))
+    kinds = {field.get("type"), *(option.get("type") for option in field.get("anyOf", ()))}
     whole = "integer" in kinds and "number" not in kinds
-    return Range(name, low=said["low"], high=said["high"], whole=whole)
+    return Range(name, low=search["low"], high=search["high"], whole=whole)
 
 
 def check_ranges(schema: Mapping[str, Any]) -> None:
-    """Every value of every range must be one that the parameter takes.
+    """Check that the parameter accepts every value of its range.
 
     Raises:
-        ValueError: naming the parameter, if one is not.
+        ValueError: naming the parameter, if it does not.
     """
     import jsonschema
 
     space = space_of(schema)
     if len(space) > len(PRIMES):
         raise ValueError(f"{len(space)} parameters have search ranges, at most {len(PRIMES)} may")
-    for one in space:
-        field = {**schema["properties"][one.name], "$defs": schema.get("$defs", {})}
-        if not one.choices and "multipleOf" in field:
-            raise ValueError(f"parameter {one.name}: search a multiple by among(...)")
-        for value in one.choices or (one.low, one.high):
+    for range_ in space:
+        field = {**schema["properties"][range_.name], "$defs": schema.get("$defs", {})}
+        if not range_.choices and "multipleOf" in field:
+            raise ValueError(f"parameter {range_.name}: search a multiple by among(...)")
+        for value in range_.choices or (range_.low, range_.high):
             for error in jsonschema.Draft202012Validator(field).iter_errors(value):
-                raise ValueError(f"parameter {one.name}: search range: {error.message}")
+                raise ValueError(f"parameter {range_.name}: search range: {error.message}")
 
 
 def points(
     space: tuple[Range, ...], start: Mapping[str, Any], *parts: object
 ) -> Iterator[dict[str, Any]]:
-    """The points of a search, all different: ``start``, then those of a scrambled Halton
-    sequence. It ends where a space of few values has no others.
+    """The points of a search, all different: ``start``, then a scrambled Halton sequence.
+
+    The sequence ends when a finite space is exhausted.
 
     Args:
         space: at least one range.
         start: value of each parameter at the first point; it may lie outside its range.
         parts: seeds and names that determine the sequence.
     """
-    first = {one.name: start[one.name] for one in space}
+    first = {r.name: start[r.name] for r in space}
     seen = {json.dumps(first)}
     yield first
-    scrambles = [
-        _scramble(base, *parts, one.name) for one, base in zip(space, PRIMES, strict=False)
-    ]
+    scrambles = [_scramble(base, *parts, r.name) for r, base in zip(space, PRIMES, strict=False)]
     number, misses = 0, 0
-    while misses < PATIENCE:
-        drawn = {
-            one.name: one.at(_place(number, s)) for one, s in zip(space, scrambles, strict=True)
-        }
+    while misses < MAX_REPEATS:
+        drawn = {r.name: r.at(_place(number, s)) for r, s in zip(space, scrambles, strict=True)}
         number += 1
         text = json.dumps(drawn)
         misses = misses + 1 if text in seen else 0
@@ -143,9 +140,9 @@ def points(
 
 
 def _scramble(base: int, *parts: object) -> list[list[int]]:
-    """An order of the digits for each place behind the point.
+    """A permutation of the digits for each place after the point.
 
-    By hashes, so that no release of any library draws other points.
+    Computed by hashes, so that the points do not depend on the version of any library.
     """
     places = math.ceil(-math.log(FINE) / math.log(base))
     return [
@@ -155,7 +152,7 @@ def _scramble(base: int, *parts: object) -> list[list[int]]:
 
 
 def _place(number: int, scramble: list[list[int]]) -> float:
-    """The number's digits mirrored at the point, each in its place's order (Halton 1960)."""
+    """The number's digits mirrored at the point and permuted (Halton 1960)."""
     base = len(scramble[0])
     value, weight = 0.0, 1.0
     for order in scramble:

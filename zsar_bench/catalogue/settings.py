@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Settings:
     """Resolved parameters of one plugin class.
 
     Attributes:
-        profile: the named profile they start from, and in brackets what was changed in it.
+        profile: name of the profile, with the changed parameters in parentheses.
         science: parameters that are part of a run's identity.
         runtime: parameters that are not.
         published: whether the science parameters are those of the ``paper`` profile.
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One ``--set [NAME.]KEY=VALUE``; without a name it is meant for the methods."""
+    """One ``--set [NAME.]KEY=VALUE``; without a name it applies to the methods."""
 
     owner: str
     key: str
@@ -59,14 +59,24 @@ class Assignment:
             )
         return cls(owner, key, value.strip())
 
+    @classmethod
+    def of(cls, name: str, value: Any) -> Assignment:
+        """The same from Python: ``KEY`` or ``NAME.KEY``, and a value of the parameter's type."""
+        owner, _, key = name.rpartition(".")
+        return cls(owner, key, value if isinstance(value, str) else json.dumps(value))
+
+    def for_owner(self, owner: str) -> Assignment:
+        """The same, meant for this plugin unless it names another."""
+        return replace(self, owner=self.owner or owner)
+
 
 def resolve(entry: Entry, profile: str, assignments: Iterable[Assignment]) -> Settings:
-    """A plugin's parameters: defaults, then the profile, then the assignments meant for it.
+    """A plugin's parameters: defaults, then the profile, then the assignments that apply to it.
 
     Args:
-        entry: whose parameters.
-        profile: wanted profile; if the plugin has none of that name, its defaults are used.
-        assignments: those without owner concern methods only.
+        entry: the plugin's entry.
+        profile: name of a profile; if the plugin lacks it, ``paper`` or the defaults are used.
+        assignments: those without owner apply to methods only.
 
     Raises:
         UserError: for an unknown key, a wrong type or a value out of range.
@@ -100,13 +110,13 @@ def defaults(entry: Entry) -> dict[str, Any]:
 
 
 def science_only(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of these parameters that are part of an identity."""
+    """The parameters that are part of an identity."""
     fields = entry.schema.get("properties", {})
     return {n: v for n, v in values.items() if fields[n].get("kind", "science") == "science"}
 
 
 def one_spelling(value: Any, field: Mapping[str, Any]) -> Any:
-    """1 and 1.0 are the same setting, and so must be the same in an identity.
+    """The canonical form of a value: 1 and 1.0 must be equal in an identity.
 
     Args:
         value: of the parameter.
@@ -121,7 +131,7 @@ def one_spelling(value: Any, field: Mapping[str, Any]) -> Any:
 
 
 def check_owners(assignments: Iterable[Assignment], entries: Iterable[Entry]) -> None:
-    """Refuse a ``--set NAME.key`` whose name takes no part in the command."""
+    """Refuse a ``--set NAME.key`` whose name does not occur in the command."""
     names = [e.name for e in entries]
     for a in assignments:
         if a.owner and a.owner not in names:
@@ -138,14 +148,14 @@ def _unknown_key(entry: Entry, key: str, fields: Mapping[str, Any]) -> UserError
 
 
 def _value(entry: Entry, a: Assignment, field: Mapping[str, Any]) -> Any:
-    """Read the text as JSON where the parameter is not simply a text."""
+    """Read the text as JSON, unless the parameter is a string."""
     if field.get("type") == "string" or ("enum" in field and a.text in field["enum"]):
         return a.text
     text = {"True": "true", "False": "false", "None": "null"}.get(a.text, a.text)
     for read in (json.loads, float):  # 1e-4 is JSON, .5 and 1. are not
         with contextlib.suppress(ValueError):
             value = read(text)
-            json.dumps(value, allow_nan=False)  # NaN and infinity are not values of anything
+            json.dumps(value, allow_nan=False)  # NaN and infinity are no valid values
             return one_spelling(value, field)
     return a.text
 
@@ -164,7 +174,7 @@ def _check(entry: Entry, values: Mapping[str, Any]) -> None:
 
 
 def check_together(pairs: list[tuple[Entry, Settings]], machine: Machine) -> None:
-    """Let the plugins' own classes check what the user set; rules between parameters too."""
+    """Let the plugins' classes check the parameters, including rules between parameters."""
     check = [
         {
             "target": entry.name,

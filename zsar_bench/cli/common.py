@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsar_bench.common.files import DEFAULT_RESULTS as DEFAULT_RESULTS
+from zsar_bench.reporters.terminal import console as console
+from zsar_bench.reporters.terminal import error_console as error_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from zsar_bench.common.events import Event
     from zsar_bench.data.clips.import_pool import Say
 
@@ -29,32 +29,21 @@ ResultsOption = Annotated[
 ]
 
 
-def console() -> Console:
-    """Standard output."""
-    return _harmless(stderr=False)
+def parameters(assignments: Iterable[str] | None) -> dict[str, str]:
+    """``--set [NAME.]KEY=VALUE`` as the API's ``params``; of two of one name the last counts.
+
+    Raises:
+        UserError: for what is no assignment.
+    """
+    from zsar_bench.catalogue.settings import Assignment
+
+    given = [Assignment.parse(text) for text in assignments or ()]
+    return {f"{a.owner}.{a.key}" if a.owner else a.key: a.text for a in given}
 
 
-def error_console() -> Console:
-    """Standard error: progress and errors, so that results can be piped."""
-    return _harmless(stderr=True)
-
-
-def _harmless(stderr: bool) -> Console:
-    """A console on which only Rich itself steers the terminal: whatever a text of a plugin, a
-    file or a record holds, it is shown as letters or not at all."""
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-    from zsar_bench.common.names import plain_lines
-
-    class Harmless(Console):
-        def render(
-            self, renderable: RenderableType, options: ConsoleOptions | None = None
-        ) -> Iterator[Segment]:
-            for part in super().render(renderable, options):
-                yield part if part.control else part._replace(text=plain_lines(part.text))
-
-    return Harmless(stderr=stderr, highlight=False)
+def fields(text: str | None) -> tuple[str, ...] | None:
+    """``A,B`` as names."""
+    return tuple(name.strip() for name in text.split(",")) if text else None
 
 
 @contextmanager

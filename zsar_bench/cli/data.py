@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,17 +15,14 @@ from zsar_bench.cli.common import (
     QuietOption,
     console,
     error_console,
+    parameters,
     print_json,
     print_table,
     progress_bar,
 )
-from zsar_bench.data.protocols.splits import make_rounds
-from zsar_bench.errors import UserError
-from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue.catalogue import Catalogue, Entry
-    from zsar_bench.data.clips.store import Dataset
+    from zsar_bench.api.data import Imported
 
 app = typer.Typer(help="Import, list, verify and remove data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Data set, e.g. as `zsar-bench list datasets` says.")]
@@ -59,6 +54,10 @@ def import_(
         typer.Option("--set", metavar="KEY=VALUE", help="Parameter of a generated data set."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G."),
+    ] = None,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -67,93 +66,32 @@ def import_(
 
     Interrupted or killed, the same command continues.
     """
-    from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.catalogue.machine import Machine, cores
-    from zsar_bench.cli.own import import_folder, named_folder
-    from zsar_bench.data.clips.import_pool import Work
-    from zsar_bench.data.clips.importer import ensure_generated, import_files, store_name
-    from zsar_bench.data.clips.store import open_dataset, prepared
+    from zsar_bench.api.data import import_data
 
-    catalogue = load(plugin or ())
-    started = time.monotonic()
-    sources = tuple(paths or ())
-    own = named_folder(name, sources, catalogue)
-    if own is not None:
-        if set_:
-            raise UserError("Your own data are read from files; there are no parameters to --set.")
-        silent = quiet or json
-        dataset, remark = import_folder(own, catalogue, force, jobs, skip_bad, silent)
-        seconds = None if remark else time.monotonic() - started
-        _report(dataset, json, remark, load(plugin or ()), seconds)
-        return
-    entry = catalogue.find("datasets", name)
-    params = _params(entry, sources, set_ or [])
-    made = generated(entry.spec)
-    store = store_name(entry, params) if made else name
-    if sources and store in prepared() and not force:
-        remark = f"Already imported; {', '.join(map(str, sources))} was not read."
-        _report(open_dataset(store), json, remark, catalogue)
-        return
-    machine = Machine("cpu", 1, plugin_files=tuple(str(p) for p in catalogue.plugin_files))
-    with progress_bar(f"import {store}", quiet or json) as (on_event, say):
-        if made:
-            dataset = ensure_generated(entry, params, machine, on_event, say, jobs, force)
-        else:
-            work = Work(
-                entry,
-                machine,
-                store,
-                sources=sources,
-                jobs=jobs or cores(),
-                skip_bad=skip_bad,
-                on_event=on_event,
-                say=say,
-            )
-            dataset = import_files(work, replace=force)
-    _report(dataset, json, "", catalogue, time.monotonic() - started)
-
-
-def _params(entry: Entry, sources: tuple[Path, ...], assignments: list[str]) -> dict[str, Any]:
-    """A generator's parameters; refuses files for it, and parameters or no files for a reader."""
-    from zsar_bench.catalogue.settings import Assignment, resolve
-
-    spec, name = entry.spec, entry.name
-    if generated(spec) and sources:
-        raise UserError(
-            f"'{name}' is generated; it reads no files.", f"Type: zsar-bench data import {name}"
+    with progress_bar(f"import {name}", quiet or json, at_once=False) as (on_event, say):
+        imported = import_data(
+            name,
+            *(paths or ()),
+            force=force,
+            skip_bad=skip_bad,
+            params=parameters(set_),
+            jobs=jobs,
+            memory_limit=memory_limit,
+            plugins=plugin or (),
+            on_event=on_event,
+            on_note=say,
         )
-    if spec["stand_in_for"]:
-        parsed = [Assignment.parse(text) for text in assignments]
-        mine = [replace(a, owner=a.owner or name) for a in parsed]
-        return resolve(entry, "paper", mine).values
-    how_to_get = " ".join(spec["how_to_get"].split())
-    if assignments:
-        raise UserError(f"'{name}' has no parameters to --set.")
-    if not sources and not generated(spec):
-        raise UserError(
-            f"To import '{name}', give its raw files. {how_to_get}".strip(),
-            f"Then type: zsar-bench data import {name} PATH",
-        )
-    for path in sources:
-        if not path.expanduser().exists():
-            raise UserError(f"There is no file or folder {path}.", how_to_get)
-    return {}
+    _report(imported, json)
 
 
-def _report(
-    dataset: Dataset,
-    json: bool,
-    remark: str,
-    catalogue: Catalogue,
-    seconds: float | None = None,
-) -> None:
+def _report(imported: Imported, json: bool) -> None:
+    dataset, seconds = imported.dataset, imported.seconds
     clips, about = dataset.clips, dataset.about
-    count, expected = len(dataset), about["expected_clips"]
     facts = {
         "dataset": about["name"],
-        "clips": count,
-        "expected_clips": expected,
-        "classes": len(set(clips["class"])),
+        "clips": len(dataset),
+        "expected_clips": about["expected_clips"],
+        "classes": len({*clips["class"]}),
         "subjects": len({*clips["subject"]} - {""}),
         "frames": sum(clips["frames"]),
         "megabytes": round(dataset.size / 1e6, 1),
@@ -167,25 +105,33 @@ def _report(
         print_json(facts)
         return
     out = console()
-    if remark:
-        out.print(f"{remark} To replace it, add --force.", markup=False, soft_wrap=True)
+    if imported.remark:
+        out.print(f"{imported.remark} To replace it, add --force.", markup=False, soft_wrap=True)
     took = "" if seconds is None else f", {seconds:.0f} s"
     made = about.get("stand_in_for") or about.get("parts")
     done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
-        f"{'In the store' if remark else done}: {about['name']}, {count} clips, "
+        f"{'In the store' if imported.remark else done}: {about['name']}, {len(dataset)} clips, "
         f"{facts['classes']} classes, {facts['subjects'] or 'unknown'} subjects, "
         f"{facts['frames']} frames, "
         f"{facts['megabytes']} MB{took}.",
         markup=False,
         soft_wrap=True,
     )
-    if expected and count != expected:
-        out.print(f"[yellow]The complete data set has {expected} clips.[/]")
-        for line in [*about["coverage"], *_usable(dataset, catalogue)]:
+    if not imported.complete:
+        out.print(f"[yellow]The complete data set has {imported.expected} clips.[/]")
+        for line in [*about["coverage"], *_usable(imported)]:
             out.print(f"  {line}", markup=False, soft_wrap=True)
     for line in _left_out(about):
         out.print(line, markup=False, soft_wrap=True)
+
+
+def _usable(imported: Imported) -> Iterator[str]:
+    """Lines about the protocols of an incomplete data set."""
+    if imported.enough_for:
+        yield f"Protocols it is enough for, on fewer clips: {', '.join(imported.enough_for)}."
+    if imported.lacking:
+        yield f"Protocols that lack clips of some class: {', '.join(imported.lacking)}."
 
 
 def _left_out(about: dict[str, Any]) -> Iterator[str]:
@@ -206,51 +152,20 @@ def _line(what: str, count: int, reason: str, rows: list[dict[str, str]]) -> str
     return f"{what}: {count} file{'s' * (count != 1)}: {reason} ({names})"
 
 
-def _usable(dataset: Dataset, catalogue: Catalogue) -> Iterator[str]:
-    """Which protocols have the clips they need in an incomplete data set."""
-    from zsar_bench.data.protocols.lookup import load_all
-
-    ready, lacking = [], []
-    for protocol in load_all(catalogue)[0]:
-        if protocol.dataset != dataset.name:
-            continue
-        try:
-            make_rounds(protocol, dataset)
-        except UserError:
-            lacking.append(protocol.id)
-        else:
-            ready.append(protocol.id)
-    if ready:
-        yield f"Protocols it is enough for, on fewer clips: {', '.join(ready)}."
-    if lacking:
-        yield f"Protocols that lack clips of some class: {', '.join(lacking)}."
-
-
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the imported data sets."""
-    from zsar_bench.data.clips.store import data_folder, open_dataset, prepared, unfinished
+    from zsar_bench.api.data import list_data
+    from zsar_bench.data.clips.store import data_folder, unfinished
 
-    rows = []
-    for name in prepared():
-        dataset = open_dataset(name)
-        rows.append(
-            {
-                "name": name,
-                "clips": len(dataset),
-                "classes": len(set(dataset.clips["class"])),
-                "subjects": len({*dataset.clips["subject"]} - {""}),
-                "megabytes": round(dataset.size / 1e6, 1),
-                "digest": dataset.digest,
-            }
-        )
+    rows = [vars(stored) for stored in list_data()]
     if json:
         print_json(rows)
     elif not rows:
         console().print("No data set is imported. Type: zsar-bench list datasets")
     else:
         headings = ("data set", "clips", "classes", "subjects", "MB", "digest")
-        cells = [[*list(r.values())[:5], str(r["digest"])[:12]] for r in rows]
+        cells = [[*list(row.values())[:5], str(row["digest"])[:12]] for row in rows]
         print_table(f"Prepared data in {data_folder()}", headings, cells)
     for name in [] if json else unfinished():
         console().print(
@@ -267,30 +182,21 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check every stored shard against its checksum."""
-    from zsar_bench.common.checksums import Damaged
-    from zsar_bench.data.clips.store import open_dataset, prepared
+    from zsar_bench.api.data import verify_data
 
-    rows = []
-    for one in [name] if name else prepared():
-        try:
-            found = list(open_dataset(one).verify())
-        except Damaged:
-            found = [("dataset.json", "is damaged, so the shards cannot be checked")]
-        bad = {shard: problem for shard, problem in found if problem}
-        rows.append({"name": one, "shards": len(found), "damaged": bad})
+    rows = verify_data(name)
     if json:
-        print_json(rows)
+        print_json([vars(row) for row in rows])
     else:
         for row in rows:
-            damaged: dict[str, str] = row["damaged"]  # type: ignore[assignment]
-            verdict = f"{len(damaged)} damaged" if damaged else "all sound"
-            console().print(f"{row['name']}: {row['shards']} shards, {verdict}", markup=False)
-            for shard, problem in damaged.items():
+            verdict = f"{len(row.damaged)} damaged" if row.damaged else "all sound"
+            console().print(f"{row.name}: {row.shards} shards, {verdict}", markup=False)
+            for shard, problem in row.damaged.items():
                 console().print(f"  {shard} {problem}", markup=False)
         if not rows:
             console().print("No data set is imported.")
-    if any(row["damaged"] for row in rows):
-        broken = ", ".join(str(row["name"]) for row in rows if row["damaged"])
+    if any(row.damaged for row in rows):
+        broken = ", ".join(row.name for row in rows if row.damaged)
         error_console().print(f"Import again: zsar-bench data import {broken} PATH --force")
         raise typer.Exit(1)
 
@@ -298,14 +204,6 @@ def verify(
 @app.command("rm")
 def rm(name: Name) -> None:
     """Remove a data set, or its unfinished import, from the prepared store (raw files stay)."""
-    from zsar_bench.catalogue.custom import forget_own, own_names
-    from zsar_bench.data.clips.store import forget, prepared, remove, unfinished
+    from zsar_bench.api.data import remove_data
 
-    half, own = name in unfinished(), name in own_names()
-    if half:
-        forget(name)
-    if name in prepared() or not (half or own):
-        remove(name)
-    if own:  # last: killed before, the same command goes on
-        forget_own(name)
-    console().print(f"Removed {name}.", markup=False)
+    remove_data(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,13 @@ from zsar_bench.cli.common import (
     QuietOption,
     console,
     error_console,
+    parameters,
     print_json,
     print_table,
 )
-from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from zsar_bench.api.features import PlannedExport
     from zsar_bench.features.encoders import EncoderPlan
 
 app = typer.Typer(help="Export skeleton features, list those that are kept.", no_args_is_help=True)
@@ -51,84 +51,83 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Train the encoder of a protocol, or take it from the cache, and write its features."""
+    from zsar_bench.api.features import plan_export
+    from zsar_bench.api.requests import data_of, make_request
     from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.catalogue.settings import Assignment
     from zsar_bench.cli.stand_in import announce, making
     from zsar_bench.features.export import check_target
-    from zsar_bench.features.export import export as write
-    from zsar_bench.plans.choose_data import choose_data
-    from zsar_bench.plans.plan import plan_encoders
-    from zsar_bench.plans.request import Request
 
+    silent = quiet or json
     out = out.expanduser().absolute()
     check_target(out, layout, force)
     catalogue = load(plugin or ())
-    request = Request(
-        methods=(),
-        protocol=protocol,
-        results=out,
-        seeds=(seed,),
+    request = make_request(
+        (),
+        protocol,
+        seeds=seed,
         skeleton_encoder=skeleton_encoder,
-        data=data,
+        params=parameters(set_),
         profile=profile,
+        data=data,
         device=device,
         threads=threads,
-        assignments=tuple(Assignment.parse(s) for s in set_ or ()),
+        results=out,
     )
-    choice = choose_data(protocol, data, catalogue)
-    if choice.synthetic and not (quiet or json):
+    choice = data_of(request, catalogue)
+    if choice.synthetic and not silent:
         announce(choice)
-    with making(choice, quiet or json) as (on_event, _):
-        whose, plans, choices = plan_encoders(request, catalogue, on_event)
-    _train(plans, quiet or json)
-    about = write(whose, plans, layout, out)
+    with making(choice, silent) as (on_event, _):
+        planned = plan_export(request, catalogue, on_event)
+    about = _write(planned, out, layout, silent)
     if json:
         print_json({"folder": str(out), **about})
         return
-    for what, value, reason in choices:
+    for what, value, reason in planned.choices:
         console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
-    for one in about["rounds"]:
-        counts = ", ".join(f"{name} {part['count']}" for name, part in one["clips"].items())
-        told = (
-            f"{one['round']}: {counts} clips, {one['channels']} channels, hash {one['hash'][:12]}"
-        )
-        console().print(told, markup=False, highlight=False)
+    for part in about["rounds"]:
+        counts = ", ".join(f"{name} {clips['count']}" for name, clips in part["clips"].items())
+        line = f"{part['round']}: {counts} clips, {part['channels']} channels"
+        console().print(f"{line}, hash {part['hash'][:12]}", markup=False, highlight=False)
     console().print(f"Written: {out}", markup=False, soft_wrap=True)
 
 
-def _train(plans: Sequence[EncoderPlan], quiet: bool) -> None:
-    """Train what is not in the cache, round after round."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _write(planned: PlannedExport, out: Path, layout: str, quiet: bool) -> dict[str, Any]:
+    """Train what is not in the cache and write the features, with a bar an encoder."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from zsar_bench.features.encoding import ensure
     from zsar_bench.reporters.words import seconds
 
-    todo = [plan for plan in plans if not plan.ready(())]
-    guess = sum(plan.cost[2] for plan in todo)
-    if guess >= 60 and not quiet:
-        text = f"Training takes about {seconds(guess)} (a first guess); stop it whenever you like."
+    if planned.seconds >= 60 and not quiet:
+        left = seconds(planned.seconds)
+        text = f"Training takes about {left} (a first guess); stop it whenever you like."
         error_console().print(text, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     shown = Progress(*columns, console=error_console(), disable=quiet, transient=True)
+    bars: dict[str, TaskID] = {}
     with shown as progress:
-        for plan in plans:
-            bar = progress.add_task(plan.title, total=None)
 
-            def report(event: dict[str, Any], bar: Any = bar, title: str = plan.title) -> None:
-                progress.update(
-                    bar,
-                    description=f"{title}: {event.get('stage', '')}",
-                    completed=event.get("step", 0),
-                    total=event.get("total"),
-                )
+        def report(plan: EncoderPlan, event: dict[str, Any]) -> None:
+            if plan.title not in bars:
+                bars[plan.title] = progress.add_task(plan.title, total=None)
+            progress.update(
+                bars[plan.title],
+                description=f"{plan.title}: {event.get('stage', '')}",
+                completed=event.get("step", 0),
+                total=event.get("total"),
+            )
 
-            ensure(plan, (), report)
+        return planned.write(out, layout, report)
 
 
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the trained encoders and the released features that are kept."""
-    rows = [*_encoders(), *_released()]
+    from zsar_bench.api.features import list_features
+
+    def damaged(text: str) -> None:
+        error_console().print(text, markup=False, soft_wrap=True)
+
+    rows = [vars(kept) for kept in list_features(damaged)]
     if json:
         print_json(rows)
     elif not rows:
@@ -140,75 +139,3 @@ def list_(json: JsonOption = False) -> None:
             [*("-" if row[n] is None else row[n] for n in names), row["megabytes"]] for row in rows
         ]
         print_table("Kept features", headings, cells, expendable=("s", "round", "data set"))
-
-
-def _encoders() -> list[dict[str, Any]]:
-    from zsar_bench.common.files import home
-
-    rows = []
-    for path in sorted((home() / "encoders").glob("[!.]*/encoder.json")):
-        about = _about(path)
-        if about is None:
-            continue
-        rows.append(
-            {
-                "kind": "certified",
-                "key": path.parent.name,
-                "name": about["encoder"],
-                "dataset": about.get("dataset"),
-                "round": about["round"],
-                "seed": about["seed"],
-                "clips": about["train_clips"],
-                "classes": len(about["train_classes"]),
-                "seen_accuracy": about["seen_accuracy"],
-                "seconds": about["seconds"],
-                "megabytes": _megabytes(path.parent),
-            }
-        )
-    return rows
-
-
-def _released() -> list[dict[str, Any]]:
-    from zsar_bench.features.released.store import features_folder
-
-    rows = []
-    for path in sorted(features_folder().glob("[!.]*/features.json")):
-        about = _about(path)
-        if about is None:
-            continue
-        rows.append(
-            {
-                "kind": "released",
-                "key": path.parent.name[:16],
-                "name": f"released: {about['name']}",
-                "dataset": about["dataset"],
-                "round": None,
-                "seed": None,
-                "clips": about["clips"]["train"],
-                "classes": about["classes"]["train"],
-                "parts": about["clips"],
-                "seconds": None,
-                "megabytes": _megabytes(path.parent),
-            }
-        )
-    return rows
-
-
-def _about(path: Path) -> dict[str, Any] | None:
-    """What is written of kept features; None, and a line about it, if that is damaged."""
-    from zsar_bench.common import checksums
-    from zsar_bench.common.files import read_json
-
-    try:
-        if checksums.sealed(path.parent):
-            checksums.check(path.parent, [path.name])
-        about: dict[str, Any] = read_json(path)
-    except UserError as error:
-        line = f"{error.what} The next run that needs these features makes them again."
-        error_console().print(line, markup=False, soft_wrap=True)
-        return None
-    return about
-
-
-def _megabytes(folder: Path) -> float:
-    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1)

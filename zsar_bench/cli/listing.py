@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,138 +14,57 @@ from zsar_bench.errors import UserError, unknown
 if TYPE_CHECKING:
     from zsar_bench.catalogue.catalogue import Catalogue
 
-Rows = list[dict[str, Any]]
+Rows = Sequence[dict[str, Any]]
 
 
-def _methods(catalogue: Catalogue) -> Rows:
-    return [
-        {
-            "name": e.name,
-            "setting": e.spec["setting"],
-            "inputs": ", ".join(["pooled", *e.spec["wants"]]),
-            "texts": ", ".join(e.spec["text_fields"]),
-            "profiles": ", ".join(e.profiles),
-            "hp": e.spec["hp"],
-            "plugin": e.plugin,
-            "summary": e.spec["summary"],
-            "paper": e.spec["paper"],
-        }
-        for e in catalogue.entries("methods")
-    ]
+def _rows(function: str, *arguments: str) -> Callable[[Catalogue], Rows]:
+    """Rows of a function of ``zsar_bench.api.listing``, imported when it is asked for."""
 
-
-def _simple(kind: str) -> Callable[[Catalogue], Rows]:
     def rows(catalogue: Catalogue) -> Rows:
-        return [
-            {"name": e.name, "plugin": e.plugin, "summary": e.spec["summary"]}
-            for e in catalogue.entries(kind)
-        ]
+        from zsar_bench.api import listing
+
+        return [asdict(row) for row in getattr(listing, function)(catalogue, *arguments)]
 
     return rows
 
 
-def _datasets(catalogue: Catalogue) -> Rows:
-    from zsar_bench.data.clips.store import prepared
-
-    imported = prepared()
-    return [
-        {
-            "name": e.name,
-            "title": e.spec["title"],
-            "clips": e.spec["clips"],
-            "imported": e.name in imported,
-            "texts": ", ".join(e.spec["texts"]),
-            "plugin": e.plugin,
-            "how to get": e.spec["how_to_get"],
-        }
-        for e in catalogue.entries("datasets")
-    ]
-
-
-def _protocols(catalogue: Catalogue) -> Rows:
-    from zsar_bench.data.protocols.lookup import load_all
-
-    protocols, groups = load_all(catalogue)
-    rows = {
-        p.id: {
-            "name": p.id,
-            "dataset": p.dataset,
-            "seen": len(p.seen),
-            "unseen": len(p.unseen),
-            "tested": p.test_clips or "-",
-            "rule": p.rule,
-            "family": p.family,
-            "average of": [],
-            "aliases": list(p.aliases),
-        }
-        for p in protocols
-    }
-    for g in groups:
-        first = rows.get(g.of[0], {})
-        alike = {k: first.get(k, "-") for k in ("dataset", "seen", "unseen")}
-        rows[g.id] = {
-            "name": g.id,
-            **alike,
-            "tested": "-",
-            "rule": f"average of {len(g.of)}",
-            "family": g.family,
-            "average of": list(g.of),
-            "aliases": list(g.aliases),
-        }
-    return [rows[name] for name in sorted(rows)]
-
-
 def _published(catalogue: Catalogue) -> Rows:
-    from zsar_bench.compare.published import read_published
+    from zsar_bench.api.listing import published_of
 
-    return [
-        {
-            "name": row["method"],
-            "protocol": row["protocol"] or "-",
-            "metric": row.get("metric", "top1"),
-            "value": row["value"],
-            "variant": row.get("variant", ""),
-            "printed by": row.get("reported_by", ""),
-            "flags": ", ".join(row.get("flags", ())),
-            "row": row,
-        }
-        for row in read_published(catalogue.published_folders)
-    ]
-
-
-def _plugins(catalogue: Catalogue) -> Rows:
-    return [
-        {
-            "name": row["name"],
-            "status": row["status"],
-            "source": row["source"],
-            "package": row["distribution"],
-            "error": "; ".join(row["errors"]),
-        }
-        for row in catalogue.data["plugins"]
-    ]
+    return [{"name": row["method"], **row} for row in published_of(catalogue)]
 
 
 LISTS: dict[str, Callable[[Any], Rows]] = {
-    "methods": _methods,
-    "skeleton-encoders": _simple("skeleton_encoders"),
-    "text-encoders": _simple("text_encoders"),
-    "datasets": _datasets,
-    "protocols": _protocols,
+    "methods": _rows("methods_of"),
+    "skeleton-encoders": _rows("entries_of", "skeleton_encoders"),
+    "text-encoders": _rows("entries_of", "text_encoders"),
+    "datasets": _rows("datasets_of"),
+    "protocols": _rows("protocols_of"),
     "published": _published,
-    "metrics": _simple("metrics"),
-    "executors": _simple("executors"),
-    "reporters": _simple("reporters"),
-    "plugins": _plugins,
+    "metrics": _rows("entries_of", "metrics"),
+    "reporters": _rows("entries_of", "reporters"),
+    "plugins": _rows("plugins_of"),
 }
-WIDE = ("how to get", "average of", "aliases", "row")  #: only in JSON
+WIDE = ("how_to_get", "average_of", "aliases")  #: only in JSON
+#: Of published numbers, which have many more keys: columns by heading.
+PUBLISHED = {
+    "name": "method",
+    "protocol": "protocol",
+    "metric": "metric",
+    "value": "value",
+    "variant": "variant",
+    "printed by": "reported_by",
+    "flags": "flags",
+}
 #: Headings left out first where the terminal is narrow.
 EXPENDABLE = (
-    *("printed by", "variant", "hp", "inputs", "package", "plugin", "texts", "family", "rule"),
+    *("printed by", "variant", "hp", "inputs", "package", "plugin", "text sets", "family", "rule"),
     *("profiles", "setting"),
 )
 #: Of methods: whose they are says more than a sentence, which their pages have.
-EXPENDABLE_OF_METHODS = ("plugin", "texts", "summary", "profiles", "inputs", "hp", "setting")
+EXPENDABLE_OF_METHODS = (
+    *("plugin", "text fields", "summary", "profiles", "inputs", "hp", "setting"),
+)
 
 
 def list_things(
@@ -159,6 +79,7 @@ def list_things(
     json: JsonOption = False,
 ) -> None:
     """List what is registered; without a word, everything in short."""
+    from zsar_bench.api.listing import published_of
     from zsar_bench.catalogue.catalogue import load
 
     if what and what not in LISTS:
@@ -169,11 +90,11 @@ def list_things(
             "Type: zsar-bench list published --protocol ID",
         )
     catalogue = load(plugin or ())
+    if what == "published":
+        _print_published(published_of(catalogue, protocol, method), json)
+        return
     if what:
-        rows = LISTS[what](catalogue)
-        if protocol or method:
-            rows = _chosen(rows, protocol, method, catalogue)
-        _print(what, rows, json)
+        _print(what, LISTS[what](catalogue), json)
         return
     everything = {
         name: list(dict.fromkeys(r["name"] for r in rows(catalogue)))
@@ -188,25 +109,34 @@ def list_things(
 
 def _print(what: str, rows: Rows, json: bool) -> None:
     if json:
-        print_json([row.get("row", row) for row in rows])
+        print_json(rows)
     elif not rows:
         console().print("None.")
     else:
-        headings = [h for h in rows[0] if h not in WIDE and any(r[h] != "" for r in rows)]
-        cells = [[_cell(r[h]) for h in headings] for r in rows]
+        keys = [k for k in rows[0] if k not in WIDE and any(r[k] not in ("", ()) for r in rows)]
+        cells = [[_cell(row[key]) for key in keys] for row in rows]
         expendable = EXPENDABLE_OF_METHODS if what == "methods" else EXPENDABLE
+        headings = [key.replace("_", " ") for key in keys]
         print_table(what, headings, cells, expendable=expendable)
 
 
-def _chosen(rows: Rows, protocol: str, method: str, catalogue: Catalogue) -> Rows:
-    """The published rows of a protocol, named by id or alias, and of a method."""
-    from zsar_bench.compare.published import choose
-    from zsar_bench.data.protocols.lookup import find_id
-
-    wanted = find_id(protocol, catalogue) if protocol else ""
-    kept = {id(row) for row in choose([row["row"] for row in rows], wanted, method)}
-    return [row for row in rows if id(row["row"]) in kept]
+def _print_published(rows: Rows, json: bool) -> None:
+    if json:
+        print_json(rows)
+    elif not rows:
+        console().print("None.")
+    else:
+        plain = {"metric": "top1", "variant": "", "reported_by": "", "flags": ()}
+        cells = [[_cell((plain | row)[key] or "") for key in PUBLISHED.values()] for row in rows]
+        used = [n for n in range(len(PUBLISHED)) if any(row[n] for row in cells)]
+        headings = [[*PUBLISHED][n] for n in used]
+        cells = [[row[n] for n in used] for row in cells]
+        print_table("published", headings, cells, expendable=EXPENDABLE)
 
 
 def _cell(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "-" if value is None else str(value)

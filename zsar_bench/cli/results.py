@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from zsar_bench.cli.common import JsonOption, PluginOption, ResultsOption, conso
 from zsar_bench.common.files import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from zsar_bench.verify.transfer import Verdict
+    from zsar_bench.verification.transfer import Verdict
 
 app = typer.Typer(help="Take over and verify stored runs.", no_args_is_help=True)
 
@@ -28,11 +28,9 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Take over runs of another machine, if every number follows from their predictions."""
-    from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.verify.transfer import import_runs
+    from zsar_bench.api.results import import_results
 
-    catalogue = load(plugin or ())
-    _tell(import_runs(path.expanduser(), results.expanduser().absolute(), catalogue), json)
+    _show(import_results(path, results, plugin or (), _silent if json else _line), json)
 
 
 @app.command("check")
@@ -44,35 +42,39 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Verify stored runs in place: seals, ids, labels, and every number anew."""
-    from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.verify.transfer import check_runs
+    from zsar_bench.api.results import verify
 
-    catalogue = load(plugin or ())
-    _tell(check_runs(folder.expanduser().absolute(), catalogue), json)
+    _show(verify(folder, plugin or (), _silent if json else _line), json)
 
 
-def _tell(verdicts: Iterable[Verdict], json: bool) -> None:
-    """A line a run, and the count; exit code 1 if any was refused."""
+def _silent(verdict: Verdict) -> None:
+    """All are printed at the end, as one document."""
+
+
+def _line(verdict: Verdict) -> None:
+    """A line a run, as soon as it was looked at."""
+    from rich.text import Text
+
+    style = "bold red" if verdict.status == "refused" else ""
+    line = Text.assemble((verdict.status, style), f" {verdict.source}: {verdict.about}")
+    console().print(line, soft_wrap=True)
+
+
+def _show(verdicts: Sequence[Verdict], json: bool) -> None:
+    """The count; exit code 1 if any was refused."""
     from dataclasses import asdict
 
     from rich.text import Text
 
-    told, out = [], console()
-    for verdict in verdicts:
-        told.append(verdict)
-        if json:
-            continue
-        style = "bold red" if verdict.status == "refused" else ""
-        line = Text.assemble((verdict.status, style), f" {verdict.source}: {verdict.about}")
-        out.print(line, soft_wrap=True)
+    out = console()
     if json:
-        print_json([asdict(verdict) for verdict in told])
+        print_json([asdict(verdict) for verdict in verdicts])
     else:
-        counts = {v.status: sum(one.status == v.status for one in told) for v in told}
-        notes = Counter(note for verdict in told for note in verdict.notes)
+        notes = Counter(note for verdict in verdicts for note in verdict.notes)
         for note, count in sorted(notes.items()):
             out.print(Text(f"{count} runs: {note}", style="dim"), soft_wrap=True)
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        out.print(f"{len(told)} runs: {said}.", markup=False)
-    if any(verdict.status == "refused" for verdict in told):
+        counts = Counter(verdict.status for verdict in verdicts)
+        text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        out.print(f"{len(verdicts)} runs: {text}.", markup=False)
+    if any(verdict.status == "refused" for verdict in verdicts):
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,15 +13,16 @@ from zsar_bench.cli.common import (
     QuietOption,
     ResultsOption,
     error_console,
+    fields,
+    parameters,
 )
 from zsar_bench.cli.run_shown import show_missing, show_plan, show_results
 from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue.catalogue import Catalogue
-    from zsar_bench.plans.run_plan import RunPlan
-    from zsar_bench.runs.schedule.tasks import Task
+    from zsar_bench.api.running import Failure, PlannedRuns
+    from zsar_bench.api.tuning import PlannedSearches
 
 
 def run(
@@ -80,10 +81,6 @@ def run(
     splits: Annotated[
         int, typer.Option(min=0, help="Random class splits instead of the published one.")
     ] = 0,
-    dial: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=V,V", help="Turn a dial to each of these values (repeatable)."),
-    ] = None,
     text_control: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +125,6 @@ def run(
         str | None,
         typer.Option(metavar="SIZE", help="End a fit or scoring that needs more, e.g. 4G."),
     ] = None,
-    executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would run.")] = False,
@@ -137,149 +133,88 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Train and score methods on a protocol; the same command again continues or skips."""
+    from zsar_bench.api.requests import command_to_make, data_of, make_request
+    from zsar_bench.api.running import plan
     from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.catalogue.settings import Assignment
-    from zsar_bench.cli.stand_in import announce, command_to_make, making
-    from zsar_bench.plans.choose_data import choose_data, members
-    from zsar_bench.plans.plan import plan_runs
-    from zsar_bench.plans.request import Request, parse_seeds, parse_size
-    from zsar_bench.runs.tuning.tuned import with_tuned
+    from zsar_bench.cli.stand_in import announce, making
 
     if dry_run and force:
         raise UserError("--dry-run and --force exclude each other.")
+    silent = quiet or json
     catalogue = load(plugin or ())
-    request = Request(
-        methods=tuple(methods),
-        protocol=protocol,
-        results=results.expanduser().absolute(),
-        seeds=parse_seeds(seeds),
-        method_seeds=parse_seeds(method_seeds) if method_seeds else None,
+    request = make_request(
+        methods,
+        protocol,
+        seeds=seeds,
+        method_seeds=method_seeds,
         fix_encoder=fix_encoder,
         skeleton_encoder=skeleton_encoder,
+        features=features,
         text_encoder=text_encoder,
-        texts=texts,
-        text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
+        text_set=texts,
+        text_fields=fields(text_fields),
+        params=parameters(set_),
         profile=profile,
         tuned=tuned,
         selection=selection,
         prove=prove,
         data=data,
         splits=splits,
-        dials=tuple(dial or ()),
         text_control=text_control,
         draws=draws,
         gzsl=gzsl,
         device=device,
         threads=threads,
         deterministic=deterministic,
-        assignments=tuple(Assignment.parse(s) for s in set_ or ()),
-        features=features,
         timeout=timeout,
-        memory=None if memory_limit is None else parse_size(memory_limit),
+        memory_limit=memory_limit,
+        results=results,
     )
-    first = members(protocol, catalogue)[0]  # those of an average share their data
-    choice = choose_data(first, request.wanted_data, catalogue)
-    if choice.synthetic and not (quiet or json):
+    choice = data_of(request, catalogue)
+    if choice.synthetic and not silent:
         announce(choice)
-    command = command_to_make(choice, dial or ()) if dry_run else ""
+    command = command_to_make(choice) if dry_run else ""
     if command:
         show_missing(command, json)
         return
-    with making(choice, quiet or json) as (on_event, _):
-        plans = plan_runs(request, catalogue, on_event)
-    if tuned:
-        plans = with_tuned(plans, request)
-    jobs = jobs or default_jobs(threads, plans[0].machine.device)
+    with making(choice, silent) as (on_event, _):
+        planned = plan(request, jobs=jobs, on_event=on_event, catalogue=catalogue)
     if dry_run:
-        show_plan(plans, jobs, json)
+        show_plan(planned, json)
         return
-    failed = execute(plans, catalogue, executor, jobs, force, quiet or json)
-    damaged = show_results(plans, catalogue, json, failed)
+    failed = execute(planned, force, silent)
+    damaged = show_results(planned, failed, json)
     if failed or damaged:
         raise typer.Exit(1)
 
 
-def default_jobs(threads: int, device: str) -> int:
-    """Workers at once: one on an accelerator, else as many as the cores hold."""
-    from zsar_bench.catalogue.machine import cores
-
-    return 1 if device != "cpu" else max(1, cores() // threads)
-
-
-def execute(
-    plans: list[RunPlan],
-    catalogue: Catalogue,
-    executor: str,
-    jobs: int,
-    force: bool,
-    quiet: bool,
-) -> dict[str, str]:
-    """Run what is not done yet.
-
-    Returns:
-        Ids of the runs that failed: ``failed``, ``timeout`` or ``oom``.
-    """
-    import shutil
-
-    from zsar_bench.cli.live import make_display
-    from zsar_bench.common.files import discard, make_folder
-    from zsar_bench.runs.finish import sweep
-    from zsar_bench.runs.schedule.tasks import tasks
-    from zsar_bench.runs.schedule.trackers import Trackers
+def execute(planned: PlannedRuns, force: bool, quiet: bool) -> dict[str, Failure]:
+    """Run what is not done yet, with a live table; run id -> why it failed."""
+    from zsar_bench.reporters.progress import make_display
     from zsar_bench.sandbox import forkserver
 
-    make_folder(plans[0].results / "runs")
-    if force:
-        for plan in plans:
-            if plan.folder.is_dir():
-                discard(plan.folder)  # never half there under this name
-            shutil.rmtree(plan.part, ignore_errors=True)
-            shutil.rmtree(plan.fit_part, ignore_errors=True)
-    for plan in plans:
-        sweep(plan)
-    todo = tasks(plans)
-    runner = make_executor(catalogue, executor, jobs)
-    if todo and not quiet:
-        warn_of_time(todo, plans, jobs)
-    with make_display(plans, todo, jobs, quiet) as display, Trackers(catalogue) as trackers:
-
-        def report(task: Task, event: dict[str, Any]) -> None:
-            display.record(task, event)
-            trackers.record(task, event)
-
-        runner.run(todo, report)
+    if planned.todo and not quiet:
+        warn_of_time(planned)
+    with make_display(planned.runs, planned.todo, planned.jobs, quiet) as display:
+        failed = planned.execute(display, force)
     if forkserver.problem and not quiet:
         error_console().print(
             f"Every worker had to import torch anew, which takes longer: {forkserver.problem}.",
             markup=False,
         )
-    return dict(display.statuses)
+    return failed
 
 
-def make_executor(catalogue: Catalogue, name: str, jobs: int) -> Any:
-    """The executor of this name, for so many tasks at once."""
-    from zsar_bench.catalogue.loading import import_file, resolve
-
-    entry = catalogue.find("executors", name)
-    if entry.plugin != "core":  # named by the user: only then may it enter this process
-        for file in catalogue.plugin_files:
-            import_file(file)
-    return resolve(entry.spec["target"])(jobs)
-
-
-def warn_of_time(todo: list[Task], plans: list[RunPlan], jobs: int) -> None:
-    """Time, memory and disk, before anything that takes over a minute."""
+def warn_of_time(planned: PlannedRuns | PlannedSearches) -> None:
+    """The time that is left, before anything that takes over a minute."""
     from zsar_bench.reporters.words import seconds
-    from zsar_bench.runs.schedule.estimate import estimate, room
 
-    wall, measured = estimate(todo, plans, jobs)
-    if wall < 60:
+    left, measured = planned.seconds
+    if left < 60:
         return
-    memory, disk = room(todo, plans, jobs)
     basis = "as measured here before" if measured else "a first guess"
     error_console().print(
-        f"This takes about {seconds(wall)} on {jobs} workers ({basis}), {memory / 1e9:.1f} GB of "
-        f"memory and {max(disk, 1e6) / 1e6:.0f} MB of disk. Stop it whenever you like: the same "
-        "command goes on.",
+        f"This takes about {seconds(left)} on {planned.jobs} workers ({basis}). Stop it whenever "
+        "you like: the same command goes on.",
         markup=False,
     )

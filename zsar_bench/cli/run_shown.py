@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from zsar_bench.cli.common import console, error_console, print_json, print_table
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue.catalogue import Catalogue
+    from collections.abc import Mapping
+
+    from zsar_bench.api.running import Failure, PlannedRuns
     from zsar_bench.plans.run_plan import RunPlan
     from zsar_bench.runs.schedule.tasks import Task
+
+#: What the ids of tasks begin with that belong to one run alone.
+ALONE = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
 
 
 def show_missing(command: str, json: bool) -> None:
@@ -24,71 +31,67 @@ def show_missing(command: str, json: bool) -> None:
     )
 
 
-def show_plan(plans: list[RunPlan], jobs: int, json: bool) -> None:
+def show_plan(planned: PlannedRuns, json: bool) -> None:
+    """The runs, the work that they share, what was chosen, and the time."""
     from zsar_bench.reporters.words import seconds
-    from zsar_bench.runs.schedule.estimate import estimate, room
-    from zsar_bench.runs.schedule.tasks import tasks
 
-    todo = tasks(plans)
-    wall, measured = estimate(todo, plans, jobs)
-    states = [_state(p) for p in plans]
-    rows = [
-        {
-            "method": p.method.name,
-            "protocol": p.protocol.id,
-            "seeds": [p.encoder_seed, p.method_seed],
-            "selection": p.rule,
-            "profile": p.params.profile,
-            **_draw(p),
-            "run": p.run_id,
-            "state": state,
-        }
-        for p, state in zip(plans, states, strict=True)
-    ]
-    work = [{"task": t.title, "state": _task_state(t, plans)} for t in todo]
+    plans, todo = planned.runs, planned.todo
+    left, measured = planned.seconds
+    states = [_state(plan) for plan in plans]
+    work = [{"task": task.title, "state": _task_state(task, plans)} for task in todo]
     if json:
+        rows = [
+            {
+                "method": plan.method.name,
+                "protocol": plan.protocol.id,
+                "seeds": [plan.encoder_seed, plan.method_seed],
+                "selection": plan.rule,
+                "profile": plan.params.profile,
+                **_draw(plan),
+                "run": plan.run_id,
+                "state": state,
+            }
+            for plan, state in zip(plans, states, strict=True)
+        ]
         print_json(
             {
                 "runs": rows,
                 "tasks": work,
-                "choices": [list(c) for c in plans[0].choices],
-                "jobs": jobs,
-                "seconds": round(wall, 1),
+                "choices": [list(choice) for choice in plans[0].choices],
+                "jobs": planned.jobs,
+                "seconds": round(left, 1),
                 "seconds_measured_here": measured,
             }
         )
         return
     cells = [
         [
-            p.label,
-            f"{p.encoder_seed}/{p.method_seed}",
-            p.params.profile,
-            *([str(p.control.draw)] if p.control else []),
-            p.run_id,
+            plan.label,
+            f"{plan.encoder_seed}/{plan.method_seed}",
+            plan.params.profile,
+            *([str(plan.control.draw)] if plan.control else []),
+            plan.run_id,
             state,
         ]
-        for p, state in zip(plans, states, strict=True)
+        for plan, state in zip(plans, states, strict=True)
     ]
     control = plans[0].control
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
     about = f", text control {control.kind}" if control else ""
     about += f", GZSL by a {plans[0].gzsl}" if plans[0].gzsl else ""
     print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
-    own = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
-    shared = [w for t, w in zip(todo, work, strict=True) if not t.id.startswith(own)]
+    shared = [w for task, w in zip(todo, work, strict=True) if not task.id.startswith(ALONE)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
     _show_choices(plans)
     basis = (
         "as measured here before" if measured else "as plugins declare it, not yet measured here"
     )
-    console().print(f"Estimated time on {jobs} workers: {seconds(wall)} ({basis}).")
-    memory, disk = room(todo, plans, jobs)
-    console().print(f"Memory: {memory / 1e9:.1f} GB. Disk: {disk / 1e6:.0f} MB of new features.")
+    console().print(f"Estimated time on {planned.jobs} workers: {seconds(left)} ({basis}).")
 
 
 def _show_choices(plans: list[RunPlan]) -> None:
-    """Say what was chosen for the user, and why."""
+    """What was chosen for the user, and why."""
     for what, value, reason in plans[0].choices:
         console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
 
@@ -110,29 +113,21 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
     return "new"
 
 
-def show_results(
-    plans: list[RunPlan], catalogue: Catalogue, json: bool, failed: dict[str, str]
-) -> list[str]:
+def show_results(planned: PlannedRuns, failed: Mapping[str, Failure], json: bool) -> list[str]:
     """Print what came out; returns what is wrong with records that were there before."""
-    from zsar_bench.compare.published import read_published
-    from zsar_bench.compare.sections import compare
-    from zsar_bench.data.protocols.lookup import load_groups
-    from zsar_bench.records.files import load_records
-    from zsar_bench.reporters.table import render
+    from zsar_bench.api.results import compare, sound
 
-    done = [p.folder for p in plans if p.done]
-    records, damaged = load_records(done)
-    published = read_published(catalogue.published_folders)
-    comparison = compare(records, published, load_groups(catalogue))
+    damaged: list[str] = []
+    runs = list(sound(planned.done, damaged.append))
+    comparison = compare(runs, catalogue=planned.catalogue)
     if json:
-        comparison["runs"] = [_run_row(p, failed) for p in plans]
-        comparison["damaged"] = damaged
-        print_json(comparison)
+        rows = [_run_row(plan, failed) for plan in planned.runs]
+        print_json(comparison.data | {"runs": rows, "damaged": damaged})
         return damaged
     out = console()
-    if records:
-        _show_choices(plans)
-        out.print(render(comparison, out.width))
+    if runs:
+        _show_choices(planned.runs)
+        typer.echo(comparison.to_text(out.width, out.is_terminal), nl=False)
     for message in damaged:
         error_console().print(message, markup=False)
     return damaged
@@ -145,7 +140,9 @@ def _draw(plan: RunPlan) -> dict[str, Any]:
     return ({"text_control": control.kind, "draw": control.draw} if control else {}) | gzsl
 
 
-def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
+def _run_row(plan: RunPlan, failed: Mapping[str, Failure]) -> dict[str, Any]:
+    failure = failed.get(plan.run_id)
+    status = "done" if plan.done else failure.status if failure else "failed"
     return {
         "method": plan.method.name,
         "seeds": [plan.encoder_seed, plan.method_seed],
@@ -153,5 +150,5 @@ def _run_row(plan: RunPlan, failed: dict[str, str]) -> dict[str, Any]:
         **_draw(plan),
         "run": plan.run_id,
         "folder": str(plan.folder),
-        "status": "done" if plan.done else failed.get(plan.run_id, "failed"),
+        "status": status,
     }

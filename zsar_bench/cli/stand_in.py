@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -46,22 +45,6 @@ def announce(choice: DataChoice) -> None:
         rows.add_row("", Text("and the same command again (--data real refuses stand-ins)"))
     title = "[bold]Synthetic stand-in[/]"
     error_console().print(Panel(rows, title=title, border_style="yellow", expand=False))
-
-
-def command_to_make(choice: DataChoice, dials: Iterable[str]) -> str:
-    """What to type for clips that have not been made yet; nothing where all are there."""
-    from zsar_bench.data.clips.importer import store_name
-    from zsar_bench.data.clips.store import prepared
-    from zsar_bench.plans.choose_data import parse_dials, variants
-
-    if not choice.synthetic:
-        return ""
-    there = prepared()
-    for _, params in variants(choice, 0, parse_dials(dials, choice)):
-        if store_name(choice.entry, params) not in there:
-            words = "".join(f" --set {name}={value:g}" for name, value in params.items())
-            return f"zsar-bench data import {choice.entry.name}{words}"
-    return ""
 
 
 def making(choice: DataChoice, quiet: bool) -> AbstractContextManager[tuple[Event, Say]]:

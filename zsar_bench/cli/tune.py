@@ -13,20 +13,21 @@ from zsar_bench.cli.common import (
     ResultsOption,
     console,
     error_console,
+    fields,
+    parameters,
     print_json,
     print_table,
 )
 from zsar_bench.common.files import DEFAULT_RESULTS
-from zsar_bench.errors import RunFailed, UserError
+from zsar_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zsar_bench.catalogue.catalogue import Catalogue
+    from zsar_bench.api.tuning import PlannedSearches
     from zsar_bench.runs.tuning.search import Search
 
     Json = dict[str, Any]
 
 DEFAULT_BUDGET = 30
-SHOWN = 8  #: reasons of failures that are told
 
 
 def tune(
@@ -83,112 +84,80 @@ def tune(
         str | None,
         typer.Option(metavar="SIZE", help="A fit or scoring that needs more fails, e.g. 4G."),
     ] = None,
-    executor: Annotated[str, typer.Option(metavar="NAME", help="Where workers run.")] = "local",
     results: ResultsOption = DEFAULT_RESULTS,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be searched.")] = False,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Search declared ranges of methods' parameters where seen classes play unseen ones."""
+    """Search the declared ranges of methods' parameters on pseudo-unseen classes."""
+    from zsar_bench.api.requests import command_to_make, data_of, make_request
+    from zsar_bench.api.tuning import plan_tuning
     from zsar_bench.catalogue.catalogue import load
-    from zsar_bench.catalogue.settings import Assignment
-    from zsar_bench.cli.run import default_jobs
-    from zsar_bench.cli.stand_in import announce, command_to_make, making
-    from zsar_bench.plans.choose_data import choose_data, members
-    from zsar_bench.plans.request import Request, parse_seeds, parse_size
-    from zsar_bench.runs.tuning.tuned import check_spaces, plan_searches
+    from zsar_bench.cli.run import warn_of_time
+    from zsar_bench.cli.stand_in import announce, making
+    from zsar_bench.reporters.progress import make_display
+    from zsar_bench.runs.tuning.tuned import check_spaces
 
+    silent = quiet or json
     catalogue = load(plugin or ())
-    request = Request(
-        methods=tuple(methods),
-        protocol=protocol,
-        results=results.expanduser().absolute(),
-        seeds=parse_seeds(seeds),
-        method_seeds=parse_seeds(method_seeds) if method_seeds else None,
+    request = make_request(
+        methods,
+        protocol,
+        seeds=seeds,
+        method_seeds=method_seeds,
         skeleton_encoder=skeleton_encoder,
         text_encoder=text_encoder,
-        texts=texts,
-        text_fields=tuple(f.strip() for f in text_fields.split(",")) if text_fields else None,
+        text_set=texts,
+        text_fields=fields(text_fields),
+        params=parameters(set_),
         profile=profile,
         data=data,
         device=device,
         threads=threads,
         deterministic=deterministic,
-        assignments=tuple(Assignment.parse(s) for s in set_ or ()),
         timeout=timeout,
-        memory=None if memory_limit is None else parse_size(memory_limit),
+        memory_limit=memory_limit,
+        results=results,
     )
     check_spaces(request, catalogue)
-    choice = choose_data(members(protocol, catalogue)[0], data, catalogue)
-    if choice.synthetic and not (quiet or json):
+    choice = data_of(request, catalogue)
+    if choice.synthetic and not silent:
         announce(choice)
-    command = command_to_make(choice, ()) if dry_run else ""
+    command = command_to_make(choice) if dry_run else ""
     if command:
         raise UserError("Clips have to be made first, which writes to the store.", command)
-    with making(choice, quiet or json) as (on_event, _):
-        searches = plan_searches(request, catalogue, budget, seed, on_event)
-    jobs = jobs or default_jobs(threads, searches[0].base.machine.device)
+    with making(choice, silent) as (on_event, _):
+        planned = plan_tuning(
+            request, budget=budget, seed=seed, jobs=jobs, on_event=on_event, catalogue=catalogue
+        )
     if dry_run:
-        _show_plan(searches, jobs, json)
+        _show_plan(planned, json)
         return
-    found = _search(searches, catalogue, executor, jobs, quiet or json)
+    if planned.todo and not silent:
+        warn_of_time(planned)
+    with make_display([], planned.todo, planned.jobs, silent) as display:
+        studies = planned.execute(display)
     if json:
+        found = [study.outcome | {"folder": str(study.folder)} for study in studies]
         print_json({"searches": found})
         return
-    for search, one in zip(searches, found, strict=True):
-        _show(search, one)
+    for search, study in zip(planned.searches, studies, strict=True):
+        _show(search, study.outcome)
 
 
-def _search(
-    searches: list[Search], catalogue: Catalogue, executor: str, jobs: int, quiet: bool
-) -> list[Json]:
-    """Make the fits that are not made yet; the outcome of every search.
-
-    Raises:
-        RunFailed: if something failed that is not the parameters' fault.
-    """
-    from zsar_bench.cli.live import make_display
-    from zsar_bench.cli.run import make_executor, warn_of_time
-    from zsar_bench.common.code_digest import unchanged
-    from zsar_bench.common.files import make_folder
-    from zsar_bench.runs.schedule.tasks import search_tasks
-    from zsar_bench.runs.tuning.search_outcome import outcome
-
-    for search in searches:
-        make_folder(search.folder)
-    todo = search_tasks(searches)
-    plans = [plan for search in searches for plan in search.plans]
-    if todo and not quiet:
-        warn_of_time(todo, plans, jobs)
-    with make_display([], todo, jobs, quiet) as display:
-        make_executor(catalogue, executor, jobs).run(todo, display.record)
-    left = sum(task.id.startswith("trial:") for task in search_tasks(searches))
-    if left:
-        reasons = "; ".join(sorted({*display.failed.values()})[:SHOWN])
-        why = reasons or "see above"
-        raise RunFailed(f"{left} fits could not be made: {why}. The same command tries again.")
-    machine = searches[0].base.machine
-    if not unchanged(machine.code, machine.code_state):
-        raise RunFailed("a plugin's files have changed since this command began")
-    return [{**outcome(search), "folder": str(search.folder)} for search in searches]
-
-
-def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
+def _show_plan(planned: PlannedSearches, json: bool) -> None:
     """What would be searched, and how long it takes."""
     from zsar_bench.reporters.words import seconds
-    from zsar_bench.runs.schedule.estimate import estimate
-    from zsar_bench.runs.schedule.tasks import search_tasks
 
-    todo = search_tasks(searches)
-    plans = [plan for search in searches for plan in search.plans]
-    wall, measured = estimate(todo, plans, jobs)
+    searches, jobs, fits = planned.searches, planned.jobs, planned.fits_left
+    left, measured = planned.seconds
     rows = [
         {
             "method": search.base.method.name,
             "protocol": search.base.protocol.id,
             "profile": search.base.params.profile,
-            "space": {one.name: one.about for one in search.space},
+            "space": {one.name: one.as_json for one in search.space},
             "trials": search.trials,
             "held_out": search.parts,
             "fits": len([*search.fits()]),
@@ -196,10 +165,9 @@ def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
         }
         for search in searches
     ]
-    fits = sum(task.id.startswith("trial:") for task in todo)
     if json:
         print_json(
-            {"searches": rows, "fits_to_make": fits, "jobs": jobs, "seconds": round(wall, 1)}
+            {"searches": rows, "fits_to_make": fits, "jobs": jobs, "seconds": round(left, 1)}
         )
         return
     for search, row in zip(searches, rows, strict=True):
@@ -212,7 +180,7 @@ def _show_plan(searches: list[Search], jobs: int, json: bool) -> None:
         )
     basis = "as measured here before" if measured else "as plugins declare it"
     console().print(
-        f"{fits} fits are not made yet: {seconds(wall)} on {jobs} workers ({basis}).", markup=False
+        f"{fits} fits are not made yet: {seconds(left)} on {jobs} workers ({basis}).", markup=False
     )
 
 

@@ -1,1 +1,1 @@
-"""What every room uses: files, hashes, checksums, names, events, action classes."""
+"""Shared helpers: files, hashes, checksums, names, events, action classes."""

@@ -1,10 +1,10 @@
-"""Seals: what is stored is what was written, or it is found out.
+"""Seals: checksum tables that show whether stored files are still as they were written.
 
     <folder>/seal.json    {"seal": {"deep", "files": {name: [bytes, SHA-256]}, "format"}, "sha256"}
     <file>                a magic line, a SHA-256, and behind them the content
 
-A seal is against faults: a bit that flipped, a file that was cut, emptied, swapped, lost or put
-there. It is none against people, who can seal again what they have changed.
+A seal detects faults: flipped bits, and files that were cut, emptied, swapped, lost or added. It
+does not protect against people, who can write a new seal after a change.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SEAL = "seal.json"
 FORMAT = 1  #: of seal.json
 MAGIC = b"zsar-bench sealed file 1\n"
 _HEAD = len(MAGIC) + 64 + 1  #: bytes before the content of a sealed file
-#: Seconds after which a file's stamp tells one content from the next; stamps tick more coarsely
-#: than programs write.
+#: Seconds after a write from which on a new write changes the file's stamp: clocks of file systems
+#: tick more coarsely than programs write.
 _SETTLED = 2.0
 _SMALL = 2**20  #: bytes of a file that is read in one go, which is quicker
 
@@ -41,7 +41,7 @@ class Damaged(UserError):
 
 @dataclass(frozen=True)
 class Table:
-    """What a seal says.
+    """The content of a seal.
 
     Attributes:
         files: name, with ``/`` between folders -> bytes and SHA-256.
@@ -56,20 +56,20 @@ class Table:
 
 
 def seal(folder: Path, deep: bool = True) -> None:
-    """Write ``seal.json`` over every file of a finished folder but itself and hidden ones.
+    """Write ``seal.json`` for every file of a finished folder except itself and hidden files.
 
     Args:
-        folder: nobody writes into it any more.
-        deep: whether folders below are covered; where not, they have seals of their own.
+        folder: its files must not change any more.
+        deep: whether subfolders are covered; if not, they have their own seals.
 
     Raises:
-        UserError: if a file cannot be read or the seal not be written.
+        UserError: if a file cannot be read or the seal cannot be written.
     """
     files = {}
     for name in sorted(_names(folder, deep)):
         path = folder / name
         try:
-            files[name] = _facts(str(path))
+            files[name] = _size_and_digest(str(path))
         except OSError as error:
             raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
     write_bytes(folder / SEAL, _rendered(Table(files, deep)))
@@ -83,23 +83,22 @@ def sealed(folder: Path) -> bool:
 def broken(folder: Path, names: Iterable[str] | None = None, added: bool = True) -> list[str]:
     """Names of files that are missing, added, cut or changed since the folder was sealed.
 
-    A file is read the first time that a process asks, and again only if its size, stamps or
-    inode have changed.
+    A process reads each file once, and again only if its size, stamps or inode have changed.
 
     Args:
-        folder: a sealed one; where ``seal.json`` is missing or damaged, it is the only name.
-        names: look at these files only; a name that was not sealed is broken.
-        added: whether files that were not there count.
+        folder: a sealed folder; if ``seal.json`` is missing or damaged, only its name is returned.
+        names: check these files only; a name that was not sealed is broken.
+        added: whether added files count.
     """
     try:
         table = _read_table(folder)
     except (OSError, ValueError):
         return [SEAL]
     wanted = table.files if names is None else names
-    found = [name for name in wanted if not _holds(f"{folder}/{name}", table.files.get(name))]
+    damaged = [name for name in wanted if not _holds(f"{folder}/{name}", table.files.get(name))]
     if names is None and added:
-        found += sorted(set(_names(folder, table.deep)) - table.files.keys())
-    return found
+        damaged += sorted(set(_names(folder, table.deep)) - table.files.keys())
+    return damaged
 
 
 def check(
@@ -110,10 +109,12 @@ def check(
     Raises:
         Damaged: naming the first file, and how many more there are.
     """
-    found = broken(folder, names, added)
-    if found:
-        more = f" (and {len(found) - 1} more files beside it)" if len(found) > 1 else ""
-        raise Damaged(f"{folder / found[0]} is damaged: {_how(folder, found[0])}{more}.", hint)
+    damaged = broken(folder, names, added)
+    if damaged:
+        others = f" (and {len(damaged) - 1} others files beside it)" if len(damaged) > 1 else ""
+        raise Damaged(
+            f"{folder / damaged[0]} is damaged: {_fault(folder, damaged[0])}{others}.", hint
+        )
 
 
 def digest_of(path: Path) -> str:
@@ -122,22 +123,22 @@ def digest_of(path: Path) -> str:
     Raises:
         OSError: if it cannot be read, or is no file.
     """
-    return _facts(str(path))[1]
+    return _size_and_digest(str(path))[1]
 
 
 # --- Single files --------------------------------------------------------------------------------
 
 
 def write_sealed(path: Path, payload: bytes, owner: str = "") -> None:
-    """Write a file that tells on itself if it is damaged, or another is put in its place.
+    """Write a file whose damage, or replacement by another file, is detected when it is read.
 
-    The seal covers the file's name too, so a sealed file is not to be renamed.
+    The seal covers the file's name too, so a sealed file must not be renamed.
 
     Args:
-        path: where; whole or not at all.
-        payload: its content.
-        owner: what the content belongs to, such as a key; needed again to read it. It tells
-            files of one name in different folders apart.
+        path: of the file, which is written completely or not at all.
+        payload: the content.
+        owner: what the content belongs to, such as a key; needed again to read it. It
+            distinguishes files of the same name in different folders.
     """
     write_bytes(path, MAGIC + _digest(path, owner, payload).encode() + b"\n" + payload)
 
@@ -161,10 +162,10 @@ def read_sealed(path: Path, owner: str = "") -> bytes | None:
 
 
 def sealed_content(path: Path, owner: str = "") -> bytes:
-    """The content of a sealed file that must be there.
+    """The content of a sealed file that must exist.
 
     Raises:
-        Damaged: naming the file, as ``read_sealed``, and if it is missing.
+        Damaged: naming the file, if it is missing or not what was written.
     """
     payload = read_sealed(path, owner)
     if payload is None:
@@ -182,7 +183,7 @@ def _digest(path: Path, owner: str, payload: bytes) -> str:
 
 
 def _names(folder: Path, deep: bool, before: str = "") -> Iterator[str]:
-    """Names of all files that a seal covers. A link is a file, wherever it leads."""
+    """Names of all files that a seal covers. A link counts as a file."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = before + entry.name
@@ -194,36 +195,36 @@ def _names(folder: Path, deep: bool, before: str = "") -> Iterator[str]:
                 yield from _names(Path(entry.path), deep, f"{name}/")
 
 
-def _facts(name: str) -> tuple[int, str]:
+def _size_and_digest(name: str) -> tuple[int, str]:
     """Bytes and SHA-256 of a file."""
-    about = os.stat(name)
+    status = os.stat(name)
     known = _digests.get(name)
-    if known is not None and known[0] == _mark(about):
-        return about.st_size, known[1]
-    if not stat.S_ISREG(about.st_mode):  # nor wait until somebody writes into a pipe
+    if known is not None and known[0] == _mark(status):
+        return status.st_size, known[1]
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
         raise OSError(f"{name} is no file")
     with open(name, "rb") as file:
-        about = os.fstat(file.fileno())
-        if about.st_size <= _SMALL:
+        status = os.fstat(file.fileno())
+        if status.st_size <= _SMALL:
             digest = hashlib.sha256(file.read()).hexdigest()
         else:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
-    # A file of just now could change once more without another stamp.
-    if time.time() - about.st_mtime > _SETTLED and _mark(about) == _mark(after):
-        _digests[name] = (_mark(about), digest)
-    return about.st_size, digest
+    # A file that was just written could change again without a new stamp.
+    if time.time() - status.st_mtime > _SETTLED and _mark(status) == _mark(after):
+        _digests[name] = (_mark(status), digest)
+    return status.st_size, digest
 
 
 def _holds(path: str, row: tuple[int, str] | None) -> bool:
     try:
-        return row is not None and _facts(path) == row
+        return row is not None and _size_and_digest(path) == row
     except (OSError, ValueError):
         return False
 
 
-def _how(folder: Path, name: str) -> str:
-    """What is wrong with a broken file, in words."""
+def _fault(folder: Path, name: str) -> str:
+    """What is wrong with a broken file, as text for a message."""
     if not (folder / name).exists():
         return "it is missing"
     try:
@@ -264,5 +265,5 @@ def _read_table(folder: Path) -> Table:
     return table
 
 
-def _mark(about: os.stat_result) -> _Mark:
-    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
+def _mark(status: os.stat_result) -> _Mark:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -1,10 +1,10 @@
-"""Digest of the code behind a target: what it does, not how it is commented.
+"""Digest of the code behind a target, without comments and formatting.
 
 The digest covers the target's module, every module of the same top-level package that it
 imports, directly or not, and the declared assets. Comments, docstrings and formatting do not
 change it; a constant does. Two Python versions may disagree (their syntax trees do).
 
-What counts as imported, and what cannot be seen, is said in ``docs/identity.md``.
+``docs/identity.md`` lists what counts as imported and what cannot be detected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-#: Whoever says one of these may read comments and docstrings as data.
+#: Code that uses one of these names may read comments and docstrings as data.
 _READS_ITSELF = re.compile("__doc__|get(doc|comments|source|sourcelines)")
 
 
@@ -33,7 +33,7 @@ def source_digest(source: str | bytes) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # A string that stands alone is a docstring or a comment in disguise.
+            # A bare string is a docstring, or serves as a comment.
             node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
@@ -47,7 +47,7 @@ def _is_bare_string(statement: ast.stmt) -> bool:
 
 
 def package_root(module: str, file: Path) -> Path:
-    """Folder of a module's top-level package; of a module without package its own folder."""
+    """Folder of a module's top-level package; for a module without package, its own folder."""
     depth = len(module.split(".")) - (file.name != "__init__.py")
     return file.parent if depth <= 1 else file.parents[depth - 1]
 
@@ -55,9 +55,9 @@ def package_root(module: str, file: Path) -> Path:
 def code_closure(module: str, file: Path) -> dict[str, Path]:
     """Module name -> file, for a module and what it imports from its own package.
 
-    The ``__init__`` of a package runs before anything in it. One that only defines names is not
-    part of the closure unless somebody imports from it (it registers plugins, say), nor is what
-    it imports; one that does more than that, such as switching an option of a library, is.
+    The ``__init__`` of a package runs before its modules. One that only defines names is not part
+    of the closure, nor is what it imports, unless a module imports from it. One that does more,
+    such as setting an option of a library, is part of the closure.
 
     Args:
         module: dotted name.
@@ -77,31 +77,31 @@ def code_closure(module: str, file: Path) -> dict[str, Path]:
         ran.add(name)
         is_package = path.name == "__init__.py"
         source = path.read_bytes()
-        used = used or _acts(source)
+        used = used or _has_side_effects(source)
         if used:
             closure[name] = path
         imported = dict.fromkeys(_imports(_importing(source, used), name, is_package, root), used)
         above = name.split(".")[:-1]
         before = {".".join(above[:n]): False for n in range(1, len(above) + 1)}
         for other, named in (before | imported).items():
-            if other.split(".")[0] == package and (found := _find(other, root)) is not None:
-                todo.append((other, found, named))
+            if other.split(".")[0] == package and (source_file := _find(other, root)) is not None:
+                todo.append((other, source_file, named))
     return closure
 
 
-# The many targets of a package share most of its files: what a file's bytes tell is found once.
+# The targets of a package share most of its files, so results are cached by a file's bytes.
 
 
 @functools.cache
 def _importing(source: bytes, anywhere: bool) -> tuple[ast.AST, ...]:
-    """Statements and calls that may import: all of a module's, or those that its import reaches."""
+    """Statements and calls that may import: all of a module, or those that run at its import."""
     tree = ast.parse(source)
     within = ast.walk(tree) if anywhere else _at_import(tree.body)
     return tuple(n for n in within if isinstance(n, ast.Import | ast.ImportFrom | ast.Call))
 
 
 def _find(module: str, root: Path) -> Path | None:
-    """File of a module of the package whose folder is ``root``; a folder comes before a file."""
+    """File of a module of the package whose folder is ``root``; a folder takes precedence."""
     inner = module.split(".")[1:]
     base = root.joinpath(*inner)
     for path in (base / "__init__.py", base.with_suffix(".py")):
@@ -111,7 +111,7 @@ def _find(module: str, root: Path) -> Path | None:
 
 
 def _imports(nodes: Iterable[ast.AST], module: str, is_package: bool, root: Path) -> Iterator[str]:
-    """Absolute names of everything these nodes import, submodules by guess included."""
+    """Absolute names of everything these nodes import, possible submodules included."""
     parent = module if is_package else module.rpartition(".")[0]
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -132,7 +132,7 @@ def _imports(nodes: Iterable[ast.AST], module: str, is_package: bool, root: Path
 
 
 def _absolute(name: str, package: str) -> str:
-    """A module's name, if need be from where ``package`` stands; "" if that leads nowhere."""
+    """The absolute name of a module relative to ``package``; "" if there is none."""
     bare = name.lstrip(".")
     up = len(name) - len(bare)
     if not up:
@@ -172,14 +172,14 @@ def _dynamic(call: ast.Call, module: str, parent: str) -> Iterator[str]:
         origin = package.value
     elif isinstance(package, ast.Name) and package.id == "__name__":
         origin = module
-    found = _absolute(name.value, origin)
-    yield found
-    if named == "__import__":  # gives the package on top
-        yield found.split(".")[0]
+    imported = _absolute(name.value, origin)
+    yield imported
+    if named == "__import__":  # returns the top-level package
+        yield imported.split(".")[0]
 
 
 def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements that importing a module reaches, those within ``if`` and ``try`` included."""
+    """Statements that run when a module is imported, those within ``if`` and ``try`` included."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.If):
@@ -195,8 +195,8 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 @functools.cache
-def _acts(source: bytes) -> bool:
-    """Whether importing a module does more than to import, to define and to name things."""
+def _has_side_effects(source: bytes) -> bool:
+    """Whether importing a module does more than import modules and define names."""
     harmless = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     for statement in _at_import(ast.parse(source).body):
         if isinstance(statement, harmless | ast.If | ast.Try | ast.Pass):
@@ -215,28 +215,28 @@ def _acts(source: bytes) -> bool:
 @functools.cache
 def _words(source: bytes) -> frozenset[str]:
     """Every name, attribute and text in a piece of code."""
-    found: set[str] = set()
+    words: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
-                found.add(word)
+                words.add(word)
             case ast.Constant(value=str(word)):
-                found.add(word)
-    return frozenset(found)
+                words.add(word)
+    return frozenset(words)
 
 
 def code_digest(closure: dict[str, Path]) -> str:
-    """One digest of all modules of a closure, by name, not by place.
+    """One digest of all modules of a closure, by their names, not their paths.
 
-    Code that reads docstrings or source counts letter by letter: to it, a comment is data.
+    Code that reads docstrings or source is hashed as text: for it, a comment is data.
     """
     sources = {name: closure[name].read_bytes() for name in sorted(closure)}
     words = {word for source in sources.values() for word in _words(source)}
     literal = any(map(_READS_ITSELF.fullmatch, words))
     total = hashlib.sha256()
     for name, source in sources.items():
-        of = hashlib.sha256(source).hexdigest() if literal else source_digest(source)
-        total.update(f"{name} {of}\n".encode())
+        module_digest = hashlib.sha256(source).hexdigest() if literal else source_digest(source)
+        total.update(f"{name} {module_digest}\n".encode())
     return total.hexdigest()
 
 
@@ -245,10 +245,10 @@ def asset_digests(assets: object, roots: Sequence[Path]) -> dict[str, str]:
 
     Args:
         assets: as a spec declares them.
-        roots: folders of the plugin's code; an asset lies in one of them.
+        roots: folders of the plugin's code; every asset must lie in one of them.
 
     Raises:
-        ValueError: for one that is missing, not a file or not the plugin's own.
+        ValueError: for an asset that is missing, no file, or outside the plugin's folders.
     """
     if not isinstance(assets, tuple | list) or not all(isinstance(a, Path) for a in assets):
         raise ValueError("'assets' must be a tuple of pathlib.Path")
@@ -270,7 +270,7 @@ def asset_digests(assets: object, roots: Sequence[Path]) -> dict[str, str]:
 
 
 def with_assets(code: str, assets: dict[str, str]) -> str:
-    """The digest of code together with its assets' bytes; the code's own if there are none."""
+    """The digest of code and its assets' bytes; that of the code alone if there are no assets."""
     if not assets:
         return code
     return hashlib.sha256(json.dumps([code, *assets.values()]).encode()).hexdigest()
@@ -282,7 +282,7 @@ def files_state(digests: Mapping[str, str]) -> str:
 
 
 def unchanged(names: Sequence[str], state: str) -> bool:
-    """Whether files still are as ``files_state`` once said; empty: nobody has taken it down."""
+    """Whether ``files_state`` of these files is still ``state``; True if ``state`` is empty."""
     if not state:
         return True
     try:

@@ -1,4 +1,4 @@
-"""What is heard in one stage of a run, noted with its time."""
+"""Events of one stage of a run, recorded with their time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Event = Callable[[dict[str, Any]], None]
 
 
 class EventLog:
-    """Events of a stage, for the run's ``events.jsonl``; passed on as they come."""
+    """Events of a stage, for the run's ``events.jsonl``; each is passed on at once."""
 
     def __init__(self, name: str, on_event: Event) -> None:
         self.events: list[dict[str, Any]] = []
@@ -18,7 +18,7 @@ class EventLog:
         self._on_event = on_event
 
     def record(self, event: dict[str, Any]) -> None:
-        """Note an event and pass it on."""
+        """Record an event and pass it on."""
         event = {"round": self._name, **event}
         self.events.append({"time": round(time.time(), 3), **event})
         self._on_event(event)

@@ -1,4 +1,4 @@
-"""Where things live on this machine, and how they are written: beside, then renamed."""
+"""Folders on this machine, and atomic writes: to a temporary name first, then renamed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import IO, Any
 
 from zsar_bench.errors import RunFailed, StorageError, UserError
 
-DEFAULT_RESULTS = Path("results")  #: where runs are stored unless another place is named
-LOOK = 0.05  #: seconds between two looks at a lock that somebody holds
+DEFAULT_RESULTS = Path("results")  #: where runs are stored by default
+LOOK = 0.05  #: seconds between two tries to take a lock
 
 
 def home() -> Path:
     """Prepared data and caches: ``ZSAR_BENCH_HOME``, or the platform's cache folder."""
-    given = os.environ.get("ZSAR_BENCH_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
+    configured = os.environ.get("ZSAR_BENCH_HOME")
+    if configured:
+        return Path(configured).expanduser().absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("zsar-bench", appauthor=False))
@@ -48,10 +48,10 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say which file it is about where the machine refuses a write.
+    """Turn a failed write into an error that names the file.
 
     Raises:
-        StorageError: in the place of an ``OSError``, and of what safetensors makes of one.
+        StorageError: instead of an ``OSError``, or of the error that safetensors makes of it.
     """
     try:
         yield
@@ -64,7 +64,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: beside it first, then renamed over it."""
+    """Write a file completely or not at all: to a temporary name first, then renamed."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with beside.open("wb") as f:
@@ -78,7 +78,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, whole or not at all."""
+    """Write JSON with sorted keys, completely or not at all."""
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -98,9 +98,9 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def fresh_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``final`` if the block ends well, and else vanishes.
+    """A temporary folder that becomes ``final`` if the block succeeds, and is deleted otherwise.
 
-    If ``final`` appears meanwhile (another process was quicker), that one is kept.
+    If another process has created ``final`` meanwhile, that one is kept.
     """
     make_folder(final.parent)
     _sweep(final)
@@ -114,11 +114,11 @@ def fresh_folder(final: Path) -> Iterator[Path]:
 
 
 def _sweep(final: Path) -> None:
-    """Remove what processes that were killed have left beside ``final``."""
-    for left in final.parent.glob(f".{final.name}.*.part"):
-        pid = left.name.removeprefix(f".{final.name}.").partition(".")[0]
+    """Remove temporary folders of ``final`` that killed processes have left."""
+    for folder in final.parent.glob(f".{final.name}.*.part"):
+        pid = folder.name.removeprefix(f".{final.name}.").partition(".")[0]
         if pid.isdecimal() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:
@@ -126,7 +126,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's, or no pid at all: not ours to judge
+    except OSError:  # another user's process, or no valid pid: count it as alive
         pass
     return True
 
@@ -134,11 +134,11 @@ def _alive(pid: int) -> bool:
 def rename_folder(beside: Path, final: Path) -> None:
     """Give a complete folder its final name; an existing one is kept.
 
-    Files that a killed process had only begun, beside their names in it, are left out.
+    Incomplete temporary files in it, left by a killed process, are deleted.
     """
-    for left in beside.glob(f".?*.{'[0-9a-f]' * 8}"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+    for file in beside.glob(f".?*.{'[0-9a-f]' * 8}"):
+        if file.is_file():
+            file.unlink(missing_ok=True)
     try:
         os.rename(beside, final)
     except OSError as error:
@@ -147,7 +147,7 @@ def rename_folder(beside: Path, final: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a folder. Killed half-way, it is gone all the same."""
+    """Delete a folder. It is renamed first, so an interrupted deletion leaves no partial folder."""
     gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.gone")
     try:
         folder.rename(gone)
@@ -158,10 +158,10 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a folder, which is there from then on; other threads and processes wait.
+    """Lock a folder, creating it if needed; other threads and processes wait.
 
-    A dead holder holds nothing. A holder may delete the folder: who waited gets a new one.
-    ``on_wait`` is called before a wait; what it raises ends it.
+    The lock of a process that ended is free. A holder may delete the folder; the next holder then
+    gets a new one. ``on_wait`` is called before waiting; an exception that it raises ends the wait.
     """
     with _lock(folder, on_wait):
         yield
@@ -174,7 +174,7 @@ def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
         make_folder(folder)
         try:
             file = (folder / ".lock").open("w")
-        except FileNotFoundError:  # deleted since the line before
+        except FileNotFoundError:  # deleted after make_folder
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,7 +188,7 @@ def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
 
 
 def _wait(file: IO[str]) -> None:
-    """Until the holder lets go; a wait in the kernel would not hear of an interrupt."""
+    """Wait for the lock by polling: a blocking ``flock`` would not notice ``stopping``."""
     import fcntl
 
     while True:
@@ -199,39 +199,39 @@ def _wait(file: IO[str]) -> None:
             return
 
 
-_MOST = 2**63  #: of a whole number; TOML promises 64 bits
+_INT_LIMIT = 2**63  #: of integers; TOML guarantees 64 bits
 
 
-_LONG = re.compile(r"[0-9A-Fa-f_]{15}")
+_LONG_NUMBER = re.compile(r"[0-9A-Fa-f_]{15}")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What a TOML file holds.
+    """The content of a TOML file.
 
     Raises:
-        ValueError: for what is no TOML, is nested too deeply, or holds whole numbers of more than
-            64 bits: those written in hexadecimal may be so large that Python cannot show them.
+        ValueError: for text that is not TOML, is nested too deeply, or holds integers of more than
+            64 bits: written in hexadecimal they may be too large for Python to print.
     """
     try:
         data = tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if _LONG.search(text):
+    if _LONG_NUMBER.search(text):
         _check_numbers(data)
     return data
 
 
 def _check_numbers(data: dict[str, Any]) -> None:
-    left: list[Any] = [data]
-    while left:
-        value = left.pop()
+    pending: list[Any] = [data]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
-            left += value.values()
+            pending += value.values()
         elif isinstance(value, list):
-            left += value
-        elif isinstance(value, int) and not -_MOST <= value < _MOST:
+            pending += value
+        elif isinstance(value, int) and not -_INT_LIMIT <= value < _INT_LIMIT:
             raise ValueError("it holds a number of more than 64 bits")
 
 
-#: Set once, when everything is to end.
+#: Set once, when the command is interrupted; every wait then ends.
 stopping = threading.Event()

@@ -1,7 +1,7 @@
-"""When two runs are the same run: a digest of everything that can change a score.
+"""Identity of a computation: a digest of everything that can change its result.
 
-Versioned: change ``VERSION`` whenever the harness itself starts to compute something else
-from the same inputs, and a pinned test will ask you whether you meant it.
+Increase ``VERSION`` whenever the harness itself computes something else from the same inputs. A
+test pins the identities, so that this does not happen by accident.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def digest(value: Any) -> str:
 
 
 def key(kind: str, **parts: Any) -> str:
-    """A short key (16 hex digits) of one kind of computation and all it depends on."""
+    """A key (16 hex digits) of one kind of computation and everything that it depends on."""
     return digest({"version": VERSION, "kind": kind, **parts})[:16]
 
 
@@ -41,11 +41,11 @@ def derive_seed(*parts: object) -> int:
 
 
 def content_order(contents: Iterable[bytes], *salt: object) -> NDArray[np.int64]:
-    """A permutation that puts things in the order of their salted hashes.
+    """The permutation that sorts items by their salted hashes.
 
     Args:
-        contents: what each thing consists of, or a digest of it.
-        salt: whatever should make another order, e.g. the run's id.
+        contents: content of each item, or a digest of it.
+        salt: values that change the order, e.g. the run's id.
     """
     import numpy as np
 
@@ -59,9 +59,9 @@ def content_order(contents: Iterable[bytes], *salt: object) -> NDArray[np.int64]
 
 
 def secret_draw(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of ``count`` things, drawn so that nobody can know beforehand which.
+    """At most ``most`` of the indices below ``count``, drawn unpredictably.
 
-    For checks only: what is checked must not depend on it.
+    For checks only: no result may depend on the draw.
     """
     import secrets
 
@@ -72,5 +72,5 @@ def secret_draw(count: int, most: int) -> NDArray[np.int64]:
 
 
 def hash_order(names: Iterable[str], purpose: str) -> list[str]:
-    """Names in an order that has nothing to do with their own: a draw whose beginnings nest."""
+    """Names sorted by their hashes: the first k are a random draw, part of the first k + 1."""
     return sorted(names, key=lambda n: hashlib.sha256(f"{purpose}/{n}".encode()).digest())

@@ -1,48 +1,42 @@
-"""Which names may become paths, and how any text reaches a terminal or a Markdown page.
+"""Which names may become paths, and how untrusted text is shown in a terminal or in Markdown.
 
-Names come from plugins, protocol files, raw data and records of strangers. What becomes a part of
-a path is checked against a pattern here, once where it is registered and once more where a record
-is read; what is only shown is made harmless here, too.
+Names come from plugins, protocol files, raw data and untrusted records. A name that becomes part of
+a path is checked against a pattern here, when it is registered and again when a record is read.
+Text that is only shown is escaped here.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zsar_bench.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
-#: Of plugins' specs, protocol files and data sets: a path part that no file system reads otherwise.
+#: Of plugins' specs, protocol files and data sets: a path part with the same meaning everywhere.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: Of classes, subjects, setups and cameras, as the store has them.
 PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")
-#: Of text fields, dials and parameters.
+#: Of text fields and parameters.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-DIGEST = re.compile(r"[0-9a-f]{64}")
 RULE = re.compile(r"[a-z][a-z-]{0,31}(@[0-9]{1,4})?")
-_DIAL = r"[A-Za-z_][A-Za-z0-9_]{0,63}=[0-9a-z.+-]{1,24}"
-#: A protocol's id with all that may stand before and behind it (``lookup``).
+#: A protocol's id with every possible prefix and suffix (``lookup``).
 PROTOCOL = re.compile(
     rf"(stand-in/)?{NAME.pattern}(/(random:[0-9]{{1,4}}@[0-9]{{1,9}}|folds:[0-9]{{1,4}}))?"
-    rf"(\[{_DIAL}(,{_DIAL}){{0,15}}\])?"
 )
 LONGEST_PART = 255  #: bytes of a path part on the usual file systems
 
 
 def plain(text: str) -> str:
-    """The text on one line, without what would steer a terminal or turn a line round.
+    """The text on one line, without characters that control a terminal or the writing direction.
 
-    Control signs, signs of writing direction, invisible ones and halves of pairs become spaces.
+    Control characters, invisible ones and lone surrogates become spaces.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def plain_lines(text: str) -> str:
-    """The same for a text that may have several lines and tabs."""
+    """The same for a text that may have several lines and tabs; the characters are removed."""
     if text.isprintable():
         return text
     return "".join(c for c in text if c.isprintable() or c in "\n\t")
@@ -57,14 +51,14 @@ def plain_json(value: Any) -> Any:
     return [plain_json(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-#: What Markdown acts on anywhere in a line: ``_`` only beside what is no letter or digit (another
-#: ``_`` is none), ``@`` and ``www.`` only where GitHub would make a link of them.
+#: Characters with a meaning in Markdown: ``_`` only next to a character that is no letter or digit,
+#: ``@`` and ``www.`` only where GitHub would make a link of them.
 _MARKDOWN = re.compile(
     r"[\\`*\[\]|{}~$<]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= )|&(?=#?\w+;)|:(?=//)|(?<=www)\."
     r"|(?<!\w)@(?=\w)|@(?=[\w-]+\.)",
     re.ASCII | re.IGNORECASE,
 )
-#: Signs that a backslash does not make harmless in every dialect.
+#: Characters that a backslash does not escape in every dialect.
 _ENTITIES = {
     "<": "&lt;",
     "&": "&amp;",
@@ -77,19 +71,19 @@ _ENTITIES = {
 
 
 def markdown(text: str) -> str:
-    """A text that a Markdown page shows as it is: in a table's cell, a heading or a line.
+    """Text escaped for Markdown: for a table's cell, a heading or a line.
 
-    No sign of it ends a cell or a line, or becomes a link, an image, code, emphasis or HTML.
+    No character ends a cell or a line, or becomes a link, an image, code, emphasis or HTML.
     """
     line = " ".join(plain(text).split())
-    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
+    return _MARKDOWN.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
 
 
 def protocol_folder(protocol: str) -> str:
     """The name of the folder of a protocol's runs.
 
     Raises:
-        UserError: for an id that is none, or too long for a folder's name.
+        UserError: for an invalid id, or one that is too long for a folder's name.
     """
     name = protocol.replace("/", "+")
     if not PROTOCOL.fullmatch(protocol) or len(name) > LONGEST_PART:

@@ -66,7 +66,7 @@ class EncoderPlan:
             params=self.settings.science,
             data=self.dataset.digest,
             round=r.name,  # the seed of the fit derives from it
-            train=digest([ids[i] for i in r.encoder_train]),
+            train=digest([ids[i] for i in r.train]),
             encoded=digest([ids[i] for i in self._rest()]),
             seen=self.seen,
             seed=self.seed,
@@ -75,9 +75,7 @@ class EncoderPlan:
 
     def _rest(self) -> list[int]:
         """The clips that are encoded but not learned from."""
-        learned = {*self.round.encoder_train}
-        r = self.round
-        return [*(i for i in r.train if i not in learned), *r.test_unseen, *r.test_seen]
+        return [*self.round.test_unseen, *self.round.test_seen]
 
     @property
     def folder(self) -> Path:
@@ -157,7 +155,7 @@ class EncoderPlan:
         return {
             "level": weakest_level(m["confinement"]["level"] for m in made),
             "classes": list(self.seen),
-            "clips": digest(sorted(ids[i] for i in self.round.encoder_train)),
+            "clips": digest(sorted(ids[i] for i in self.round.train)),
             "moved": max((m["moved"] or 0.0 for m in made), default=None),
             "denied": {what: n for m in made for what, n in m["denied"].items()},
         }

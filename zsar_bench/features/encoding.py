@@ -31,10 +31,10 @@ from zsar_bench.features.released.released import ReleasedPlan
 from zsar_bench.features.seals import ENCODED, STATE
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.sandbox.checkpoint_stream import (
+    confinement_of,
+    empty_folder,
     expect,
-    follow,
-    own_folder,
-    seen_by,
+    receive_fit,
     stored_checkpoint,
 )
 from zsar_bench.sandbox.client import Worker
@@ -102,7 +102,7 @@ def make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     job = _job(plan, wanted, part, state)
     with Worker(job, Path(job["workdir"]), report) as worker:
         if not job["state"]:
-            _, blob = follow(worker, part, plan.key)
+            _, blob = receive_fit(worker, part, plan.key)
             write_sealed(part / FITTED, blob, plan.key)  # an interrupted command goes on from here
             write_bytes(state, blob)
         expect(worker.answer(), "ready", "its encoder was ready")
@@ -110,7 +110,7 @@ def make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
     beside = make_folder(where / f".{wanted}")
     _write_features(plan, rows, index, beside)
     moved = _moved(plan, wanted, part, state, rows, index)
-    write_json(beside / ENCODED, {"moved": moved, **seen_by(worker)})
+    write_json(beside / ENCODED, {"moved": moved, **confinement_of(worker)})
     seal(beside)
     rename_folder(beside, where / wanted)
     if not trained:
@@ -131,7 +131,7 @@ def _take_up(fitted: Path, state: Path, owner: str) -> None:
 def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, Any]:
     """The job that trains the encoder, if its state is not there yet, and encodes clips."""
     trained = state.is_file()
-    bundle = [] if trained else clip_bundle(plan.dataset, plan.round.encoder_train, plan.seen)
+    bundle = [] if trained else clip_bundle(plan.dataset, plan.round.train, plan.seen)
     job = plan.machine.job(
         "encoder",
         plan.entry,
@@ -144,7 +144,7 @@ def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, A
         checkpoint="" if trained else stored_checkpoint(part, plan.key),
         owner=plan.key,
         wants=["logits"] if wanted == "pooled" else ["tokens"],
-        workdir=str(own_folder(part / "work")),
+        workdir=str(empty_folder(part / "work")),
     )
     reads = [row["file"] for row in bundle] + [f for f in (job["state"], job["checkpoint"]) if f]
     return job | {"reads": reads}
@@ -271,8 +271,8 @@ def _about(plan: EncoderPlan, rows: dict[str, NDArray[Any]], seconds: float) -> 
         "code": plan.entry.digest,
         "round": r.name,
         "seed": plan.seed,
-        "train_clips": len(r.encoder_train),
-        "train_subjects": sorted({clips["subject"][i] for i in r.encoder_train}),
+        "train_clips": len(r.train),
+        "train_subjects": sorted({clips["subject"][i] for i in r.train}),
         "train_classes": list(plan.seen),
         "seen_accuracy": accuracy,
         "seconds": round(seconds, 3),

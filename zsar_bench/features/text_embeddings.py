@@ -2,8 +2,7 @@
 
     <home>/texts/<key>.sealed     safetensors, sealed (``seals.write_sealed``)
 
-A file that is damaged is made again; so is one that a version before seals left, which costs
-seconds.
+A file that is damaged is made again.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from zsar_bench.common.events import Event
 from zsar_bench.common.files import home, locked, write_bytes
 from zsar_bench.common.hashing import key
 from zsar_bench.errors import RunFailed
-from zsar_bench.sandbox.checkpoint_stream import own_folder
+from zsar_bench.sandbox.checkpoint_stream import empty_folder
 from zsar_bench.sandbox.client import Worker, run_job
 
 if TYPE_CHECKING:
@@ -83,8 +82,7 @@ def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
                 note = f"{plan.file} is damaged; it is made again."
                 on_event({"stage": "texts", "note": note})
             on_event({"stage": "texts", "step": 0, "total": len(plan.texts)})
-            write_sealed(plan.file, _encode(plan, own_folder(part / "work"), on_event))
-            plan.file.with_suffix(".safetensors").unlink(missing_ok=True)  # of an older version
+            write_sealed(plan.file, _encode(plan, empty_folder(part / "work"), on_event))
         shutil.rmtree(part, ignore_errors=True)
     return plan.file
 

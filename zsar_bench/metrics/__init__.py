@@ -1,1 +1,1 @@
-"""Numbers of one score matrix: accuracies, GZSL, the gate, all measures of a run."""
+"""Measures of one score matrix: accuracies, GZSL, the gate."""

@@ -1,12 +1,12 @@
-"""Every number of a run, computed from its one stored score matrix.
+"""Accuracies of a run, computed from its stored score matrix.
 
-A clip has one prediction: the class with the highest score. Where several classes share the
-highest score the clip's vote is split evenly among them, so that a method that returns a
-constant gets exactly chance, not whatever class happens to stand first.
+A clip has one prediction: the class with the highest score. If several classes share the highest
+score, the clip's vote is split evenly among them. A method that returns a constant thus gets
+exactly chance, independent of the order of the classes.
 
-Shapes: N clips, K candidate classes. Where clips differ in their candidates (folds of classes,
-pooled data sets), K is all of them, and NaN stands where a class was no candidate of a clip; a
-method's own NaN never comes here, it has failed the run before. All accuracies are fractions in
+Shapes: N clips, K candidate classes. If clips differ in their candidates (folds of classes, pooled
+data sets), K is all of them, and NaN marks a class that is no candidate of a clip. A method's own
+NaN never gets here: the run has failed before. All accuracies are fractions in
 [0, 1].
 """
 
@@ -32,7 +32,7 @@ Labels = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Judged:
-    """What the referee makes of a score matrix.
+    """Correctness of every clip of a score matrix.
 
     Attributes:
         credit: (N,) correctness of each clip: 1, 0, or 1/m for a tie of m classes that
@@ -45,7 +45,7 @@ class Judged:
 
 
 def judge(scores: Scores, labels: Labels) -> Judged:
-    """Mark every clip.
+    """Decide for every clip whether its prediction is correct.
 
     Args:
         scores: (N, K), higher is better; NaN for no candidate.
@@ -53,7 +53,7 @@ def judge(scores: Scores, labels: Labels) -> Judged:
 
     Raises:
         RunFailed: a score is infinite, or the true class is no candidate.
-        ValueError: shapes, types or labels that cannot be a run's.
+        ValueError: shapes, types or labels are invalid.
     """
     _check(scores, labels)
     votes = _votes(scores)
@@ -61,23 +61,15 @@ def judge(scores: Scores, labels: Labels) -> Judged:
     return Judged(credit, tied=int(np.count_nonzero(votes.max(axis=1) < 1)))
 
 
-def confusion(scores: Scores, labels: Labels) -> Floats:
-    """(K, K) clips of the row's class that were taken for the column's; ties split a clip."""
-    _check(scores, labels)
-    matrix = np.zeros((scores.shape[1],) * 2)
-    np.add.at(matrix, labels, _votes(scores))
-    return matrix
-
-
 def top1(credit: Floats) -> float:
-    """Mean over clips of ``credit`` (N,): the top-1 accuracy that papers print."""
+    """Top-1 accuracy: the mean over clips of ``credit`` (N,)."""
     if not len(credit):
         raise ValueError("no clips to average over")
     return float(np.mean(credit))
 
 
 def mean_class(credit: Floats, labels: Labels, classes: int) -> float:
-    """Mean over classes of each class's accuracy; classes without clips are left out."""
+    """Mean class accuracy: the mean over classes of each class's accuracy, empty ones left out."""
     if not len(credit):
         raise ValueError("no clips to average over")
     sums, counts = per_class(credit, labels, classes)
@@ -94,20 +86,8 @@ def per_class(credit: Floats, labels: Labels, classes: int) -> tuple[Floats, npt
     return sums, counts
 
 
-def per_subject(credit: Floats, subjects: Sequence[str]) -> dict[str, tuple[float, int]]:
-    """Sum of credit and number of clips of each subject, by the subjects' sorted names.
-
-    For an interval over subjects, ``credit`` is first averaged over the seeds, clip by clip.
-    """
-    if len(subjects) != len(credit):
-        raise ValueError(f"{len(subjects)} subjects for {len(credit)} clips")
-    names, rows = np.unique(np.asarray(subjects, dtype=np.str_), return_inverse=True)
-    sums, counts = np.bincount(rows, weights=credit), np.bincount(rows)
-    return {str(name): (float(s), int(n)) for name, s, n in zip(names, sums, counts, strict=True)}
-
-
 def chance(classes: int) -> float:
-    """Accuracy, top-1 and mean class, of a guess among K classes that ignores the clip."""
+    """Expected top-1 and mean class accuracy of a guess among K classes."""
     if classes < 1:
         raise ValueError(f"a protocol has at least one class, not {classes}")
     return 1 / classes
@@ -115,13 +95,15 @@ def chance(classes: int) -> float:
 
 def guesses(scores: Scores) -> Floats:
     """(N,) expected credit of a guess among each clip's own candidates: 1/K_i."""
-    found: Floats = 1 / np.count_nonzero(~np.isnan(scores), axis=1)
-    return found
+    credit: Floats = 1 / np.count_nonzero(~np.isnan(scores), axis=1)
+    return credit
 
 
 def majority_class(scores: Scores, labels: Labels) -> float:
-    """Top-1 accuracy of always naming the most frequent of the classes that were candidates
-    together."""
+    """Majority-class baseline: top-1 accuracy of always predicting the most frequent candidate.
+
+    Clips with the same candidates share one prediction.
+    """
     if not len(labels):
         raise ValueError("no clips to count")
     _check(scores, labels)
@@ -138,22 +120,22 @@ def harmonic_mean(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen else 0.0
 
 
-# The two headline numbers in the shape of a registered metric.
+# The two main metrics, with the signature of a registered metric.
 
 
 def top1_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
-    """Share of clips recognised. ``scores`` (N, K), ``labels`` (N,), ``subjects`` unused."""
+    """Top-1 accuracy. ``scores`` (N, K), ``labels`` (N,); ``subjects`` is not used."""
     return top1(judge(scores, labels).credit)
 
 
 def mean_class_accuracy(scores: Scores, labels: Labels, subjects: Sequence[str]) -> float:
-    """Mean share recognised, class by class: no class counts more for having more clips."""
+    """Mean class accuracy: all classes have the same weight, however many clips they have."""
     return mean_class(judge(scores, labels).credit, labels, scores.shape[1])
 
 
 def _votes(scores: Scores) -> Floats:
     """(N, K) each clip's one vote, split evenly among the classes with its highest score."""
-    # Compared in the stored type: a cast to a narrower one would invent ties.
+    # Compared in the stored type: a cast to a narrower one would create ties.
     top = scores == np.nanmax(scores, axis=1, keepdims=True)
     votes: Floats = top / top.sum(axis=1, keepdims=True, dtype=np.float64)
     return votes
@@ -188,8 +170,9 @@ def _check_labels(labels: Labels, clips: int, classes: int) -> None:
 def tolerance(scores: NDArray[np.float32], precision: str) -> float:
     """Largest change of a score that rounding explains.
 
-    A thousandth of the scores' spread in float32 and a tenth of it in mixed precision, whose
-    sums differ with the batch; a method that looks at the batch moves by about the spread.
+    A thousandth of the scores' standard deviation in float32, and a tenth of it in mixed precision,
+    whose sums differ with the batch. A method that uses other clips of the batch changes its scores
+    by about one standard deviation.
     """
     share = 1e-3 if precision == "float32" else 1e-1
     return float(share * np.nanstd(scores) + 1e-6 * np.nanmax(np.abs(scores)))

@@ -1,19 +1,20 @@
-"""The gate of a GZSL run (Gupta et al., ICIP 2021, section 3.4): a clip is first sent to a side.
+"""The gate of a GZSL run (Gupta et al., ICIP 2021, section 3.4): is a clip's class seen or unseen?
 
-Two experts look at a clip: the method, over the unseen classes only, and the skeleton encoder's
-own classifier, over the seen ones. A logistic regression reads how sure each is, the k largest
-softmax values of both in falling order, and says how likely the clip's class is seen; above a
-threshold the classifier of seen classes answers, else the method.
+Two experts predict the class of a clip: the method, over the unseen classes only, and the skeleton
+encoder's own classifier, over the seen ones. A logistic regression gets the confidences of both,
+their k largest softmax values in falling order, and estimates the probability that the class is
+seen. Above a threshold the classifier's prediction counts, else that of the method.
 
     z = s / spread,  x = [top_k softmax(z / T_u), top_k softmax(l / T_s)],  p = sigmoid(w . x + b)
 
-Scores s of methods differ in scale by orders of magnitude, so they are first divided by their
-spread on training clips of the same fit: the root mean square of what each clip's scores differ
-from their mean. T_s and the threshold are searched in the paper's ranges, T_u in ``TEMPERATURES``.
+Scores s of methods differ in scale by orders of magnitude. They are therefore divided by their
+spread on training clips of the same fit: the root mean square of the scores less each clip's mean.
+T_s and the threshold are searched in the paper's ranges, T_u in ``TEMPERATURES``.
 
-Where we differ from the paper: gate, temperatures and threshold come from rotations whose clips
-neither model was trained on, both sides weigh the same in the regression however many clips they
-have, and k is the smallest number of classes that an expert has in a rotation or in truth.
+Differences from the paper: gate, temperatures and threshold are fitted on pseudo-unseen splits
+(rotations) whose clips neither model was trained on; seen and unseen clips have the same total
+weight in the regression; and k is the smallest number of classes of an expert in any rotation or in
+the test.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from zsar_bench.metrics.gzsl import Bools, Floats, Labels, Scores, balance, weig
 TEMPERATURES = (0.1, 0.3, 1.0)  #: of the method's standardised scores
 SUPERVISED = tuple(float(t) for t in range(1, 10))  #: of the classifier's logits
 THRESHOLDS = tuple(n / 100 for n in range(25, 75))
-RIDGE = 1e-3  #: weight of the squared norm of w, against a mean loss: separable clips have no end
+#: weight of |w|^2, against a mean loss; without it, separable clips have no finite fit
+RIDGE = 1e-3
 STEPS = 100
 CLOSE = 1e-10  #: largest entry of a Newton step that ends the fit
 
 
 @dataclass(frozen=True)
 class Experts:
-    """What both experts say about N clips.
+    """Scores of both experts for N clips.
 
     Attributes:
         unseen: (N, K_u) the method's scores over the unseen classes, divided by their spread.
@@ -52,8 +54,8 @@ class Experts:
     @property
     def seen(self) -> Bools:
         """(N,) whether the clip's class is seen."""
-        found: Bools = self.labels < self.logits.shape[1]
-        return found
+        mask: Bools = self.labels < self.logits.shape[1]
+        return mask
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class Gate:
     bias: float
 
     def taken_for_seen(self, experts: Experts) -> Bools:
-        """(N,) whether a clip is sent to the classifier of seen classes."""
+        """(N,) whether the seen classifier predicts a clip's class."""
         x = sureness(experts, self.k, self.temperature, self.supervised)
-        found: Bools = sigmoid(x @ np.array(self.weights) + self.bias) > self.threshold
-        return found
+        mask: Bools = sigmoid(x @ np.array(self.weights) + self.bias) > self.threshold
+        return mask
 
 
 def spread(scores: Scores) -> float:
@@ -82,23 +84,23 @@ def spread(scores: Scores) -> float:
 
 
 def softmax(scores: Scores) -> Floats:
-    """Row by row, of (N, K)."""
+    """Softmax of each row of (N, K)."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    found: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return found
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(x))
-    found: Floats = np.where(x >= 0, 1.0, small) / (1 + small)
-    return found
+    values: Floats = np.where(x >= 0, 1.0, small) / (1 + small)
+    return values
 
 
 def sureness(experts: Experts, k: int, temperature: float, supervised: float) -> Floats:
-    """(N, 2k) what the gate reads: k largest softmax values of the method, then of the encoder."""
-    told = (softmax(experts.unseen / temperature), softmax(experts.logits / supervised))
-    return np.concatenate([-np.sort(-values, axis=1)[:, :k] for values in told], axis=1)
+    """(N, 2k) features of the gate: k largest softmax values of the method, then of the encoder."""
+    confidences = (softmax(experts.unseen / temperature), softmax(experts.logits / supervised))
+    return np.concatenate([-np.sort(-values, axis=1)[:, :k] for values in confidences], axis=1)
 
 
 def fit_logistic(
@@ -123,28 +125,28 @@ def fit_logistic(
     penalty[-1] = 0.0
 
     def loss(theta: Floats) -> float:
-        away = (1 - 2 * y) * (design @ theta)
-        return float(weight @ np.logaddexp(0.0, away) + penalty @ np.square(theta) / 2)
+        logits = (1 - 2 * y) * (design @ theta)
+        return float(weight @ np.logaddexp(0.0, logits) + penalty @ np.square(theta) / 2)
 
     theta = np.zeros(design.shape[1])
-    now = loss(theta)
+    lowest = loss(theta)
     for _ in range(STEPS):
         p = sigmoid(design @ theta)
         gradient = design.T @ (weight * (p - y)) + penalty * theta
-        bend = (design * (weight * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
-        bend[-1, -1] += 1e-12  # saturated clips bend nothing, and b has no penalty
-        step = np.linalg.solve(bend, gradient)
-        while loss(theta - step) > now and np.abs(step).max() > CLOSE:
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        hessian[-1, -1] += 1e-12  # saturated clips have no curvature, and b has no penalty
+        step = np.linalg.solve(hessian, gradient)
+        while loss(theta - step) > lowest and np.abs(step).max() > CLOSE:
             step = step / 2
         theta = theta - step
-        now = loss(theta)
+        lowest = loss(theta)
         if np.abs(step).max() <= CLOSE:
             break
     return theta[:-1], float(theta[-1])
 
 
 def answers(experts: Experts) -> tuple[Floats, Floats]:
-    """(N,) credit of each clip if it is sent to the seen side, and to the unseen side."""
+    """(N,) credit of each clip if the seen expert predicts it, and if the unseen one does."""
     seen, labels = experts.seen, experts.labels
     credit = np.zeros((2, len(labels)))
     known = experts.logits.shape[1]
@@ -155,21 +157,21 @@ def answers(experts: Experts) -> tuple[Floats, Floats]:
 
 
 def gated(experts: Experts, taken: Bools) -> Floats:
-    """(N,) credit of each clip, ``taken`` (N,) for seen or not."""
+    """(N,) credit of each clip, where ``taken`` (N,) selects the seen expert."""
     seen, unseen = answers(experts)
-    found: Floats = np.where(taken, seen, unseen)
-    return found
+    credit: Floats = np.where(taken, seen, unseen)
+    return credit
 
 
 def fit_gate(rotations: Sequence[Experts], most: int) -> tuple[Gate, float]:
-    """The gate of the best mean class H, a mean over rotations.
+    """The gate with the best H of mean class accuracies, averaged over rotations.
 
-    One regression reads the clips of all rotations together; every combination of temperatures
-    has its own. Of equals the first counts.
+    For every combination of temperatures one regression is fitted to the clips of all rotations. Of
+    equal gates the first is taken.
 
     Args:
-        rotations: what the experts said about their pseudo-seen and pseudo-unseen clips.
-        most: no more than so many softmax values of an expert: the classes that it has in truth.
+        rotations: scores of the experts for the pseudo-seen and pseudo-unseen clips.
+        most: upper bound of k: the smallest number of classes of an expert in the test.
 
     Returns:
         The gate, and its H.
@@ -177,19 +179,19 @@ def fit_gate(rotations: Sequence[Experts], most: int) -> tuple[Gate, float]:
     k = min(most, *(n for e in rotations for n in (e.unseen.shape[1], e.logits.shape[1])))
     seen = np.concatenate([e.seen for e in rotations])
     weight = np.where(seen, 0.5 / seen.sum(), 0.5 / (~seen).sum())
-    known = [answers(e) for e in rotations]
+    credits = [answers(e) for e in rotations]
     mean_class = [weights(e.labels, e.seen)["mean_class"] for e in rotations]
     best: tuple[Gate, float] | None = None
     for supervised, temperature in itertools.product(SUPERVISED, reversed(TEMPERATURES)):
         x = [sureness(e, k, temperature, supervised) for e in rotations]
         w, b = fit_logistic(np.concatenate(x), seen.astype(np.float64), weight)
-        p = [sigmoid(one @ w + b) for one in x]
+        p = [sigmoid(features @ w + b) for features in x]
         for threshold in sorted(THRESHOLDS, key=lambda t: (abs(t - 0.5), t)):
-            reached = [
-                balance(np.where(own > threshold, *side), both).harmonic
-                for own, side, both in zip(p, known, mean_class, strict=True)
+            harmonics = [
+                balance(np.where(probability > threshold, *side), weighted).harmonic
+                for probability, side, weighted in zip(p, credits, mean_class, strict=True)
             ]
-            value = float(np.mean(reached))
+            value = float(np.mean(harmonics))
             if best is None or value > best[1] + 1e-12:
                 gate = Gate(k, temperature, supervised, threshold, tuple(w.tolist()), b)
                 best = gate, value

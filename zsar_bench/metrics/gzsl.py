@@ -1,16 +1,17 @@
-"""Generalised zero-shot numbers of one score matrix: S, U, H, AUSUC and what a constant decides.
+"""Generalised zero-shot measures of one score matrix: S, U, H, AUSUC and calibrated stacking.
 
-In generalised zero-shot learning (GZSL) a clip of any class is judged over all classes, seen and
-unseen together. Methods learn from seen classes only and favour these, so a *constant* is taken
-off the seen scores before the highest one wins (calibrated stacking, Chao et al. 2016). Per clip
-only its margin matters, the highest seen score less the highest unseen one: above the constant
-the clip is taken for seen, below it for unseen, and at it both sides' best classes are tied.
+In generalised zero-shot learning (GZSL) a clip of any class is classified among all classes, seen
+and unseen. Methods learn from seen classes only and favour them, so a calibration constant is
+subtracted from the seen scores before the highest score is taken (calibrated stacking, Chao et al.
+2016). Only a clip's margin matters: its highest seen score minus its highest unseen score. If the
+margin is above the constant, a seen class is predicted; if below, an unseen one; if equal, both
+sides' best classes tie.
 
 - S: accuracy of the clips of seen classes over all classes; U: that of unseen ones.
-- H = 2SU / (S + U), 0 where both are 0. Top-1: S and U are means over clips; mean
-  class: over classes.
-- AUSUC: area under the curve of S over U that the constant runs through from minus to plus
-  infinity, all breakpoints, trapezoids between them.
+- H = 2SU / (S + U), 0 if both are 0. ``top1``: S and U are means over clips; ``mean_class``: over
+  classes.
+- AUSUC: area under the curve of S over U as the constant goes from minus to plus infinity, with all
+  breakpoints, by trapezoids.
 
 Ties share credit as in ``metrics.judge``. Shapes: N clips, K classes. All numbers are fractions.
 """
@@ -34,18 +35,18 @@ Labels = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Sides:
-    """All that a constant needs to know of N clips.
+    """Margins and possible credits of N clips.
 
     Attributes:
-        margins: (N,) highest score of a seen class less that of an unseen one.
-        own: (N,) credit where the clip's own side, seen or unseen, is chosen.
-        tied: (N,) credit where the constant is the margin and both sides' best classes tie.
+        margins: (N,) highest score of a seen class minus that of an unseen one.
+        side_credit: (N,) credit if the side of the clip's class, seen or unseen, is chosen.
+        tied: (N,) credit if the constant equals the margin, so that both sides' best classes tie.
         seen: (N,) whether the clip's class is seen.
         labels: (N,) column of the clip's class.
     """
 
     margins: Floats
-    own: Floats
+    side_credit: Floats
     tied: Floats
     seen: Bools
     labels: Labels
@@ -65,10 +66,10 @@ class Balance:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a constant reaches, point by point as it rises.
+    """S and U as functions of the calibration constant, in rising order.
 
     Attributes:
-        low, high: (P,) open interval of constants that a point stands for; equal at a breakpoint.
+        low, high: (P,) open interval of constants of each point; equal at a breakpoint.
         seen, unseen: (P,) S, which falls, and U, which rises.
     """
 
@@ -79,15 +80,15 @@ class Curve:
 
 
 def sides(scores: Scores, labels: Labels, seen: Bools) -> Sides:
-    """What a constant decides between.
+    """Margins and possible credits of the clips of a matrix.
 
     Args:
         scores: (N, K) over all classes, higher is better.
         labels: (N,) column of each clip's class.
-        seen: (K,) whether a class is seen; some must be, and some not.
+        seen: (K,) whether a class is seen; there must be seen and unseen ones.
 
     Raises:
-        ValueError: shapes or labels that cannot be, or scores that are not finite.
+        ValueError: shapes or labels are invalid, or scores are not finite.
     """
     if scores.ndim != 2 or seen.shape != scores.shape[1:] or labels.shape != scores.shape[:1]:
         raise ValueError(f"{scores.shape} scores, {labels.shape} labels, {seen.shape} classes")
@@ -97,42 +98,42 @@ def sides(scores: Scores, labels: Labels, seen: Bools) -> Sides:
         raise ValueError("there must be seen and unseen classes")
     rows = np.arange(len(scores))
     top = {side: scores[:, seen == side].max(axis=1) for side in (True, False)}
-    # Two float32 differ by what a double holds, so a breakpoint is exactly where the sides tie.
+    # A double holds the difference of two float32 exactly: a breakpoint is where the sides tie.
     margins = top[True].astype(np.float64) - top[False].astype(np.float64)
     count = {side: (scores[:, seen == side] == top[side][:, None]).sum(axis=1) for side in top}
     true, known = scores[rows, labels], seen[labels]
     right = true == np.where(known, top[True], top[False])
     return Sides(
         margins=margins,
-        own=right / np.where(known, count[True], count[False]),
+        side_credit=right / np.where(known, count[True], count[False]),
         tied=right / (count[True] + count[False]),
         seen=known,
         labels=labels,
     )
 
 
-def credit(found: Sides, constants: float | Floats) -> Floats:
-    """(N,) credit of each clip with this constant, or with one of its own."""
-    over = found.margins - constants
-    chosen = np.where(found.seen, over > 0, over < 0)
-    shared: Floats = np.where(over == 0, found.tied, np.where(chosen, found.own, 0.0))
+def credit(split: Sides, constants: float | Floats) -> Floats:
+    """(N,) credit of each clip with this constant, or with a constant per clip (N,)."""
+    over = split.margins - constants
+    chosen = np.where(split.seen, over > 0, over < 0)
+    shared: Floats = np.where(over == 0, split.tied, np.where(chosen, split.side_credit, 0.0))
     return shared
 
 
-def balances(labels: Labels, seen: Bools, given: Floats) -> dict[str, Balance]:
+def balances(labels: Labels, seen: Bools, credited: Floats) -> dict[str, Balance]:
     """``top1`` and ``mean_class`` S and U.
 
     Args:
         labels: (N,) column of each clip's class.
         seen: (N,) whether that class is seen.
-        given: (N,) credit.
+        credited: (N,) credit.
     """
-    return {kind: balance(given, w) for kind, w in weights(labels, seen).items()}
+    return {kind: balance(credited, w) for kind, w in weights(labels, seen).items()}
 
 
-def balance(given: Floats, weighted: tuple[Floats, Floats]) -> Balance:
-    """S and U of credit (N,) by weights of clips, which rounding may sum to a little over 1."""
-    return Balance(*(min(1.0, float(given @ side)) for side in weighted))
+def balance(credited: Floats, weighted: tuple[Floats, Floats]) -> Balance:
+    """S and U of credit (N,) by weights of clips, whose sum may be slightly above 1 by rounding."""
+    return Balance(*(min(1.0, float(credited @ side)) for side in weighted))
 
 
 def weights(labels: Labels, seen: Bools) -> dict[str, tuple[Floats, Floats]]:
@@ -151,27 +152,27 @@ def weights(labels: Labels, seen: Bools) -> dict[str, tuple[Floats, Floats]]:
     }
 
 
-def curve(found: Sides, weighted: tuple[Floats, Floats]) -> Curve:
+def curve(split: Sides, weighted: tuple[Floats, Floats]) -> Curve:
     """S and U at every breakpoint and between them.
 
     Args:
-        found: of N clips.
+        split: of N clips.
         weighted: weights (N,) of clips in S and in U, from ``weights``.
 
     Returns:
         2B + 1 points for B distinct margins.
     """
-    points, place = np.unique(found.margins, return_inverse=True)
+    points, place = np.unique(split.margins, return_inverse=True)
     size = len(points)
     lines = []
     for line_falls, weight in zip((True, False), weighted, strict=True):
-        mask = found.seen == line_falls
-        own = np.bincount(place, weight * found.own * mask, size)
-        tied = np.bincount(place, weight * found.tied * mask, size)
-        below = np.concatenate([[0.0], np.cumsum(own)])  # clips whose margin lies below
+        mask = split.seen == line_falls
+        side = np.bincount(place, weight * split.side_credit * mask, size)
+        tied = np.bincount(place, weight * split.tied * mask, size)
+        below = np.concatenate([[0.0], np.cumsum(side)])  # clips whose margin lies below
         line = np.empty(2 * size + 1)
         if line_falls:
-            above = np.concatenate([np.cumsum(own[::-1])[::-1], [0.0]])
+            above = np.concatenate([np.cumsum(side[::-1])[::-1], [0.0]])
             line[0::2], line[1::2] = above, above[1:] + tied
         else:
             line[0::2], line[1::2] = below, below[:-1] + tied
@@ -192,8 +193,8 @@ def ausuc(line: Curve) -> float:
 def best_constant(line: Curve) -> tuple[float, float]:
     """The highest H on a curve and the constant that reaches it.
 
-    Of several intervals of equal H the widest counts, the lowest of equals, and of it the middle:
-    no clip is near it. Where H is 0 everywhere the scores stay as they are, the constant 0.
+    Of several intervals of equal H the widest is taken (the lowest of equally wide ones), and its
+    middle, which is far from every clip's margin. If H is 0 everywhere, the constant is 0.
     """
     total = line.seen + line.unseen
     harmonic = np.divide(
@@ -202,22 +203,23 @@ def best_constant(line: Curve) -> tuple[float, float]:
     top = float(harmonic.max())
     if top <= 0:
         return 0.0, 0.0
-    ahead = np.flatnonzero(harmonic >= top - 1e-12)  # sums in another order are no difference
+    ahead = np.flatnonzero(harmonic >= top - 1e-12)  # ignore differences by rounding
     widths = line.high[ahead] - line.low[ahead]
     place = ahead[int(widths.argmax())]
     low, high = float(line.low[place]), float(line.high[place])
-    # Beyond the last margin one side has no clip right, so H is 0 there and both ends are finite.
+    # H is 0 beyond the first and the last margin, so both ends of the interval are finite.
     return top, low + (high - low) / 2
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Every number of a GZSL matrix.
+    """All measures of a GZSL matrix.
 
     Attributes:
         balance: ``top1`` and ``mean_class`` S and U at the operating point.
         ausuc: ``top1`` and ``mean_class``.
-        best: ``top1`` and ``mean_class`` -> the test-best H and its constant: an oracle.
+        best: ``top1`` and ``mean_class`` -> the best H on the test clips and its constant (an
+            oracle).
         seen, unseen: clips.
     """
 
@@ -228,23 +230,23 @@ class Measured:
     unseen: int
 
 
-def measure(found: Sides, given: Floats) -> Measured:
-    """Every number of a matrix, where a decision gave its clips this credit (N,)."""
-    lines = {k: curve(found, w) for k, w in weights(found.labels, found.seen).items()}
+def measure(split: Sides, credited: Floats) -> Measured:
+    """All measures of a matrix; ``credited`` (N,): credit of its clips at the operating point."""
+    lines = {k: curve(split, w) for k, w in weights(split.labels, split.seen).items()}
     return Measured(
-        balance=balances(found.labels, found.seen, given),
+        balance=balances(split.labels, split.seen, credited),
         ausuc={kind: ausuc(line) for kind, line in lines.items()},
         best={kind: best_constant(line) for kind, line in lines.items()},
-        seen=int(found.seen.sum()),
-        unseen=int((~found.seen).sum()),
+        seen=int(split.seen.sum()),
+        unseen=int((~split.seen).sum()),
     )
 
 
 def margins(scores: Scores, seen: Bools) -> Floats:
-    """(N,) highest score of a seen class less that of an unseen one; scores (N, K), seen (K,)."""
+    """(N,) highest seen score minus highest unseen score; scores (N, K), seen (K,)."""
     top = [scores[:, side].max(axis=1).astype(np.float64) for side in (seen, ~seen)]
-    found: Floats = top[0] - top[1]
-    return found
+    differences: Floats = top[0] - top[1]
+    return differences
 
 
 def size(scores: Scores, seen: Bools) -> float:
@@ -259,18 +261,18 @@ def size(scores: Scores, seen: Bools) -> float:
 
 
 def calibrated(scores: Scores, labels: Labels, seen: Bools) -> tuple[float, float]:
-    """The best mean class H of a rotation and its constant.
+    """The best H of mean class accuracies of a rotation, and its constant.
 
     Args:
         scores: (N, K) of its pseudo-seen and pseudo-unseen clips.
         labels: (N,) columns.
-        seen: (K,) which classes play seen ones.
+        seen: (K,) whether a class is pseudo-seen.
     """
-    found = sides(scores, labels, seen)
-    return best_constant(curve(found, weights(labels, found.seen)["mean_class"]))
+    split = sides(scores, labels, seen)
+    return best_constant(curve(split, weights(labels, split.seen)["mean_class"]))
 
 
 def carried(normalized: Sequence[float], rms: float) -> tuple[float, float]:
-    """The median standing of the rotations, and the constant for a fit of this rms."""
+    """The median normalised constant of the rotations, and the constant for a fit of this rms."""
     middle = float(np.median(normalized))
     return middle, middle * rms

@@ -1,4 +1,4 @@
-"""Every number of a run that follows from its predictions."""
+"""All measures of a run that follow from its predictions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NOBODY = ""  #: the subject of clips whose subjects are not known
 
 @dataclass(frozen=True)
 class Measures:
-    """Every number that follows from predictions; the fields of a record's ``metrics``.
+    """All measures of one score matrix; the fields of a record's ``metrics``.
 
     Attributes:
         clips: tested clips.
         top1: share of clips that are right; ties share the credit.
         mean_class: mean over classes of the share of their clips that are right.
         chance, chance_top1: expected ``mean_class`` and ``top1`` of guessing among the candidates.
-        guesses: class -> subject -> expected share by guessing; empty if it is the same for all.
-        majority_class: accuracy of always naming the most frequent class.
+        guesses: class -> subject -> expected share by guessing; empty if all clips have the same.
+        majority_class: top-1 accuracy of always predicting the most frequent class.
         tied: clips on which the highest score is shared.
         cells: class -> subject -> (credit, clips).
     """
@@ -49,7 +49,7 @@ def measure(
     subjects: Sequence[str],
     scores: NDArray[np.float32],
 ) -> Measures:
-    """Every number of a record that follows from its predictions.
+    """All measures of a record that follow from its predictions.
 
     Args:
         candidates: K official class ids.
@@ -79,7 +79,7 @@ def measure(
 def cells(
     credit: NDArray[np.float64], classes: Sequence[str], subjects: Sequence[str]
 ) -> dict[str, dict[str, tuple[float, int]]]:
-    """Credit and clips by class and subject: all that metrics and statistics need.
+    """Credit and clips by class and subject, from which metrics and statistics are computed.
 
     Args:
         credit: (N,) credit of each clip.

@@ -7,16 +7,10 @@ instead, and a protocol named ``stand-in/...`` is never run on real clips.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from zsar_bench.catalogue.catalogue import Catalogue, Entry
-from zsar_bench.catalogue.machine import Machine
-from zsar_bench.common.events import Event
-from zsar_bench.data.clips.importer import ensure_generated
-from zsar_bench.data.clips.store import Dataset, open_dataset, prepared
+from zsar_bench.data.clips.store import prepared
 from zsar_bench.data.protocols.lookup import find_group, find_protocol
 from zsar_bench.data.protocols.protocol import (
     STAND_IN,
@@ -25,13 +19,10 @@ from zsar_bench.data.protocols.protocol import (
     on_stand_in,
     random_split,
     stand_ins,
-    with_dials,
 )
 from zsar_bench.errors import UserError, unknown
-from zsar_bench.specs import generated
 
 WANTED = ("auto", "real", "stand-in")
-OWN_DIALS = ("seen", "encoder")  #: those that work on any protocol; others are the generator's
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,13 @@ class DataChoice:
 
     @property
     def synthetic(self) -> bool:
+        """Whether its clips are made, not recorded."""
         return self.protocol.synthetic
+
+    @property
+    def choice(self) -> tuple[str, str, str]:
+        """What, value, reason."""
+        return "data", self.entry.name, self.reason
 
 
 def members(name: str, catalogue: Catalogue) -> tuple[str, ...]:
@@ -61,8 +58,6 @@ def members(name: str, catalogue: Catalogue) -> tuple[str, ...]:
     Raises:
         UserError: for an unknown name.
     """
-    if "[" in name:  # with dials, as results are named
-        return (name,)
     before = STAND_IN if name.startswith(STAND_IN) else ""
     group = find_group(name.removeprefix(STAND_IN), catalogue)
     return tuple(before + member for member in group.of) if group else (name,)
@@ -122,73 +117,12 @@ def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
     return DataChoice(protocol, real, reason)
 
 
-def open_data(
-    choice: DataChoice, params: Mapping[str, Any], machine: Machine, on_event: Event
-) -> Dataset:
-    """The prepared data set; a stand-in or a pooled one is made if need be.
+def drawn(base: Protocol, splits: int) -> list[Protocol]:
+    """The protocols that a request runs: itself, or its random class splits instead.
 
     Args:
-        choice: which one.
-        params: a generator's parameters that differ from its defaults.
-        machine: where it is made.
-        on_event: hears how far that is.
+        base: the protocol that was named.
+        splits: 0: its own classes; N: the random splits with seeds 0 to N - 1.
     """
-    if generated(choice.entry.spec):
-        return ensure_generated(choice.entry, dict(params), machine, on_event)
-    return open_dataset(choice.entry.name, choice.entry.spec["how_to_get"])
-
-
-# --- One command, several protocols --------------------------------------------------------------
-
-
-def parse_dials(texts: Iterable[str], choice: DataChoice) -> list[dict[str, float]]:
-    """Settings of the dials from ``name=value,value``: every combination, in the order given.
-
-    Raises:
-        UserError: for a dial that the protocol does not have, or what is no number.
-    """
-    fields = choice.entry.schema.get("properties", {}) if choice.synthetic else {}
-    known = (*OWN_DIALS, *fields)
-    grid: dict[str, list[float]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise UserError(f"--dial {text!r} is not NAME=VALUE,...", "For example: --dial seen=30")
-        if name not in known:
-            raise unknown("dial", name, known)
-        try:
-            numbers = [float(v) for v in values.split(",")]
-        except ValueError:
-            raise UserError(f"--dial {text!r}: '{values}' is not a list of numbers.") from None
-        if name in grid or len(set(numbers)) != len(numbers):
-            raise UserError(f"--dial {text!r} repeats a name or a value.")
-        _check_range(name, numbers, fields.get(name, {}))
-        grid[name] = numbers
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _check_range(name: str, numbers: Sequence[float], field: Mapping[str, Any]) -> None:
-    low, high = field.get("minimum", float("-inf")), field.get("maximum", float("inf"))
-    for number in numbers:
-        if not low <= number <= high:  # NaN included
-            raise UserError(f"The dial {name}={number:g} must lie between {low:g} and {high:g}.")
-
-
-def variants(
-    choice: DataChoice, splits: int, dials: Sequence[Mapping[str, float]]
-) -> list[tuple[Protocol, dict[str, float]]]:
-    """The protocols that a command runs, each with its generator's parameters.
-
-    Args:
-        choice: the protocol that was named.
-        splits: 0: its own classes; N: the random splits with seeds 0 to N - 1 instead.
-        dials: settings, as ``parse_dials`` gives them.
-    """
-    base = choice.protocol
     words = [f"random:{len(base.unseen)}@{seed}" for seed in range(splits)]
-    families = [random_split(base, w) for w in words] or [base]
-    return [
-        (with_dials(one, setting), {k: v for k, v in setting.items() if k not in OWN_DIALS})
-        for setting in dials or [{}]
-        for one in families
-    ]
+    return [random_split(base, word) for word in words] or [base]

@@ -151,14 +151,13 @@ def pseudo_unseen_splits(
         turned = replace(
             one,
             name=f"{one.name} gzsl-{number}",
-            train=_learnt(one.train, classes, subject, out, held),
-            encoder_train=_learnt(one.encoder_train, classes, subject, out, held),
+            train=[i for i in one.train if classes[i] not in out and subject[i] not in held],
             test_unseen=few if enough else new,
             test_seen=[i for i in one.train if classes[i] in kept and subject[i] in held],
             seen=kept,
             unseen=tuple(out),
         )
-        if {classes[i] for i in turned.encoder_train} != {*kept} or not turned.test_seen:
+        if {classes[i] for i in turned.train} != {*kept} or not turned.test_seen:
             raise UserError(
                 f"GZSL is calibrated without some training subjects, and without "
                 f"{', '.join(held)} {where} lacks clips of a seen class.",
@@ -166,17 +165,6 @@ def pseudo_unseen_splits(
             )
         found.append(PseudoUnseenSplit(turned, held, "validation" if enough else "training"))
     return found
-
-
-def _learnt(
-    index: Sequence[int],
-    classes: Sequence[str],
-    subject: Sequence[str],
-    out: Sequence[str],
-    held: Sequence[str],
-) -> list[int]:
-    """Clips of neither held-out classes nor held-out subjects."""
-    return [i for i in index if classes[i] not in out and subject[i] not in held]
 
 
 def rotation_sources(plan: RunPlan, number: int) -> list[tuple[PseudoUnseenSplit, FeatureSource]]:

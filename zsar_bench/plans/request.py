@@ -35,7 +35,6 @@ class Request:
     prove: bool = False
     data: str = "auto"
     splits: int = 0
-    dials: tuple[str, ...] = ()
     text_control: str | None = None
     draws: int | None = None
     gzsl: str | None = None

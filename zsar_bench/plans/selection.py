@@ -126,7 +126,6 @@ def rotated(one: Round, number: int, held: Sequence[str], classes: Sequence[str]
         one,
         name=f"{one.name} rotation-{number + 1}",
         train=[i for i in one.train if classes[i] not in held],
-        encoder_train=[i for i in one.encoder_train if classes[i] not in held],
         test_unseen=[i for i in one.train if classes[i] in held],
         test_seen=[],
         seen=tuple(c for c in one.seen if c not in held),

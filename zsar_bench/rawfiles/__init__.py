@@ -1,1 +1,1 @@
-"""For readers of raw data sets: archives and array files, checked before they are read."""
+"""Helpers for readers of raw data sets: archives and array files, checked before they are read."""

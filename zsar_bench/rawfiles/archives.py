@@ -1,7 +1,7 @@
 """Raw files as a flat list of named byte strings, from a folder or a zip archive.
 
-Nothing is ever extracted to disk, so an archive cannot write outside its target; an entry is
-read only up to a fixed size, so it cannot expand without bound.
+Nothing is extracted to disk, so an archive cannot write outside its target. An entry is read only
+up to a fixed size, so it cannot expand without bound.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from zsar_bench.errors import DataError, UserError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-LARGEST_FILE = 256 * 2**20  #: bytes; no raw clip of any known data set comes near
+LARGEST_FILE = 256 * 2**20  #: bytes; raw clips of all known data sets are far smaller
 ENCRYPTED = 1  #: flag of an entry
-#: What comes of unpacking a damaged entry.
+#: Errors that unpacking a damaged entry raises.
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError,
     ValueError,
@@ -34,14 +34,14 @@ LOCAL_HEADER = 30  #: bytes before an entry's name
 
 
 class RawFiles:
-    """The files below a folder, or inside a zip archive; or one file that is no archive to us.
+    """The files below a folder, or inside a zip archive; or a single plain file.
 
     Args:
         source: folder, zip archive or file.
-        plain: whether a file of this name is to be taken as it is, even if it could be unpacked.
+        plain: whether a file of this name is read as it is, even if it is an archive.
 
     Raises:
-        UserError: if the path does not exist, is neither, or cannot be read.
+        UserError: if the path does not exist, is no folder or archive, or cannot be read.
     """
 
     def __init__(self, source: Path, plain: Callable[[str], bool] = lambda name: False) -> None:
@@ -61,12 +61,12 @@ class RawFiles:
     def files(self) -> list[tuple[str, int, int]]:
         """``(name, size, stamp)`` of every file, by name.
 
-        Names are relative and ``/``-separated; one that an archive holds twice is there twice.
-        The stamp changes when the content does: its time in a folder, its checksum in an archive.
+        Names are relative and ``/``-separated; a name that an archive holds twice is listed twice.
+        The stamp changes with the content: in a folder the time of change, in an archive a CRC.
         """
         if self._only:
-            about = (self.source / self._only).stat()
-            return [(self._only, about.st_size, about.st_mtime_ns)]
+            status = (self.source / self._only).stat()
+            return [(self._only, status.st_size, status.st_mtime_ns)]
         if self._archive is None:
             return sorted(_walk(self.source))
         entries = self._archive.infolist()
@@ -86,7 +86,7 @@ class RawFiles:
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[str, int, int]]:
-        return {about[0]: about for about in self.files}
+        return {row[0]: row for row in self.files}
 
     def about(self, name: str) -> tuple[str, int, int]:
         """Name, size and stamp of one file, as in ``files``.
@@ -103,7 +103,7 @@ class RawFiles:
         return self.about(name)[1]
 
     def open(self, name: str) -> BinaryIO:
-        """One file, seekable; of an archive a large one only if it is stored uncompressed.
+        """One file, seekable; a large file of an archive only if it is stored uncompressed.
 
         Raises:
             DataError: if it cannot be opened.
@@ -113,17 +113,17 @@ class RawFiles:
             try:
                 return (self.source / name).open("rb")
             except OSError as error:
-                raise DataError(error.strerror or str(error)) from None
+                raise _unreadable(self.source / name, error) from None
         if size <= LARGEST_FILE:
             return io.BytesIO(self.read(name))
-        about = self._archive.getinfo(name)
-        if about.compress_type != zipfile.ZIP_STORED or about.flag_bits & ENCRYPTED:
+        entry = self._archive.getinfo(name)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED:
             raise DataError(
                 f"it is compressed and larger than {LARGEST_FILE >> 20} MiB",
                 "Unpack the archive, and give the folder.",
             )
         try:
-            return _stored(self.source, about)
+            return _stored(self.source, entry)
         except OSError as error:
             raise DataError(error.strerror or str(error)) from None
 
@@ -138,17 +138,17 @@ class RawFiles:
         return _read_entry(self._archive, name)
 
 
-def _stored(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
-    """An uncompressed entry as a file. zipfile's own can seek, but some versions read all that
-    lies before."""
-    file = _at_entry(archive, about)
-    return cast("BinaryIO", io.BufferedReader(_Slice(file, file.tell(), about.file_size)))
+def _stored(archive: Path, entry: zipfile.ZipInfo) -> BinaryIO:
+    """An uncompressed entry as a file. zipfile's own file can seek, but some versions of it read
+    everything before the position."""
+    file = _at_entry(archive, entry)
+    return cast("BinaryIO", io.BufferedReader(_Slice(file, file.tell(), entry.file_size)))
 
 
-def _at_entry(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
+def _at_entry(archive: Path, entry: zipfile.ZipInfo) -> BinaryIO:
     """The archive, open where the packed bytes of an entry begin."""
     file = archive.open("rb")
-    start = entry_start(file, about)
+    start = entry_start(file, entry)
     if start is None:
         file.close()
         raise DataError("the archive is damaged here (no entry where its list says)")
@@ -156,13 +156,13 @@ def _at_entry(archive: Path, about: zipfile.ZipInfo) -> BinaryIO:
     return file
 
 
-def entry_start(archive: BinaryIO, about: zipfile.ZipInfo) -> int | None:
-    """Offset of an entry's packed bytes; None if the archive's list leads to no entry."""
-    archive.seek(about.header_offset)
+def entry_start(archive: BinaryIO, entry: zipfile.ZipInfo) -> int | None:
+    """Offset of an entry's packed bytes; None if the archive's directory leads to no entry."""
+    archive.seek(entry.header_offset)
     head = archive.read(LOCAL_HEADER)
     if len(head) < LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
         return None
-    name, extra = struct.unpack("<HH", head[-4:])  # lengths of what stands before the bytes
+    name, extra = struct.unpack("<HH", head[-4:])  # lengths of the fields before the data
     return archive.tell() + int(name + extra)
 
 
@@ -204,12 +204,12 @@ def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
         inside = Path(where).relative_to(folder)
         for name in names:
             try:
-                about = (Path(where) / name).stat()
-            except OSError:  # a link to nowhere: a clip that cannot be read, if it is one
+                status = (Path(where) / name).stat()
+            except OSError:  # a broken link; reading it as a clip fails later
                 yield (inside / name).as_posix(), 0, 0
                 continue
-            if stat.S_ISREG(about.st_mode):
-                yield (inside / name).as_posix(), about.st_size, about.st_mtime_ns
+            if stat.S_ISREG(status.st_mode):
+                yield (inside / name).as_posix(), status.st_size, status.st_mtime_ns
 
 
 def _read_file(path: Path) -> bytes:
@@ -218,7 +218,17 @@ def _read_file(path: Path) -> bytes:
             raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(error.strerror or str(error)) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """Why a file cannot be read; workers may follow no link out of what they were given."""
+    if isinstance(error, PermissionError) and path.is_symlink():
+        return DataError(
+            "it is a link that leaves the folder; put the file itself there, or give the folder "
+            "that it leads to"
+        )
+    return DataError(error.strerror or str(error))
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -251,15 +261,15 @@ def _why_no_zip(path: Path, error: Exception) -> str:
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    about = archive.getinfo(name)
-    if about.flag_bits & ENCRYPTED:
+    entry = archive.getinfo(name)
+    if entry.flag_bits & ENCRYPTED:
         raise DataError("it is encrypted; unpack the archive with its password")
-    if about.file_size > LARGEST_FILE:
+    if entry.file_size > LARGEST_FILE:
         raise DataError(f"larger than {LARGEST_FILE >> 20} MiB")
     try:
-        _check_dictionary(archive, about)
-        with archive.open(name) as entry:
-            data = entry.read(LARGEST_FILE + 1)
+        _check_dictionary(archive, entry)
+        with archive.open(name) as unpacked:
+            data = unpacked.read(LARGEST_FILE + 1)
     # NotImplementedError is a RuntimeError, so it comes first.
     except NotImplementedError as error:
         raise DataError(f"the archive uses an unsupported compression ({error})") from None
@@ -270,12 +280,12 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     return data
 
 
-def _check_dictionary(archive: zipfile.ZipFile, about: zipfile.ZipInfo) -> None:
-    """Refuse an entry for which LZMA would take up to four gigabytes, however little it holds."""
-    if about.compress_type != zipfile.ZIP_LZMA or archive.filename is None:
+def _check_dictionary(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse a small entry for which LZMA would allocate up to four gigabytes."""
+    if entry.compress_type != zipfile.ZIP_LZMA or archive.filename is None:
         return
-    with _at_entry(Path(archive.filename), about) as packed:
-        head = packed.read(9)  # version, length of the properties; sign bits, dictionary's size
+    with _at_entry(Path(archive.filename), entry) as packed:
+        head = packed.read(9)  # version, length of the properties, literal bits, dictionary size
     if int.from_bytes(head[5:], "little") > LARGEST_FILE:
         raise DataError(
             f"unpacking it takes a dictionary of more than {LARGEST_FILE >> 20} MiB",

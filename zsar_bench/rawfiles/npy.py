@@ -1,4 +1,4 @@
-"""What a ``.npy`` file's header says, held against the file's size before anything is read.
+"""The header of a ``.npy`` file, checked against the file's size before any value is read.
 
 The format: numpy, "A simple file format for NumPy arrays" (NEP 1), versions 1.0 and 2.0.
 """
@@ -44,10 +44,11 @@ def read_header(file: BinaryIO, size: int, name: str, kinds: str, what: str) -> 
         file: only its first bytes are read.
         size: bytes from here to the file's end.
         name: what errors call the file.
-        kinds: numpy's letters of the kinds of numbers that will do, and ``what`` they are.
+        kinds: numpy's letters of the accepted kinds of numbers.
+        what: the accepted kinds in words, for errors.
 
     Raises:
-        DataError: if it is no such file, is cut, or holds other things or nothing.
+        DataError: if it is no such file, is cut or empty, or holds other kinds of values.
     """
     shape, dtype, fortran, start = _parsed(file, name)
     if dtype.hasobject:
@@ -81,19 +82,21 @@ def _parsed(file: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype[Any], 
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"it is in version {version} of the format, not 1.0 or 2.0")
         length = file.read(2 if version == (1, 0) else 4)
-        many = int.from_bytes(length, "little")
-        if many > LONGEST:  # numpy would first allocate that many bytes
-            raise ValueError(f"its header has {many} bytes, more than {LONGEST}")
-        text = io.BytesIO(length + file.read(many))
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        with warnings.catch_warnings():  # of Python 2's numbers and of odd text: it is checked
+        header_bytes = int.from_bytes(length, "little")
+        if header_bytes > LONGEST:  # numpy would first allocate that header_bytes bytes
+            raise ValueError(f"its header has {header_bytes} bytes, more than {LONGEST}")
+        text = io.BytesIO(length + file.read(header_bytes))
+        read_text = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        with (
+            warnings.catch_warnings()
+        ):  # about Python 2's numbers and odd text; the result is checked
             warnings.simplefilter("ignore")
-            shape, fortran, dtype = read(text)
-        return shape, dtype, bool(fortran), npy.MAGIC_LEN + len(length) + many
+            shape, fortran, dtype = read_text(text)
+        return shape, dtype, bool(fortran), npy.MAGIC_LEN + len(length) + header_bytes
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"Cannot read {name}: {error.strerror or error}.") from None
-    except Exception as error:  # a header is parsed as Python text: any error of a parser may come
+        raise DataError(f"Cannot read_text {name}: {error.strerror or error}.") from None
+    except Exception as error:  # a header is parsed as Python text: any parser error is possible
         why = " ".join(str(error).split())[:200]
         raise DataError(f"{name} is not a .npy file: {why}.") from None

@@ -141,13 +141,13 @@ def find_records(results: Path, protocol: str = "") -> list[Path]:
     Args:
         results: holds ``runs``.
         protocol: a protocol's folder name: its runs, those of its stand-in, and of the random
-            splits, folds and dials of both; empty: all.
+            splits and folds of both; empty: all.
     """
     found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
     if not protocol:
         return found
     names = (protocol, folder_name(STAND_IN) + protocol)
-    variants = ("[", folder_name(RANDOM), folder_name(FOLDS))
+    variants = (folder_name(RANDOM), folder_name(FOLDS))
     behind = tuple(name + more for name in names for more in variants)
     return [
         folder

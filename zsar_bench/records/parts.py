@@ -46,7 +46,6 @@ class ProtocolPart(_Part):
         str, doc("real data set in whose place synthetic clips were used; empty for real clips")
     ] = ""
     family_of: Annotated[str, doc("protocol of which this is a random split, else empty")] = ""
-    dials: Annotated[dict[str, float], doc("dials turned, by name")] = {}
     folds: Annotated[
         list[list[str]], doc("classes that were unseen together, where they take turns")
     ] = []

@@ -157,7 +157,7 @@ def _names(r: Record) -> Iterator[tuple[str, re.Pattern[str], str]]:
         for subject in {p for row in table.values() for p in row}:
             if subject:
                 yield "a subject", PLAIN, subject
-    for word in (*r.protocol.dials, *r.texts.fields):
-        yield "a dial or text field", WORD, word
+    for word in r.texts.fields:
+        yield "a text field", WORD, word
     for name in r.metrics.plugins:
         yield "metrics.plugins", NAME, name

@@ -1,7 +1,6 @@
-"""Tables that stand beside the ranked ones, in the form every human-readable reporter draws.
+"""Tables in addition to the ranked ones, in a form that all human-readable reporters share.
 
-They are random class splits, text controls, curves of dose and response, selection rules, and
-GZSL.
+They are random class splits, text controls, selection rules, and GZSL.
 """
 
 from __future__ import annotations
@@ -11,28 +10,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zsar_bench.common.names import plain
-from zsar_bench.compare.ranking import peeked
+from zsar_bench.comparison.ranking import peeked
 from zsar_bench.reporters.words import (
+    ACCURACY,
     MEAN_CLASS,
     PEEKED_INTERVAL,
     TOP1,
-    about,
     all_rows,
-    apart,
-    apart_lines,
     beats_chance,
+    description,
     ends,
     interval_name,
     marked,
+    marks,
     percent,
     points,
     ranked_name,
-    remarked,
     row_name,
     rule_words,
     shared,
     trust_lines,
     tuning_lines,
+    unranked_lines,
+    unranked_note,
     unusual_setting,
 )
 
@@ -44,24 +44,24 @@ CONTROLS = {
     "shuffled-all": "Texts permuted among all classes before fit: expected is 1/K.",
     "random": "Every class gets random text features before fit: expected is 1/K.",
     "shuffled-seen": "Texts permuted among the seen classes before fit: a diagnostic, "
-    "nothing says that it is 1/K.",
+    "1/K is not expected.",
 }
 
 
 def blocks(comparison: Json) -> list[Block]:
-    """All of a comparison that is neither a section nor published."""
+    """All tables of a comparison except sections and published results."""
     splits = [_splits(section) for section in comparison.get("splits", ())]
     controls = [_control(section) for section in comparison.get("controls", ())]
     rules = [block for section in comparison.get("rules", ()) for block in _rules(section)]
     gzsl = [gzsl_block(section) for section in comparison.get("gzsl", ())]
-    return [*splits, *controls, *_curves(comparison.get("curves", ())), *rules, *gzsl]
+    return [*splits, *controls, *rules, *gzsl]
 
 
 def _splits(section: Json) -> Block:
     rows = [
         {
             "method": ranked_name(row),
-            **about(row),
+            **description(row),
             "splits": str(row["splits"]),
             "seeds": " to ".join(str(n) for n in sorted({row["seeds"][0], row["seeds"][-1]})),
             TOP1: percent(row["top1"]),
@@ -85,25 +85,23 @@ def _splits(section: Json) -> Block:
         else PEEKED_INTERVAL
         if peeked(section)
         else "No interval: one split.",
-        *apart_lines(section),
+        *unranked_lines(section),
     ]
     if any(r["not_shown_to_differ"] for r in section["rows"]):
-        caption.append("† not shown to differ from the best row by the same t on shared splits.")
+        caption.append("† not significantly different from the best row (same t on shared splits).")
     caption += [*tuning_lines(section), *trust_lines(section)]
-    dials = ", ".join(f"{name}={value:g}" for name, value in section["dials"].items())
     parts = [marked(section["family"]), *unusual_setting(section)]
-    parts += [dials] if dials else []
     parts += ["oracle texts"] if section["oracle"] else []
-    parts += apart(section)
+    parts += unranked_note(section)
     count = len(section["splits"])
     kind = f"mean of {count} splits" if section["mean"] else f"{count} random class splits"
     title = " - ".join([*parts, kind])
     best = next((n for n, r in enumerate(section["rows"]) if r["best"]), None)
-    return replace(make_block(title, rows, caption, _kept(section)), best=best)
+    return replace(make_block(title, rows, caption, _kept_heading(section)), best=best)
 
 
-def _kept(section: Json) -> str:
-    """The heading that stays in every row: the rule, where it looked at the test clips."""
+def _kept_heading(section: Json) -> str:
+    """The heading that is shown in every row: the rule, if it selected on the test clips."""
     return "rule" if peeked(section) else ""
 
 
@@ -117,8 +115,8 @@ def _published_split(row: Json) -> str:
 def _control(section: Json) -> Block:
     rows = [
         {
-            "method": row_name(row) + remarked(row),
-            **about(row),
+            "method": row_name(row) + marks(row),
+            **description(row),
             "draws": str(row["draws"]),
             "seeds": str(row["seeds"]),
             "own texts": percent(row["plain"]),
@@ -135,53 +133,29 @@ def _control(section: Json) -> Block:
         f"{section['clips']} clips of {section['unseen']} unseen classes; mean class accuracy, "
         f"averaged over draws; 1/K is {percent(section['chance'])} %.",
         *([f"Interval: {named}."] if named else []),
-        *apart_lines(section),
+        *unranked_lines(section),
         *trust_lines(section),
     ]
-    parts = [marked(section["protocol"]), *unusual_setting(section), *apart(section)]
+    parts = [marked(section["protocol"]), *unusual_setting(section), *unranked_note(section)]
     title = " - ".join([*parts, f"text control {section['control']}; not ranked"])
-    return make_block(title, rows, caption, _kept(section))
-
-
-def _curves(curves: Iterable[Json]) -> list[Block]:
-    """Curves that share protocol and dial, a row a method and a column a value of the dial."""
-    groups: dict[tuple[str, str, str, int, str], list[Json]] = {}
-    for curve in curves:
-        others = ", ".join(f"{k}={v:g}" for k, v in curve["others"].items())
-        key = (curve["protocol"], curve["dial"], others, curve["splits"], curve["unranked"])
-        groups.setdefault(key, []).append(curve)
-    found = []
-    for (protocol, dial, others, splits, _), members in groups.items():
-        values = sorted({p["value"] for c in members for p in c["points"]})
-        rows = []
-        for curve in members:
-            at = {p["value"]: percent(p["top1"]) for p in curve["points"]}
-            cells = {f"{v:g}": at.get(v, "-") for v in values}
-            rule = rule_words(curve["rule"])
-            rows.append({"method": curve["row"], "texts": curve["texts"], "rule": rule, **cells})
-        turned = f"{dial} ({others})" if others else dial
-        turned += f", mean of {splits} random class splits" if splits else ""
-        caption = ["Top-1 top-1 in per cent for each value of the dial; intervals: --json."]
-        title = " - ".join([f"{marked(protocol)}: by {turned}", *apart(members[0])])
-        found.append(make_block(title, rows, caption, _kept(members[0])))
-    return found
+    return make_block(title, rows, caption, _kept_heading(section))
 
 
 def _rules(section: Json) -> list[Block]:
-    """A block a method, with a row a rule; then the price of peeking, with a row a method."""
+    """One block per method with a row per rule; then the gain from test-set selection."""
     parts = [marked(section["protocol"]), *unusual_setting(section)]
     parts += ["oracle texts"] if section["oracle"] else []
     where = " - ".join(parts)
     prices = [(group, price) for group in section["groups"] for price in group["prices"]]
-    found = [_by_rule(where, group) for group in section["groups"]]
-    return [*found, _peeking(where, prices)] if prices else found
+    tables = [_by_rule(where, group) for group in section["groups"]]
+    return [*tables, _selection_gain(where, prices)] if prices else tables
 
 
 def _by_rule(where: str, group: Json) -> Block:
-    told = [{**group, **row} for row in group["rules"]]
+    entries = [{**group, **row} for row in group["rules"]]
     rows = [
         {
-            **about(row),
+            **description(row),
             "seeds": str(row["seeds"]),
             "at": f"{100 * row['fraction']:.0f} %",
             TOP1: percent(row["top1"]),
@@ -189,20 +163,20 @@ def _by_rule(where: str, group: Json) -> Block:
             "vs last": points(row["difference"]["mean"]) if row["difference"] else "-",
             "95 % interval": _difference(row["difference"]),
         }
-        for row in told
+        for row in entries
     ]
-    found = [row["difference"] for row in told if row["difference"]]
-    named = interval_name(found)
-    pairs = " or ".join(str(n) for n in sorted({d["pairs"] for d in found}))
+    differences = [row["difference"] for row in entries if row["difference"]]
+    named = interval_name(differences)
+    pairs = " or ".join(str(n) for n in sorted({d["pairs"] for d in differences}))
     caption = [
-        "at: where in the schedule the state was that counts, mean over rounds and seeds.",
-        f"vs last: points of top-1 accuracy, paired by seed (n = {pairs})."
-        if found
+        "at: position of the selected state in the schedule, mean over rounds and seeds.",
+        f"vs last: difference (rule - last) of top-1 accuracy, paired by seed (n = {pairs})."
+        if differences
         else "vs last: no seed was run under last and another rule.",
         *([f"Interval: {named}, of these differences."] if named else []),
         *(
             ["Cannot tell: an interval needs at least 5 seeds."]
-            if not all(d["interval"] for d in found)
+            if not all(d["interval"] for d in differences)
             else []
         ),
     ]
@@ -217,35 +191,35 @@ def _difference(difference: Json | None) -> str:
     return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "cannot tell"
 
 
-def _peeking(where: str, prices: list[tuple[Json, Json]]) -> Block:
+def _selection_gain(where: str, prices: list[tuple[Json, Json]]) -> Block:
     counts = sorted({p["evaluations"] for _, price in prices for p in price["points"]})
     rows = []
-    for group, price in prices:  # their confinement stands with the rules above
+    for group, price in prices:  # the table of rules above shows their confinement
         at = {p["evaluations"]: points(p["price"]) for p in price["points"]}
         rows.append(
             {
                 "method": row_name(group),
-                **{h: v for h, v in about(group).items() if h != "confined"},
+                **{h: v for h, v in description(group).items() if h != "confined"},
                 "rule": rule_words(price["rule"]),
                 "seeds": str(price["seeds"]),
                 **{f"E={n}": at.get(n, "-") for n in counts},
             }
         )
     caption = [
-        "Points of top-1 accuracy: the best of E evenly spaced evaluations on the test clips, "
-        "less the last of them; mean over seeds.",
-        "So much a number grows by being the best of E looks at the test, with nothing learnt.",
+        "Difference (best - last) of top-1 accuracy: best and last of E evenly spaced evaluations "
+        "on the test clips; mean over seeds.",
+        "This gain comes from selection on the test clips alone, not from a better method.",
     ]
-    return make_block(f"{where} - the price of peeking; not ranked", rows, caption, "rule")
+    return make_block(f"{where} - gain from test-set selection; not ranked", rows, caption, "rule")
 
 
-#: What a row is about. Said once below the table where all rows agree.
+#: Headings that describe a row. Shown once below the table if all rows agree.
 ABOUT = ("profile", "encoder", "texts", "fields", "text encoder", "rule", "on", "confined")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A table with its headline and what to say below it; all of it printable."""
+    """A table with title and caption; all texts are printable."""
 
     title: str
     headings: list[str]
@@ -257,8 +231,8 @@ class Block:
 def make_block(
     title: str, rows: list[dict[str, str]], caption: Iterable[str], keep: str = ""
 ) -> Block:
-    """A block of rows of equal headings; what all rows share moves into the caption, but for the
-    heading ``keep``."""
+    """A block of rows with equal headings; cells that all rows share move to the caption, except
+    those of the heading ``keep``."""
     common = shared(rows, [h for h in ABOUT if h in rows[0] and h != keep])
     headings = [h for h in rows[0] if h not in common]
     return Block(
@@ -269,7 +243,7 @@ def make_block(
     )
 
 
-#: A number of a GZSL row and its heading.
+#: Measures of a GZSL row and their headings.
 GZSL = {
     "seen": "S",
     "unseen": "U",
@@ -280,20 +254,25 @@ GZSL = {
 
 
 BALANCED = {
-    "constant": "S, U and H with a constant off the seen scores, calibrated on pseudo-unseen "
-    "splits: held-out seen classes and training subjects.",
+    "constant": "S, U and H by calibrated stacking: a constant is subtracted from the seen scores, "
+    "calibrated on pseudo-unseen splits (held-out seen classes and training subjects).",
     "gate": "S, U and H with a gate, fitted on pseudo-unseen splits (held-out seen classes and "
     "training subjects), that sends each clip to the method or to the encoder's own classifier.",
 }
 
 
 def gzsl_block(section: Json) -> Block:
-    """A section of ``compare_gzsl`` as a table."""
+    """A section of ``compare.gzsl`` as a table."""
     rows = []
     for row in section["rows"]:
-        name = row_name(row) + remarked(row)
+        name = row_name(row) + marks(row)
         for kind in ("top1", "mean_class"):
-            cells = {"method": name, **about(row), "seeds": str(row["seeds"]), "over": kind}
+            cells = {
+                "method": name,
+                **description(row),
+                "seeds": str(row["seeds"]),
+                "measure": ACCURACY[kind],
+            }
             cells |= {heading: _with_spread(row[kind][n]) for n, heading in GZSL.items()}
             rows.append(cells)
     several = [row for row in section["rows"] if row["seeds"] > 1]
@@ -302,9 +281,9 @@ def gzsl_block(section: Json) -> Block:
         f"{section['unseen_clips']} of {section['unseen']} unseen ones (U), all by new subjects, "
         f"each judged over all classes; {section['rule']}. H = 2SU / (S + U).",
         BALANCED[section["kind"]],
-        "AUSUC: area under S over U as the constant takes every value. best H (oracle): at the "
-        "constant that is best on these very test clips; nobody could have known it.",
-        "Not ranked: no interval is known here for H. Highest mean class H first.",
+        "AUSUC: area under S over U for all constants. best H (oracle): at the constant that is "
+        "best on these test clips, which is unknown before the test.",
+        "Not ranked: there is no interval for H here. Sorted by H of mean class accuracies.",
     ]
     if several:
         caption.append(
@@ -323,6 +302,6 @@ def gzsl_block(section: Json) -> Block:
 
 
 def _with_spread(value: Json) -> str:
-    """A mean in per cent, with its sd where there is one."""
+    """A mean in per cent, with its sd if there is one."""
     sd = "" if value["sd"] is None else f" ± {percent(value['sd'])}"
     return percent(value["mean"]) + sd

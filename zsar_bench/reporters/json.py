@@ -1,4 +1,4 @@
-"""The comparison as it is."""
+"""The comparison as JSON."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class _Bold(str):
 
 
 def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
-    """One heading, table and caption a section; ``width`` and ``color`` have no effect."""
+    """One heading, table and caption per section; ``width`` and ``color`` have no effect."""
     blocks = []
     for section in comparison["sections"]:
         headings, cells, _ = words.grid(section)
@@ -44,18 +44,18 @@ def report(comparison: dict[str, Any], *, width: int, color: bool) -> str:
 
 
 def remarks(published: Sequence[dict[str, Any]]) -> list[str]:
-    """Every remark once, with the methods and protocols it is about."""
-    about: dict[str, list[dict[str, Any]]] = {}
+    """Every remark once, with its methods and protocols."""
+    by_remark: dict[str, list[dict[str, Any]]] = {}
     for row in published:
         for remark in row.get("remarks", ()):
-            about.setdefault(remark, []).append(row)
+            by_remark.setdefault(remark, []).append(row)
     return [
-        names.plain(f"{_each(rows, 'method')} ({_each(rows, 'protocol')}): {remark}")
-        for remark, rows in about.items()
+        names.plain(f"{_joined(rows, 'method')} ({_joined(rows, 'protocol')}): {remark}")
+        for remark, rows in by_remark.items()
     ]
 
 
-def _each(rows: Sequence[dict[str, Any]], field: str) -> str:
+def _joined(rows: Sequence[dict[str, Any]], field: str) -> str:
     return ", ".join(dict.fromkeys(row[field] for row in rows))
 
 
@@ -69,6 +69,6 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell's text, which may come from a stranger; bold only where we say so."""
+    """A cell's text, escaped because it is untrusted; bold only for ``_Bold``."""
     shown = names.markdown(text)
     return f"**{shown}**" if isinstance(text, _Bold) else shown

@@ -13,7 +13,7 @@ from zsar_bench.reporters import words
 from zsar_bench.reporters.blocks import Block, blocks
 from zsar_bench.reporters.markdown import remarks
 
-#: Columns left out first where the terminal is narrow; none says what a row is about.
+#: Columns left out first in a narrow terminal, in this order; none describes a row.
 EXPENDABLE = ("time", "sd meth", "sd enc", "> chance")
 RIGHT = (
     *(words.TOP1, words.MEAN_CLASS, "sd enc", "sd meth", "n", "seeds", "time", "95 % interval"),

@@ -1,4 +1,4 @@
-"""What a record certifies: how its workers were walled in, what they were shown, what they tried.
+"""What a record certifies: how its workers were confined in, what they were shown, what they tried.
 
 Everything here was noted by the parent: the walls as each worker's own first words, before any
 code of a plugin ran in it; digests of what was handed out; accesses that were refused.

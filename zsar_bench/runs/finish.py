@@ -236,7 +236,6 @@ def protocol_part(
         expected_clips=protocol.test_clips,
         stand_in_for=protocol.stand_in_for,
         family_of=protocol.family_of,
-        dials=dict(protocol.dials),
     )
 
 

@@ -34,9 +34,9 @@ from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import state_step
 from zsar_bench.sandbox.checkpoint_stream import (
     CHECKPOINT,
-    follow,
-    own_folder,
-    seen_by,
+    confinement_of,
+    empty_folder,
+    receive_fit,
     stored_checkpoint,
 )
 from zsar_bench.sandbox.client import Worker
@@ -106,7 +106,7 @@ def fit(training: Training, on_event: Event) -> None:
     started = time.monotonic()
     try:
         with Worker(job, Path(job["workdir"]), on_event) as worker:
-            total, state = follow(worker, folder, training.owner, sum(training.grids))
+            total, state = receive_fit(worker, folder, training.owner, sum(training.grids))
     except RunFailed as error:
         raise _with_size_that_fits(training, error) from None
     write_sealed(folder / STATE, state, training.owner)
@@ -119,7 +119,7 @@ def fit(training: Training, on_event: Event) -> None:
             "seconds": round(time.monotonic() - started, 3),
             "bundle": bundle_digest(job),
             "state": hashlib.sha256(state).hexdigest(),
-            **seen_by(worker),
+            **confinement_of(worker),
         },
     )
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -152,7 +152,7 @@ def fit_job(training: Training, checkpoint: str = "") -> dict[str, Any]:
         grids=training.grids,
         checkpoint=checkpoint,
         owner=training.owner,
-        workdir=str(own_folder(folder / "fit")),
+        workdir=str(empty_folder(folder / "fit")),
         encoder=source.encoder_job() if plan.method.spec["needs_encoder"] else None,
     )
     reads += [str(texts), *([checkpoint] if checkpoint else [])]

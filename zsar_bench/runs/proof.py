@@ -20,7 +20,7 @@ from zsar_bench.common.files import home, make_folder, read_json, write_bytes, w
 from zsar_bench.common.hashing import secret_draw
 from zsar_bench.runs.fit import Training, fit_job
 from zsar_bench.runs.score import EvaluationSet, Scorer
-from zsar_bench.sandbox.checkpoint_stream import follow
+from zsar_bench.sandbox.checkpoint_stream import receive_fit
 from zsar_bench.sandbox.client import Worker
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _refit(training: Training, folder: Path, on_event: Event) -> str:
     moved = json.loads(json.dumps(job, default=str).replace(json.dumps(old)[1:-1], new))
     moved |= {"protected": job["protected"], "workdir": job["workdir"]}
     with Worker(moved, Path(job["workdir"]), on_event) as worker:
-        _, state = follow(worker, make_folder(folder / "fit"), "")
+        _, state = receive_fit(worker, make_folder(folder / "fit"), "")
     return hashlib.sha256(state).hexdigest()
 
 

@@ -24,7 +24,7 @@ from zsar_bench.errors import RunFailed
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.fit import Training, shuffled, write_texts
-from zsar_bench.sandbox.checkpoint_stream import expect, own_folder, seen_by
+from zsar_bench.sandbox.checkpoint_stream import confinement_of, empty_folder, expect
 from zsar_bench.sandbox.client import Worker
 from zsar_bench.sandbox.wire import LABELS, PER_TOKEN
 
@@ -147,7 +147,7 @@ class Scorer:
             states=[str(s) for s in states],
             owner=evaluation.owner,
             seed=derive_seed("score", plan.method_seed, plan.encoder_seed, evaluation.name),
-            workdir=str(own_folder(evaluation.folder / name)),
+            workdir=str(empty_folder(evaluation.folder / name)),
             adapt=evaluation.transductive,
             encoder=evaluation.source.encoder_job() if plan.method.spec["needs_encoder"] else None,
         )
@@ -168,7 +168,7 @@ class Scorer:
         return self
 
     def __exit__(self, *about: Any) -> None:
-        self.seen = seen_by(self._worker)
+        self.seen = confinement_of(self._worker)
         self._worker.__exit__(*about)
 
     def _bind(self, answer: Any) -> None:

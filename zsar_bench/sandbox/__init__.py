@@ -1,1 +1,1 @@
-"""The parent's end of a worker: how it is started, confined, asked and ended."""
+"""The parent's side of a worker: how it is started, confined, sent requests and ended."""

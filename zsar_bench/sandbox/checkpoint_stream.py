@@ -1,7 +1,7 @@
-"""What a training worker hands over, and what it gets to continue from: through the pipe alone.
+"""The checkpoint stream: checkpoints and states that a training worker sends through its pipe.
 
-Nobody reads what a worker writes to files. The parent stores checkpoints and states in the
-order in which they come, so that whoever has a checkpoint also has every state before it.
+Files that a worker writes are never read. The parent stores checkpoints and states in the order of
+their arrival, so that a stored checkpoint implies that every earlier state is stored.
 """
 
 from __future__ import annotations
@@ -17,70 +17,70 @@ from zsar_bench.errors import RunFailed
 from zsar_bench.sandbox.client import Worker
 
 CHECKPOINT = "checkpoint.sealed"
-#: In front of a checkpoint: its step, the last one reported, and the steps of the schedule.
+#: Header of a checkpoint: its step, the last reported step, and the steps of the schedule.
 POSITION = struct.Struct("<qqq")
 
 
-def follow(worker: Worker, folder: Path, owner: str, most: int = 0) -> tuple[int, bytes]:
-    """Store what a fit hands over until it is done.
+def receive_fit(worker: Worker, folder: Path, owner: str, most: int = 0) -> tuple[int, bytes]:
+    """Receive and store checkpoints and states of a fit until it is done.
 
     Args:
-        worker: that fits.
-        folder: where checkpoint and states are kept.
-        owner: what fit this is; its files are sealed for it.
-        most: states that were asked for; nobody stores more.
+        worker: which runs the fit.
+        folder: where checkpoint and states are stored.
+        owner: identifies the fit; its files are sealed with it.
+        most: number of states that were requested.
 
     Returns:
-        Steps of its schedule (0 if it never said) and the state it leaves behind.
+        Steps of its schedule (0 if not reported) and the fitted state.
 
     Raises:
-        RunFailed: as the worker does, or if it says what it should not: plugin code runs in it.
+        RunFailed: if the fit fails, or the worker (untrusted code) sends an invalid message.
     """
 
     while True:
-        said = worker.answer()
-        if not isinstance(said, dict):
+        message = worker.answer()
+        if not isinstance(message, dict):
             raise RunFailed("the worker sent tensors that nobody asked for")
-        if "keep" in said:
+        if "keep" in message:
             most -= 1
             if most < 0:
-                raise RunFailed("the worker sent more states than were asked for")
+                raise RunFailed("the worker sent more states than were requested")
             states = make_folder(folder / "states")
-            write_sealed(states / f"{_number(said['keep'])}.sealed", _tensors(worker), owner)
-        elif "checkpoint" in said:
-            steps = [_number(said.get(n)) for n in ("checkpoint", "reported", "total")]
+            write_sealed(states / f"{_number(message['keep'])}.sealed", _tensors(worker), owner)
+        elif "checkpoint" in message:
+            steps = [_number(message.get(n)) for n in ("checkpoint", "reported", "total")]
             write_sealed(folder / CHECKPOINT, POSITION.pack(*steps) + _tensors(worker), owner)
-        elif "fitted" in said:
-            return _number(said.get("total")), _tensors(worker)
+        elif "fitted" in message:
+            return _number(message.get("total")), _tensors(worker)
         else:
-            raise RunFailed("the worker did not say that it had fitted")
+            raise RunFailed("the worker did not report that it had fitted")
 
 
-def expect(answer: Any, word: str, said: str) -> None:
-    """An answer that must hold a word.
+def expect(answer: Any, key: str, meaning: str) -> None:
+    """Check that an answer contains a key.
 
     Raises:
-        RunFailed: if it does not: ``the worker did not say that <said>``.
+        RunFailed: if it does not: ``the worker did not report that <meaning>``.
     """
-    if not isinstance(answer, dict) or word not in answer:
-        raise RunFailed(f"the worker did not say that {said}")
+    if not isinstance(answer, dict) or key not in answer:
+        raise RunFailed(f"the worker did not report that {meaning}")
 
 
 def _number(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise RunFailed("the worker named a step that is none")
+        raise RunFailed("the worker sent an invalid step")
     return value
 
 
 def _tensors(worker: Worker) -> bytes:
     blob = worker.answer()
     if not isinstance(blob, bytes):
-        raise RunFailed("the worker sent no tensors where some were due")
+        raise RunFailed("the worker sent no tensors where they were expected")
     return blob
 
 
 def stored_checkpoint(folder: Path, owner: str) -> str:
-    """The checkpoint to continue from; empty if there is none, or none that is whole."""
+    """Path of the checkpoint to continue from; empty if there is no valid one."""
     path = folder / CHECKPOINT
     try:
         if read_sealed(path, owner) is not None:
@@ -91,12 +91,12 @@ def stored_checkpoint(folder: Path, owner: str) -> str:
     return ""
 
 
-def own_folder(path: Path) -> Path:
-    """An empty folder for a worker. Whatever an earlier one has left there is gone."""
+def empty_folder(path: Path) -> Path:
+    """An empty folder for a worker; files of an earlier worker are deleted."""
     shutil.rmtree(path, ignore_errors=True)
     return make_folder(path)
 
 
-def seen_by(worker: Worker) -> dict[str, Any]:
-    """How a worker was confined, and what it was refused."""
+def confinement_of(worker: Worker) -> dict[str, Any]:
+    """How a worker was confined, and which accesses it was refused."""
     return {"confinement": vars(worker.confinement), "denied": worker.denied}

@@ -1,9 +1,9 @@
-"""Where plugin code runs: a worker process a job, spoken to through one pipe.
+"""Workers: plugin code runs in one process per job, which the parent controls through a pipe.
 
-A worker is told everything in its job file: the code to import, the files it may open (its
-bundle) and where to write. A supervisor of its own starts and watches it (``supervisor``);
-workers that need torch are forked from a process that has imported it (``forkserver``). Nothing
-that a worker answers is believed: what is not as it should be fails its run, and nothing else.
+The job file names everything that a worker needs: the code to import, the files it may open (its
+bundle) and where to write. A supervisor starts and watches it (``supervisor``); workers that need
+torch are forked from a process that has imported it (``forkserver``). Answers of a worker are
+untrusted input: every answer is checked, and an invalid one fails its run only.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from zsar_bench.sandbox.wire import BrokenStream, Malformed, receive, send_json,
 FORKED = ("texts", "encoder", "fit", "score", "metric")  #: kinds of jobs that need torch
 PRIVATE = "private"  #: a worker's own temporary files and caches, below its folder
 LOG_TAIL = 2000  #: characters of a failed worker's log that are shown
-LAST_WORD = 15.0  #: seconds a supervisor has to end its worker and say how it went
+REPORT_SECONDS = 15.0  #: seconds that a supervisor has to end its worker and to report
 
 _running: set[Worker] = set()
 _lock = threading.Lock()
 
 
 def stop_all() -> None:
-    """Kill every running worker and its children, and start no more; the user interrupts."""
+    """Kill every running worker and its children after an interrupt, and start no more."""
     stopping.set()
     stop_servers()
     with _lock:
@@ -72,8 +72,8 @@ class Worker:
         if stopping.is_set():
             raise RunFailed("interrupted")
         self._job = job
-        workdir = workdir.absolute()  # supervisors stand elsewhere
-        self._fate: dict[str, Any] | None = None
+        workdir = workdir.absolute()  # supervisors have another working folder
+        self._outcome: dict[str, Any] | None = None
         kind = str(job["kind"])
         self._private = workdir / PRIVATE
         shutil.rmtree(self._private, ignore_errors=True)
@@ -81,17 +81,17 @@ class Worker:
         settings = launch.settings(job, workdir, self._private)
         job_file = workdir / f"{kind}.job.json"
         with writing(job_file), _new_file(job_file) as file:
-            told = json.dumps(job, indent=1, default=str).encode()
-            if file.write(told) != len(told):  # what an unbuffered file does on a full disk
+            content = json.dumps(job, indent=1, default=str).encode()
+            if file.write(content) != len(content):  # an unbuffered file on a full disk
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._log = _new_file(workdir / f"{kind}.log")
         requests, to = os.pipe()
         from_, answers = os.pipe()
         self._to, self._from = os.fdopen(to, "wb"), os.fdopen(from_, "rb")
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        given = [requests, answers, control.fileno(), self._log.fileno()]
+        descriptors = [requests, answers, control.fileno(), self._log.fileno()]
         try:
-            self.process = _start(job, str(job_file), given, settings["env"])
+            self.process = _start(job, str(job_file), descriptors, settings["env"])
         except BaseException:
             for end in (self._to, self._from, self._control, self._log):
                 end.close()
@@ -103,9 +103,9 @@ class Worker:
         self._answers = Answers(self._from, on_event)
         with _lock:
             _running.add(self)
-        if stopping.is_set():  # since the look at the start: nobody else would stop it
+        if stopping.is_set():  # set since the check above, so ``stop_all`` has missed this worker
             self.stop()
-        with contextlib.suppress(BrokenStream):  # the answer, or the lack of one, says why
+        with contextlib.suppress(BrokenStream):  # ``answer`` reports why
             send_json(self._to, settings)
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self._end()
-        os.set_blocking(self._from.fileno(), False)  # all that can come is there
+        os.set_blocking(self._from.fileno(), False)  # the worker has ended: read what is left
         with contextlib.suppress(BrokenStream):
             self._answers.drain()
         with contextlib.suppress(OSError):
@@ -131,18 +131,18 @@ class Worker:
 
     @property
     def confinement(self) -> Confinement:
-        """What stands around the worker, as it said before any plugin code ran.
+        """How the worker is confined, as it reported before any plugin code ran.
 
         Raises:
-            RunFailed: if it has not answered yet.
+            RunFailed: if it has not reported yet.
         """
         if self._answers.confinement is None:
-            raise RunFailed("the worker has not said how it is confined")
+            raise RunFailed("the worker has not reported how it is confined")
         return self._answers.confinement
 
     @property
     def denied(self) -> dict[str, int]:
-        """Accesses it was refused, as Python's audit events saw them, with their number."""
+        """Refused accesses -> how often, according to Python's audit events."""
         return dict(self._answers.denied)
 
     def ask(self, message: Mapping[str, Any] | bytes) -> Any:
@@ -153,7 +153,7 @@ class Worker:
             else:
                 send_json(self._to, message)
         except BrokenStream:
-            pass  # it died: the answer, or the lack of one, says why
+            pass  # the worker ended: ``answer`` reports why
         return self.answer()
 
     def answer(self) -> Any:
@@ -161,7 +161,7 @@ class Worker:
 
         Raises:
             UserError, DataError: as the job raised them.
-            RunFailed: if the job failed in any other way, or says what it should not.
+            RunFailed: if the job failed in any other way, or the answer is invalid.
         """
         try:
             return self._answers.next()
@@ -169,51 +169,51 @@ class Worker:
             self._end()
             raise RunFailed(f"the worker's answer is {error}", self.log_tail()) from None
         except BrokenStream:
-            raise self._died() from None
+            raise self._unanswered() from None
         except RunFailed as error:
             self._end()
             raise RunFailed(error.reason, self.log_tail(), error.status) from None
 
     def stop(self) -> None:
-        """Let the supervisor end the worker and all it has started; does not wait. Thread-safe."""
+        """Make the supervisor end the worker and its descendants; does not wait. Thread-safe."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
 
     def _end(self) -> None:
-        """Stop the worker, unless it has ended, and hear how it went."""
-        if self._fate is None:
+        """Stop the worker, unless it has ended, and receive the supervisor's report."""
+        if self._outcome is None:
             self.stop()
-            self._fate = self._last_word()
+            self._outcome = self._receive_report()
             self._control.close()
             self.process.close()
 
-    def _last_word(self) -> dict[str, Any]:
-        """What the supervisor says at its end; empty if it was killed."""
-        # Who interrupts does not wait: a supervisor that is slow now goes on alone.
-        for wait in (1.0, 0.0) if stopping.is_set() else (LAST_WORD, 1.0):
+    def _receive_report(self) -> dict[str, Any]:
+        """The supervisor's final report; empty if it was killed."""
+        # After an interrupt do not wait: a slow supervisor finishes by itself.
+        for wait in (1.0, 0.0) if stopping.is_set() else (REPORT_SECONDS, 1.0):
             if select.select([self._control], [], [], wait)[0]:
                 with contextlib.suppress(OSError, ValueError):
-                    said = json.loads(self._control.recv(1 << 16))
-                    return dict(said)
+                    report = json.loads(self._control.recv(1 << 16))
+                    return dict(report)
                 return {}
             if not stopping.is_set():
                 self.process.kill()
         return {}
 
-    def _died(self) -> RunFailed:
-        """It ended without an answer: of itself, or because a limit was passed."""
-        if self._fate is None:
-            # It may have closed its pipe and still run; a moment decides.
+    def _unanswered(self) -> RunFailed:
+        """The error for a worker that ended without an answer, by itself or beyond a limit."""
+        if self._outcome is None:
+            # It may have closed its pipe and still be running.
             select.select([self._control], [], [], 1.0)
         self._end()
-        reason, status = _reason(self._fate or {}, self._job.get("limits") or {})
+        reason, status = _reason(self._outcome or {}, self._job.get("limits") or {})
         return RunFailed("interrupted" if stopping.is_set() else reason, self.log_tail(), status)
 
     def log_tail(self) -> str:
-        """The end of what the worker and its libraries wrote."""
+        """The end of the worker's log."""
         size = os.fstat(self._log.fileno()).st_size
-        most = 4 * LOG_TAIL  # a sign has up to four bytes
-        data = os.pread(self._log.fileno(), most, max(0, size - most))
+        length = 4 * LOG_TAIL  # a character has up to four bytes
+        data = os.pread(self._log.fileno(), length, max(0, size - length))
         return data.decode("utf-8", "replace")[-LOG_TAIL:].strip()
 
 
@@ -222,7 +222,7 @@ def run_job(
     workdir: Path,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a job that needs no further requests; returns its answer."""
+    """Run a job that gets no requests; returns its answer."""
     with Worker(job, workdir, on_event) as worker:
         answer = worker.answer()
         if not isinstance(answer, dict):
@@ -231,7 +231,7 @@ def run_job(
 
 
 def _new_file(path: Path) -> IO[bytes]:
-    """A file that was not there: no link that a worker has left in its place is followed."""
+    """Create a new file; a link that a worker has left in its place is not followed."""
     path.unlink(missing_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     return os.fdopen(os.open(path, flags, 0o644), "w+b", buffering=0)
@@ -240,7 +240,7 @@ def _new_file(path: Path) -> IO[bytes]:
 def _start(
     job: Mapping[str, Any], job_file: str, descriptors: list[int], env: dict[str, str]
 ) -> Started:
-    """A supervisor: forked where torch is needed, else started fresh."""
+    """Start a supervisor: forked if the job needs torch, else as a new process."""
     threads = str(int(job.get("threads", 1)))
     if job["kind"] in FORKED:
         forked = fork_supervisor(launch.base_environment(threads), threads, job_file, descriptors)
@@ -269,23 +269,23 @@ def _start(
     return Started(child.pid, child=child)
 
 
-def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, str]:
-    """Why a worker ended without an answer, and its status."""
+def _reason(outcome: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a worker ended without an answer, and the status of its run."""
     from signal import Signals
 
-    if "timeout" in fate:
-        return f"over the time limit of {fate['timeout']:g} s (--timeout)", "timeout"
-    if fate.get("oom") == "limit":
-        used, most = fate["peak"] / 2**30, limits["bytes"] / 2**30
+    if "timeout" in outcome:
+        return f"over the time limit of {outcome['timeout']:g} s (--timeout)", "timeout"
+    if outcome.get("oom") == "limit":
+        used, most = outcome["peak"] / 2**30, limits["bytes"] / 2**30
         return f"{used:.2f} GiB, over the memory limit of {most:.2f} GiB (--memory-limit)", "oom"
-    if "oom" in fate:
+    if "oom" in outcome:
         return "killed because the machine ran out of memory", "oom"
-    if "problem" in fate:
-        return f"the worker could not be watched: {fate['problem']}", "failed"
-    code = fate.get("code")
-    if not fate:
+    if "problem" in outcome:
+        return f"the worker could not be watched: {outcome['problem']}", "failed"
+    code = outcome.get("code")
+    if not outcome:
         return "the worker's supervisor was ended from outside", "failed"
-    if code is None or fate.get("stopped"):
+    if code is None or outcome.get("stopped"):
         return "the worker closed its pipe before it had finished", "failed"
     if code < 0:
         return f"the worker was killed by {Signals(-code).name}", "failed"
@@ -295,23 +295,23 @@ def _reason(fate: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, st
 LARGEST = 1 << 33  #: bytes of one answer's tensors
 
 
-WORD = 60  #: characters of a name in a progress message
+LONGEST_TEXT = 60  #: characters of a name or text in a progress message
 
 
-#: What the parent itself says of a task; a worker's messages are not to pass for it.
+#: Fields of events that the parent sets itself; a worker may not send them.
 RESERVED = ("state", "stage", "round", "time", "result", "reason", "log", "status")
 
 
 class Answers:
-    """The parent's end of a worker's answers.
+    """Reads and checks a worker's answers.
 
     Args:
-        stream: where they come from.
+        stream: the worker's end writes answers to it.
         on_event: called with every progress message.
 
     Attributes:
-        walls: as the worker reported before any plugin code ran; ``None`` before.
-        denied: accesses it was refused, with their number.
+        confinement: as the worker reported it before any plugin code ran; ``None`` before.
+        denied: refused accesses -> how often.
     """
 
     def __init__(
@@ -323,32 +323,32 @@ class Answers:
         self.denied: dict[str, int] = {}
 
     def next(self) -> dict[str, Any] | bytes:
-        """The next answer that is meant for who asked.
+        """The next answer to a request; progress and refused accesses are handled here.
 
         Raises:
             BrokenStream: at the end.
-            Malformed: for what no worker of ours says.
-            UserError, DataError, RunFailed: what the job raised, without its log.
+            Malformed: for an invalid message.
+            UserError, DataError, RunFailed: as the job raised them, without its log.
         """
         while True:
             kind, payload = receive(self._stream, LARGEST)
             if kind == "T":
                 return bytes(payload)
             if self.confinement is None:
-                self.confinement = _walls(payload)
+                self.confinement = _confinement(payload)
             elif "progress" in payload:
                 event = _progress(payload["progress"])
                 if self._on_event is not None and event:
                     self._on_event(event)
             elif "denied" in payload:
-                self._take(payload["denied"])
+                self._count_denied(payload["denied"])
             elif "error" in payload:
                 raise _failure(payload["error"])
             else:
                 return dict(payload)
 
     def drain(self) -> None:
-        """Take note of what a worker that ended has said last."""
+        """Process the last messages of a worker that has ended."""
         self._on_event = None
         try:
             while True:
@@ -356,36 +356,36 @@ class Answers:
         except (Malformed, UserError, RunFailed):
             return
 
-    def _take(self, counts: Any) -> None:
+    def _count_denied(self, counts: Any) -> None:
         if not isinstance(counts, dict):
-            raise Malformed("denied accesses that are none")
+            raise Malformed("an invalid table of denied accesses")
         for what, count in counts.items():
             known = what in self.denied or len(self.denied) < MOST
             if known and what.isprintable() and len(what) <= LONGEST and type(count) is int:
                 self.denied[what] = max(count, self.denied.get(what, 0))
 
 
-def _walls(payload: dict[str, Any]) -> Confinement:
-    """The first message. It is the worker's own: no plugin has run before it."""
+def _confinement(payload: dict[str, Any]) -> Confinement:
+    """The first message. It can be trusted: no plugin code has run before it."""
     if "error" in payload:
         raise _failure(payload["error"])
-    said = payload.get("confinement")
+    reported = payload.get("confinement")
     names = {field.name for field in fields(Confinement)}
-    if not isinstance(said, dict) or set(said) != names:
-        raise Malformed("no walls were reported")
-    return Confinement(**said)
+    if not isinstance(reported, dict) or set(reported) != names:
+        raise Malformed("no confinement was reported")
+    return Confinement(**reported)
 
 
-def _progress(said: Any) -> dict[str, Any]:
-    """A progress message: numbers and short texts by name, steps that are numbers of steps."""
-    if not isinstance(said, dict):
-        raise Malformed("a progress message that is none")
+def _progress(message: Any) -> dict[str, Any]:
+    """A checked progress message: numbers and short texts by name, and valid step numbers."""
+    if not isinstance(message, dict):
+        raise Malformed("an invalid progress message")
     event: dict[str, Any] = {}
-    for name, value in said.items():
-        if name in RESERVED or len(name) > WORD or not name.isprintable():
+    for name, value in message.items():
+        if name in RESERVED or len(name) > LONGEST_TEXT or not name.isprintable():
             continue
         if isinstance(value, str):
-            if len(value) <= WORD and value.isprintable():
+            if len(value) <= LONGEST_TEXT and value.isprintable():
                 event[name] = value
         elif isinstance(value, int | float):
             event[name] = value
@@ -400,9 +400,9 @@ def _progress(said: Any) -> dict[str, Any]:
 
 
 def _failure(error: Any) -> Exception:
-    said: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    what, hint = str(said.get("what", "the worker failed")), str(said.get("hint", ""))
-    kind = said.get("kind")
+    message: Mapping[str, Any] = error if isinstance(error, dict) else {}
+    what, hint = str(message.get("what", "the worker failed")), str(message.get("hint", ""))
+    kind = message.get("kind")
     if kind == "data":
         return DataError(what, hint)
     if kind == "user":

@@ -24,19 +24,19 @@ REQUEST = 1 << 16  #: bytes of the longest request
 
 
 class NoForkServer(Exception):
-    """It cannot serve here; says why. Workers are started fresh instead, which takes longer."""
+    """The fork server cannot be used; workers are started as new processes, which is slower."""
 
 
 @dataclass
 class Started:
-    """A supervisor that runs: its process, and how to signal it though somebody else reaps it."""
+    """A running supervisor; a forked one is reaped by the fork server and signalled by pidfd."""
 
     pid: int
     pidfd: int = -1
     child: subprocess.Popen[bytes] | None = None
 
     def kill(self) -> None:
-        """The last resort: it does not answer any more."""
+        """Kill the supervisor, because it does not respond."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.child is not None:
                 self.child.kill()
@@ -44,7 +44,7 @@ class Started:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Forget it; it has ended, or is to end alone."""
+        """Release the process: it has ended, or will end by itself."""
         if self.child is not None and not stopping.is_set():
             self.child.wait()
         if self.pidfd >= 0:
@@ -56,7 +56,7 @@ class ForkServer:
     """The parent's end: starts the server with the first request.
 
     Args:
-        env: environment of the server, with the number of threads for all workers of it.
+        env: environment of the server; sets the number of threads of all its workers.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -64,14 +64,14 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._folder = tempfile.mkdtemp(prefix="zsar-bench-")
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        own = {"HOME": self._folder, "TMPDIR": self._folder}
+        folders = {"HOME": self._folder, "TMPDIR": self._folder}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "zsar_bench.worker.forkserver", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**env, **own},
+                env={**env, **folders},
                 cwd="/",
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -110,7 +110,7 @@ class ForkServer:
         return answer, received
 
     def stop(self) -> None:
-        """End it; whoever waits for it hears that it ended."""
+        """End the server; threads that wait for it get ``NoForkServer``."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -121,16 +121,16 @@ _servers: dict[str, ForkServer] = {}  #: by the number of threads
 _lock = threading.Lock()
 
 
-problem = ""  #: why workers are started fresh although this is Linux; empty while all is well
+problem = ""  #: why the fork server is not used on Linux; empty if it is
 
 
 def fork_supervisor(
     env: Mapping[str, str], threads: str, job_file: str, descriptors: Sequence[int]
 ) -> Started | None:
-    """A supervisor from this process's fork server; ``None`` where there is none.
+    """A supervisor from this process's fork server; ``None`` if it cannot be used.
 
     Args:
-        env: what the server's environment is if it has to be started.
+        env: environment of the server, if it has to be started.
         threads: CPU threads of the job.
     """
     global problem
@@ -153,7 +153,7 @@ def fork_supervisor(
 
 
 def stop_servers() -> None:
-    """End all fork servers; what waits for one goes on without."""
+    """End all fork servers."""
     with _lock:
         for server in _servers.values():
             server.stop()

@@ -25,7 +25,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from zsar_bench.catalogue.loading import import_file
 from zsar_bench.sandbox.client import LOG_TAIL, Answers, Worker
 from zsar_bench.sandbox.confinement.confine import Confinement
 from zsar_bench.sandbox.wire import BrokenStream
@@ -80,7 +79,7 @@ class InProcessWorker(Worker):
     ) -> None:
         self._job = job
         self._workdir = workdir
-        self._said = ""
+        self._traceback = ""
         self._to = cast(Any, _Stream())
         self._from = cast(Any, _Stream())
         self._answers = Answers(self._from, on_event)
@@ -98,7 +97,7 @@ class InProcessWorker(Worker):
 
     def log_tail(self) -> str:
         """The traceback, if the job failed; what plugins print is not caught."""
-        return self._said[-LOG_TAIL:].strip()
+        return self._traceback[-LOG_TAIL:].strip()
 
     def _end(self) -> None:
         self.stop()
@@ -114,13 +113,13 @@ class InProcessWorker(Worker):
             def requests(self) -> Iterator[Any]:
                 waiting = super().requests()
                 while True:
-                    own = _random_state()
+                    state = _random_state()
                     _turn.release()
                     try:
                         request = next(waiting, None)
                     finally:
                         _turn.acquire()
-                    _set_random_state(own)
+                    _set_random_state(state)
                     if request is None:
                         return
                     yield request
@@ -131,16 +130,16 @@ class InProcessWorker(Worker):
             try:
                 # As JSON would bring it, so that a plugin cannot change what the parent holds.
                 job = json.loads(json.dumps(self._job, default=str))
-                line.say({"confinement": asdict(Confinement("process", 0, *5 * (False,)))})
+                line.send({"confinement": asdict(Confinement("process", 0, *5 * (False,)))})
                 for file in job.get("plugin_files", ()):
-                    import_file(Path(file))
+                    main.import_file(Path(file))
                 jobs.RUN[job["kind"]](job, line)
             except BrokenStream:
                 pass  # nobody listens
             except BaseException as error:
-                self._said = traceback.format_exc()
+                self._traceback = traceback.format_exc()
                 with contextlib.suppress(BrokenStream):
-                    line.say({"error": main._as_json(error)})
+                    line.send({"error": main._as_json(error)})
             finally:
                 _set_random_state(before)
         self._from.close()

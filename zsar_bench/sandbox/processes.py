@@ -1,6 +1,6 @@
-"""What a supervisor asks the kernel about processes: death signals, descendants, their memory.
+"""Processes: parent-death signals, descendants and their memory, by the Linux kernel.
 
-Linux gives all of it. Elsewhere a process group is all that can be ended, and nothing is measured.
+On other systems only a process group can be ended, and memory is not measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 LINUX = sys.platform == "linux"
 PAGE = os.sysconf("SC_PAGE_SIZE")
-PATIENCE = 5.0  #: seconds after which a process that does not die is left to the kernel
+KILL_TIMEOUT = 5.0  #: seconds after which a process that does not end is given up
 
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  #: ``prctl`` options
 
@@ -27,12 +27,12 @@ def _prctl(option: int, value: int) -> None:
 
 
 def die_with_parent() -> None:
-    """The kernel ends this process when the thread that started it ends (Linux)."""
+    """Let the kernel kill this process when the thread that started it ends (Linux)."""
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:
-    """Descendants whose parent dies become children of this process, daemons too (Linux)."""
+    """Make orphaned descendants, daemons included, children of this process (Linux)."""
     _prctl(_SUBREAPER, 1)
 
 
@@ -40,11 +40,11 @@ def children(pid: int) -> list[int]:
     """Children of a process; ``[]`` if it is gone. May miss some while others end."""
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
-        found: list[int] = []
+        pids: list[int] = []
         for task in tasks:
             with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                found += map(int, file.read().split())
-        return found
+                pids += map(int, file.read().split())
+        return pids
     except FileNotFoundError:
         return [] if _lists_children() else _scan(pid)
     except OSError:
@@ -57,30 +57,30 @@ def _lists_children() -> bool:
 
 
 def _scan(pid: int) -> list[int]:
-    found = []
+    children = []
     for name in os.listdir("/proc") if LINUX else ():
         with contextlib.suppress(OSError, ValueError, IndexError):
             if name.isdecimal():
-                # The program's name may hold anything: what counts stands behind its bracket.
+                # The program's name, in brackets, may hold anything: read what follows it.
                 stat = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
                 if int(stat[1]) == pid:
-                    found.append(int(name))
-    return found
+                    children.append(int(name))
+    return children
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below one, without it."""
-    found: list[int] = []
+    """All descendants of a process, without itself."""
+    pids: list[int] = []
     todo = [pid]
     while todo:
         below = children(todo.pop())
-        found += below
+        pids += below
         todo += below
-    return found
+    return pids
 
 
 def memory(pids: list[int]) -> int:
-    """Bytes that these processes hold in memory; pages that they share count in each."""
+    """Resident bytes of these processes; shared pages count in each."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -89,7 +89,7 @@ def memory(pids: list[int]) -> int:
 
 
 def shared_memory(pids: list[int]) -> int:
-    """The same, where a page that n processes share counts 1/n in each; slow."""
+    """Proportional resident bytes: a page shared by n processes counts 1/n in each; slow."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError):
@@ -106,8 +106,17 @@ def data_size() -> int:
     return 0
 
 
+def free_memory() -> int:
+    """Bytes that programs could take now without any being swapped out; a guess elsewhere."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_bytes().splitlines():
+            if line.startswith(b"MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 4 << 30
+
+
 def out_of_memory_kills() -> int:
-    """How often the kernel has ended a process for want of memory."""
+    """How often the kernel has killed a process because memory ran out."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/vmstat").read_bytes().splitlines():
             if line.startswith(b"oom_kill "):
@@ -115,14 +124,14 @@ def out_of_memory_kills() -> int:
     return 0
 
 
-def end_descendants() -> None:
+def reap_descendants() -> None:
     """Kill and reap every descendant of this process, which adopts orphans.
 
-    Only its own children are signalled, since no pid of theirs can be given away before they are
-    reaped; theirs become its own when they die. It ends when there is none left.
+    Only direct children are signalled: their pids cannot be reused before they are reaped. Their
+    children become children of this process when they end. Returns when none is left.
     """
     me = os.getpid()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + KILL_TIMEOUT
     while time.monotonic() < end:
         for child in children(me):
             with contextlib.suppress(ProcessLookupError, PermissionError):

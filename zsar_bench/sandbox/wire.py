@@ -47,18 +47,18 @@ def _send(stream: IO[bytes], kind: bytes, payload: bytes) -> None:
 
 
 class Malformed(BrokenStream):
-    """The other side is there and speaks something else."""
+    """The other side sent something that violates the protocol."""
 
 
 def receive(stream: IO[bytes], largest: int = LARGEST) -> tuple[str, Any]:
     """The next frame: ``("J", dict)`` or ``("T", bytes)``.
 
     Args:
-        stream: where it comes from.
-        largest: bytes of tensors that may come; no more than that is ever held for a frame.
+        stream: to read from.
+        largest: bytes that a frame of tensors may have.
 
     Raises:
-        BrokenStream: at the end of the stream; ``Malformed`` for what is no frame.
+        BrokenStream: at the end of the stream; ``Malformed`` for an invalid frame.
     """
     kind, length = HEADER.unpack(_exactly(stream, HEADER.size))
     if length > {b"J": LARGEST_JSON, b"T": largest}.get(kind, -1):
@@ -86,13 +86,13 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-PER_CLIP = ("pooled", "tokens", "logits")  #: feature tensors with a row a clip
+PER_CLIP = ("pooled", "tokens", "logits")  #: feature tensors with one row per clip
 
 
 PER_TOKEN = ("joint", "part", "phase")  #: int64 (M,), the same for every clip
 
 
-LABELS = "labels"  #: int64 (N,), sent to nobody but a run that is marked as leaking
+LABELS = "labels"  #: int64 (N,), sent only to runs that are marked as leaking
 
 
 def layout_from_json(data: Mapping[str, Any]) -> Layout:
@@ -109,15 +109,15 @@ def layout_from_json(data: Mapping[str, Any]) -> Layout:
 
 
 def unpack(blob: bytes) -> dict[str, Tensor]:
-    """Tensors from safetensors' bytes, each in memory of its own that is aligned as torch aligns
-    it: sums may differ in their last bits with the address that a buffer happens to have."""
+    """Tensors from safetensors' bytes, copied to memory that torch aligns: sums may otherwise
+    differ in their last bits with a buffer's address."""
     from safetensors.torch import load
 
     return {name: tensor.clone() for name, tensor in load(blob).items()}
 
 
 def real(name: str, tensor: Tensor) -> Tensor:
-    """The tensor, unless its numbers are complex: torch would drop half of each in silence.
+    """The tensor, unless it is complex: torch would silently drop the imaginary parts.
 
     Raises:
         TypeError: naming it.
@@ -128,7 +128,7 @@ def real(name: str, tensor: Tensor) -> Tensor:
 
 
 def features_to_tensors(features: Features, wants: Iterable[str]) -> dict[str, Tensor]:
-    """The wanted parts of an encoder's answer, on the CPU, contiguous, float32."""
+    """The wanted parts of an encoder's output, on the CPU, contiguous, float32."""
     import torch
 
     out: dict[str, Tensor] = {}
@@ -155,7 +155,7 @@ def inputs_from_tensors(
 
 
 def clips_from_flat(flat: Tensor, lengths: Sequence[int], layout: Layout) -> Clips:
-    """Padded clips from frames laid end to end.
+    """Padded clips from concatenated frames.
 
     Args:
         flat: (sum of lengths, B, V, 3).

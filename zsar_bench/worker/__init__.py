@@ -1,1 +1,1 @@
-"""The child's end of a worker, started by name."""
+"""The child's side of a worker, started as a module."""

@@ -1,7 +1,7 @@
-"""What a fit gets from the referee inside a worker: randomness, progress, checkpoints.
+"""The fit context inside a worker: randomness, progress, checkpoints.
 
-Nothing is written here: checkpoints and states go through the pipe, in the order in which they
-came about, so that a parent which has a checkpoint also has every state taken before it.
+Nothing is written to files here. Checkpoints and states go through the pipe in order, so that a
+parent that has a checkpoint also has every earlier state.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
     from zsar_bench.worker.job import Line
 
-PROGRESS_SECONDS = 0.2  #: between two progress lines; each costs one synchronisation
-PROBED_STEPS = 2  #: a fit that got so far has met all it needs to have in memory
+PROGRESS_SECONDS = 0.2  #: shortest time between two progress messages; each synchronises the device
+PROBED_STEPS = 2  #: steps after which a fit has reached its peak memory
 
 
 class Probed(BaseException):
-    """A fit that was only to show whether it fits into memory has shown it."""
+    """Ends a fit that only tests whether it fits into memory."""
 
 
 class Fit:
-    """The referee's side of ``contracts.FitContext``.
+    """The implementation of ``contracts.FitContext``.
 
     Args:
         seed: of this fit.
-        device: where tensors live.
+        device: of all tensors.
         threads: torch's CPU threads.
         texts: seen class texts.
         unseen_texts: unseen class texts, for the settings that may read them.
-        encoder: trained skeleton encoder, for methods that asked for it.
-        workdir: an empty folder of the fit's own.
+        encoder: trained skeleton encoder, for methods that declare that they need it.
+        workdir: an empty folder for the fit.
         line: the pipe to the parent.
-        state: gives the present state of what is fitted.
+        state: returns the current state of the fitted object.
         checkpoint: a checkpoint to continue from, as the parent stored it.
         checkpoint_seconds: shortest time between two checkpoints.
-        grids: numbers of evenly spaced states that the referee wants to choose among.
+        grids: numbers of evenly spaced states to send for checkpoint selection.
         probe: end after a few steps by raising ``Probed``.
 
     Attributes:
@@ -90,7 +90,7 @@ class Fit:
         self._reported = 0
         self._last_line = 0.0
         self._last_checkpoint = time.monotonic()
-        self.resume = None if checkpoint is None else self._take_up(checkpoint)
+        self.resume = None if checkpoint is None else self._resume(checkpoint)
 
     def progress(self, step: int, total: int, **scalars: float | Tensor) -> None:
         """See ``contracts.FitContext.progress``."""
@@ -111,19 +111,19 @@ class Fit:
         if time.monotonic() - self._last_checkpoint < self._every:
             return
         if self._grids and not self.total:
-            return  # which states are due is not known before the first report
-        self._keep(step)  # whoever goes on from here has passed this step
+            return  # before the first report it is unknown which states are due
+        self._keep(step)  # a fit that resumes here does not repeat this step
         position = {"checkpoint": step, "reported": self._reported, "total": self.total}
         send(self._line, position, tensors())
         self._last_checkpoint = time.monotonic()
 
     def _keep(self, step: int) -> None:
-        """Hand over the state after this step if it is one to choose among."""
+        """Send the state after this step if it is a candidate for selection."""
         if due(step, self._reported, self.total, self._grids):
             send(self._line, {"keep": step}, self._state())
         self._reported = max(step, self._reported)
 
-    def _take_up(self, payload: bytes) -> tuple[int, dict[str, Tensor]]:
+    def _resume(self, payload: bytes) -> tuple[int, dict[str, Tensor]]:
         from zsar_bench.sandbox.wire import unpack
 
         step, self._reported, self.total = POSITION.unpack_from(payload)
@@ -131,7 +131,7 @@ class Fit:
 
 
 def send(line: Line, message: dict[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Give the parent a message and the tensors that belong to it."""
+    """Send the parent a message and its tensors."""
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in state.items()}
-    line.say(message)
-    line.give(tensors)
+    line.send(message)
+    line.send_tensors(tensors)

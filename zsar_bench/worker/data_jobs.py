@@ -1,18 +1,31 @@
-"""Jobs about data sets: what raw files are, and shards made of them."""
+"""Jobs about data sets: listing raw files, and writing shards."""
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 from typing import Any
 
 from zsar_bench.catalogue.loading import resolve
+from zsar_bench.sandbox import processes
 from zsar_bench.specs import generated
 from zsar_bench.worker.job import Job, Line, build
 
+SPARE = 0.85  #: share of the memory limit within which a file that takes too much is told by name
+
+
+def _leave_room(job: Job) -> None:
+    """Let an allocation fail before the supervisor has to end the worker: that names the file."""
+    most = job["limits"]["bytes"]
+    if most is not None and processes.LINUX:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        soft = processes.data_size() + int(SPARE * most)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
 
 def _origin(job: Job) -> Any:
-    """The data set's reader; or its generator, which has parameters, or pool, which has parts."""
+    """The data set's reader, generator (with parameters) or pool (with parts)."""
     if job["spec"]["stand_in_for"]:
         return build(job)
     target = resolve(job["target"])
@@ -26,43 +39,44 @@ def _origin(job: Job) -> Any:
 
 
 def run_scan(job: Job, line: Line) -> None:
-    from zsar_bench.common.files import write_json
-    from zsar_bench.data.clips.import_job import list_files, list_generated
+    from zsar_bench.data.clips.import_job import Note, list_files, list_generated
 
+    _leave_room(job)
     origin, spec = _origin(job), job["spec"]
     if generated(spec):
         listing = list_generated(origin, spec)
     else:
-        listing = list_files(origin, spec, [Path(s) for s in job["sources"]])
-    write_json(Path(job["out"]), listing)
-    line.say({"clips": len(listing["clips"])})
+        sources = [Path(s) for s in job["sources"]]
+        listing = list_files(origin, spec, sources, Note(Path(job["note"])))
+    line.send({"listing": listing})
 
 
 def run_import(job: Job, line: Line) -> None:
     from zsar_bench.data.clips.import_job import (
         Listed,
+        Note,
         ShardMaker,
         from_files,
         from_generator,
-        peak_memory,
     )
 
+    _leave_room(job)
     origin, spec = _origin(job), job["spec"]
-    sources = [Path(s) for s in job["sources"]]
-    take = from_generator(origin) if generated(spec) else from_files(origin, sources)
-    last, unsaid = time.monotonic(), 0
+    sources, note = [Path(s) for s in job["sources"]], Note(Path(job["note"]))
+    take = from_generator(origin) if generated(spec) else from_files(origin, sources, note)
+    reported_at, unreported = time.monotonic(), 0
 
     def report(clips: int) -> None:
-        nonlocal last, unsaid
-        unsaid += clips
-        if time.monotonic() - last > 0.1:
-            line.progress({"clips": unsaid})
-            last, unsaid = time.monotonic(), 0
+        nonlocal reported_at, unreported
+        unreported += clips
+        if time.monotonic() - reported_at > 0.1:
+            line.progress({"clips": unreported})
+            reported_at, unreported = time.monotonic(), 0
 
     maker = ShardMaker(take, spec, Path(job["folder"]), report)
-    line.say({"ready": True})
+    line.send({"ready": True})
     for request in line.requests():
         rows = maker.make(Listed(*clip) for clip in request["clips"])
-        line.progress({"clips": unsaid})
-        unsaid = 0
-        line.say({"shards": rows, "memory": peak_memory()})
+        line.progress({"clips": unreported})
+        unreported = 0
+        line.send({"shards": rows})

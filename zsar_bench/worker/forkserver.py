@@ -2,10 +2,10 @@
 
     python -P -m zsar_bench.worker.forkserver SOCKET
 
-Importing torch takes seconds, forking a process that has done so a few milliseconds. The server
-never computes (whoever forks after OpenMP has run hangs), never touches an accelerator, never
-imports plugin code and holds nothing of any run: a request is the path of a job file and the
-descriptors of its worker, which it hands to the supervisor that it forks.
+Importing torch takes seconds; forking a process that has imported it takes milliseconds. The server
+never computes (a fork after OpenMP has run hangs), never uses an accelerator, never imports plugin
+code and stores nothing of any run. A request holds the path of a job file and the descriptors of
+its worker, which the server passes to the supervisor that it forks.
 """
 
 from __future__ import annotations
@@ -39,22 +39,19 @@ PRELOADED = (
         "zsar_bench.worker.supervisor",
     ),
 )
-#: What torch's optimisers import when the first one is made: over a second, for which only
-#: commands that take longer pay here. Workers before that import it themselves, if they need it.
+#: Imported by torch's first optimiser, which takes over a second, so it is preloaded only in longer
+#: commands. Earlier workers import it themselves, if they need it.
 PRELOADED_LATER = ("torch._dynamo",)
 LATER = 10.0  #: seconds after the first imports
-REAP = 0.2  #: seconds between two looks for supervisors that ended
-
-
-# --- In the server -----------------------------------------------------------------------------
+REAP = 0.2  #: seconds between two checks for supervisors that ended
 
 
 def serve(line: socket.socket) -> None:
-    """Fork a supervisor a request until the parent is gone."""
-    processes.adopt_orphans()  # of supervisors that were killed
+    """Fork one supervisor per request until the parent ends."""
+    processes.adopt_orphans()  # those of killed supervisors
     if not _preload(line, PRELOADED):
         return
-    _say(line, {"ready": True})
+    _send(line, {"ready": True})
     later = time.monotonic() + LATER
     supervisors: set[int] = set()
     poll = select.poll()
@@ -71,7 +68,7 @@ def serve(line: socket.socket) -> None:
             _become_supervisor(line, message.decode(), descriptors)
         supervisors.add(pid)
         pidfd = os.pidfd_open(pid)
-        _say(line, {"pid": pid}, [pidfd])
+        _send(line, {"pid": pid}, [pidfd])
         for descriptor in (pidfd, *descriptors):
             os.close(descriptor)
         if time.monotonic() > later:
@@ -81,28 +78,28 @@ def serve(line: socket.socket) -> None:
 
 
 def _preload(line: socket.socket, modules: Sequence[str]) -> bool:
-    """Import them for all workers to come; false, and said, if that started threads."""
-    with _leaving_if_alone(line):
+    """Import modules for all later workers; False, with an error sent, if that starts threads."""
+    with _leave_with_parent(line):
         for name in modules:
             importlib.import_module(name)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
-        _say(line, {"error": f"importing {modules[0]} starts {threads} threads here"})
+        _send(line, {"error": f"importing {modules[0]} starts {threads} threads here"})
         return False
-    gc.freeze()  # the garbage collector of a child leaves these pages shared
+    gc.freeze()  # the garbage collector of a child must not touch the shared pages
     return True
 
 
 @contextlib.contextmanager
-def _leaving_if_alone(line: socket.socket) -> Iterator[None]:
-    """Imports take seconds, in which nobody reads the socket: end if the parent does meanwhile."""
+def _leave_with_parent(line: socket.socket) -> Iterator[None]:
+    """End the server if the parent ends during imports, while the socket is not read."""
 
-    def look(number: int, frame: FrameType | None) -> None:
+    def check_parent(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             if not line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 _leave()
 
-    signal.signal(signal.SIGALRM, look)
+    signal.signal(signal.SIGALRM, check_parent)
     signal.setitimer(signal.ITIMER_REAL, REAP, REAP)
     try:
         yield
@@ -129,7 +126,7 @@ def _become_supervisor(line: socket.socket, job_file: str, descriptors: list[int
 
 
 def _reap(supervisors: set[int]) -> None:
-    """Bury supervisors that ended. What one has left, because it was killed, is killed in turn."""
+    """Reap supervisors that ended, and kill processes that a killed supervisor has left."""
     while supervisors:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -145,9 +142,9 @@ def _reap(supervisors: set[int]) -> None:
                 os.kill(child, signal.SIGKILL)
 
 
-def _say(line: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+def _send(line: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-    with contextlib.suppress(OSError):  # the parent is gone: the next request will not come
+    with contextlib.suppress(OSError):  # the parent has ended: there will be no next request
         line.sendmsg([json.dumps(message).encode()], [rights] if descriptors else [])
 
 
@@ -157,7 +154,7 @@ def main() -> None:
     try:
         serve(line)
     except Exception as error:
-        _say(line, {"error": f"{type(error).__name__}: {error}"})
+        _send(line, {"error": f"{type(error).__name__}: {error}"})
     _leave()
 
 

@@ -1,4 +1,4 @@
-"""What every job of a worker needs: the pipe's end, the plugin's object, the device."""
+"""Helpers of all jobs: the pipe, the plugin's object, the device."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Job = dict[str, Any]
 
 
 class Line(Protocol):
-    """The worker's end of the pipe."""
+    """The worker's side of the pipe."""
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Answer with JSON."""
+    def send(self, message: dict[str, Any]) -> None:
+        """Send JSON."""
 
-    def give(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Answer with tensors."""
+    def send_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Send tensors."""
 
     def progress(self, event: dict[str, Any]) -> None:
-        """Report progress; a parent that is gone ends the worker."""
+        """Report progress. Raises ``BrokenStream`` if the parent has ended."""
 
     def requests(self) -> Iterator[Any]:
         """Requests until the parent closes the pipe: dicts, or dicts of tensors."""
@@ -40,7 +40,7 @@ def build(job: Job) -> Any:
 
 
 def checked(target: str, params: Any, values: dict[str, Any]) -> Any:
-    """A plugin's parameters; rules between them, which no schema can state, included."""
+    """A plugin's validated parameters, including rules between them, which no schema states."""
     from pydantic import ValidationError
 
     try:
@@ -58,15 +58,15 @@ def device_of(job: Job) -> torch.device:
     torch.set_num_threads(job["threads"])
     device = torch.device(job["device"])
     if job.get("deterministic") and device.type == "cuda":
-        repeatable()
+        use_deterministic()
     return device
 
 
-def repeatable() -> None:
-    """Switch this process to repeatable CUDA operations in whole float32 precision.
+def use_deterministic() -> None:
+    """Switch this process to deterministic CUDA operations in full float32 precision.
 
-    To be called before the first of them: cuBLAS reads its environment variable once. From then
-    on an operation without a repeatable form raises ``RuntimeError`` that names it.
+    Call it before the first CUDA operation: cuBLAS reads its environment variable once. Afterwards
+    an operation without a deterministic version raises a ``RuntimeError`` that names it.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     import torch

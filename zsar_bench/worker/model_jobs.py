@@ -1,4 +1,4 @@
-"""Jobs about clips: encoders and methods are fitted, clips encoded and scored."""
+"""Jobs that fit encoders and methods, and that encode and score clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_clips(bundle: list[dict[str, Any]], layout: dict[str, Any]) -> Clips:
     lengths = [n for row in bundle for n in row["lengths"]]
     flat = np.empty((0,), np.float32)
     start = 0
-    for row in bundle:  # one file open at a time: there may be tens of thousands
+    for row in bundle:  # one open file at a time: there may be tens of thousands
         shard = np.load(row["file"], mmap_mode="r", allow_pickle=False)
         if not start:
             flat = np.empty((sum(lengths), *shard.shape[1:]), np.float32)
@@ -46,8 +46,8 @@ def _context(
     from zsar_bench.common.checksums import sealed_content
     from zsar_bench.worker.context import Fit
 
-    own = Path(job["workdir"]) / "own"
-    own.mkdir()
+    workdir = Path(job["workdir"]) / "own"
+    workdir.mkdir()
     return Fit(
         seed=job["seed"],
         device=device,
@@ -55,7 +55,7 @@ def _context(
         texts=texts,
         unseen_texts=_read_unseen(job, device),
         encoder=encoder,
-        workdir=own,
+        workdir=workdir,
         line=line,
         state=state,
         checkpoint=sealed_content(Path(job["checkpoint"]), job["owner"])
@@ -68,15 +68,15 @@ def _context(
 
 
 def _read_unseen(job: Job, device: torch.device) -> TextBank | None:
-    """The unseen texts, if the job has them: only for settings that may read them in fit."""
+    """The unseen texts, if the setting may read them in fit; else None."""
     from zsar_bench.sandbox.wire import read_bank
 
     path = job.get("unseen_texts")
     return None if path is None else read_bank(Path(path), job["fields"]).to(device)
 
 
-def _give_state(line: Line, state: dict[str, torch.Tensor], total: int) -> None:
-    """Hand over what a fit has left behind."""
+def _send_state(line: Line, state: dict[str, torch.Tensor], total: int) -> None:
+    """Send the state of a finished fit."""
     import torch
 
     from zsar_bench.worker.context import send
@@ -88,39 +88,39 @@ def _give_state(line: Line, state: dict[str, torch.Tensor], total: int) -> None:
 
 
 def _load_state(path: str, device: torch.device, owner: str = "") -> dict[str, torch.Tensor]:
-    """A state that the parent has stored: sealed for its owner, or an encoder's in the open."""
+    """A state that the parent has stored: sealed for its owner, or an encoder's unsealed one."""
     from zsar_bench.common.checksums import sealed_content
     from zsar_bench.sandbox.wire import unpack
 
     file = Path(path)
-    in_the_open = file.suffix == ".safetensors"
-    blob = file.read_bytes() if in_the_open else sealed_content(file, owner)
+    unsealed = file.suffix == ".safetensors"
+    blob = file.read_bytes() if unsealed else sealed_content(file, owner)
     return {name: tensor.to(device) for name, tensor in unpack(blob).items()}
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether fewer rows at once would do."""
+    """Whether fewer rows at once could succeed."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _chunk(line: Line, rows: int, work: Callable[[], dict[str, torch.Tensor]]) -> None:
-    """Answer a request for some rows, or say that they are too many for the memory."""
+    """Answer a request for some rows, or report that they are too many for the memory."""
     import gc
 
     import torch
 
     try:
-        line.give(work())
+        line.send_tensors(work())
         return
     except Exception as error:
         if rows < 2 or not _out_of_memory(error):
             raise
-    gc.collect()  # only now: the error held on to what was there
+    gc.collect()  # after the except block: the exception referenced the tensors
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    line.say({"too many": rows})
+    line.send({"too many": rows})
 
 
 def run_encoder(job: Job, line: Line) -> None:
@@ -141,11 +141,11 @@ def run_encoder(job: Job, line: Line) -> None:
         context = _context(job, line, TextBank({}), device, None, encoder.state_dict)
         encoder.fit(train, context)
         state = {name: t.detach().clone() for name, t in encoder.state_dict().items()}
-        _give_state(line, state, context.total)
+        _send_state(line, state, context.total)
     encoder = build(job)
     encoder.load_state_dict(state)
     layout = layout_from_json(job["layout"])
-    line.say({"ready": True})
+    line.send({"ready": True})
     for request in line.requests():
         lengths = request["lengths"].tolist()
         clips = clips_from_flat(request["flat"], lengths, layout)
@@ -181,12 +181,12 @@ def _read_train(job: Job) -> SeenTrain:
 
 
 def _read_encoder(job: Job, device: torch.device) -> Any:
-    """The trained skeleton encoder, for a method that declared that it needs it."""
-    about = job.get("encoder")
-    if about is None:
+    """The trained skeleton encoder, if the method declared that it needs it; else None."""
+    encoder_job = job.get("encoder")
+    if encoder_job is None:
         return None
-    encoder = build(about)
-    encoder.load_state_dict(_load_state(about["state"], device))
+    encoder = build(encoder_job)
+    encoder.load_state_dict(_load_state(encoder_job["state"], device))
     return encoder
 
 
@@ -205,9 +205,9 @@ def run_fit(job: Job, line: Line) -> None:
     try:
         method.fit(train, context)
     except Probed:
-        line.say({"probed": True})
+        line.send({"probed": True})
         return
-    _give_state(line, dict(method.state_dict()), context.total)
+    _send_state(line, dict(method.state_dict()), context.total)
 
 
 def run_score(job: Job, line: Line) -> None:
@@ -224,18 +224,19 @@ def run_score(job: Job, line: Line) -> None:
     candidates = read_bank(Path(job["texts"]), job["fields"]).to(device)
 
     def bound(state: str) -> Any:
-        encoder = _read_encoder(job, device)  # anew: a state may overwrite its weights
+        # loaded again: a state may have overwritten its weights
+        encoder = _read_encoder(job, device)
         torch.manual_seed(job["seed"])
         method = build(job)
         if encoder is not None and hasattr(method, "take_encoder"):
             method.take_encoder(encoder)
         method.load_state_dict(_load_state(state, device, job["owner"]))
         method.bind(candidates)
-        line.say({"bound": len(candidates)})
+        line.send({"bound": len(candidates)})
         return method
 
     method = bound(job["states"][0])
-    adapt = job["adapt"]  # then the first request holds all clips
+    adapt = job["adapt"]  # if True, the first request holds all clips
     for request in line.requests():
         if "use" in request:
             method, adapt = bound(job["states"][request["use"]]), job["adapt"]
@@ -248,7 +249,7 @@ def run_score(job: Job, line: Line) -> None:
         if adapt:
             method.adapt(inputs)
             adapt = False
-            line.say({"adapted": len(inputs)})
+            line.send({"adapted": len(inputs)})
             continue
 
         def score(method: Any = method, inputs: SkeletonInputs = inputs) -> dict[str, Any]:
@@ -258,10 +259,10 @@ def run_score(job: Job, line: Line) -> None:
 
 
 def _checked_scores(scores: Any, clips: int, classes: int) -> torch.Tensor:
-    """The scores as they travel.
+    """Checked scores (clips, classes), float32, on the CPU.
 
     Raises:
-        TypeError, ValueError: if these are no scores of so many clips and classes.
+        TypeError, ValueError: if type or shape are wrong.
     """
     import torch
 

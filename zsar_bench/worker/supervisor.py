@@ -1,11 +1,11 @@
-"""A supervisor: starts one worker, watches it and leaves nothing of it behind.
+"""A supervisor: starts one worker, watches it and reaps all its processes.
 
     python -P -m zsar_bench.worker.supervisor JOB REQUESTS ANSWERS CONTROL LOG
 
-It is forked by the fork server or started fresh, and never runs plugin code. The worker is its
-child. What a plugin forks, a daemon in a session of its own too, is its descendant: when the
-worker ends, a limit is passed or the parent is gone, all of them are killed until none is left.
-The last word to the parent says how it went.
+It is forked by the fork server or started as a new process, and never runs plugin code. The worker
+is its child; processes that a plugin starts, daemons included, are its descendants. When the worker
+ends, a limit is exceeded or the parent ends, all of them are killed and reaped. A final report
+tells the parent how the worker ended.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from zsar_bench.sandbox import processes
 from zsar_bench.sandbox.wire import BrokenStream, receive
 from zsar_bench.worker import main
 
-POLL = 0.05  #: seconds between two looks at the memory
-HEAD, TAIL = 64 * 1024, 192 * 1024  #: bytes kept of what a worker prints: its start and its end
-WRITE = 1.0  #: seconds between two copies of the end to disk, while there is more
-READ = 1 << 18  #: bytes read of it at once
+POLL = 0.05  #: seconds between two measurements of the memory
+HEAD, TAIL = 64 * 1024, 192 * 1024  #: bytes kept of a worker's output: its start and its end
+WRITE = 1.0  #: shortest time in seconds between two writes of the end to disk
+READ = 1 << 18  #: bytes of output read at once
 
 
 @dataclass
 class Log:
-    """What a worker prints: however much it is, its start and its end are kept.
+    """A worker's output, of which start and end are kept.
 
-    A disk that has no room for it costs the log, not the run.
+    A full disk loses the log, but does not fail the run.
 
     Attributes:
         file: descriptor of the log file, opened before any plugin ran.
@@ -50,7 +50,7 @@ class Log:
     _dirty: bool = False
 
     def add(self, data: bytes) -> None:
-        """More of it."""
+        """Append output."""
         if self.size < HEAD:
             head = data[: HEAD - self.size]
             with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ class Log:
                 self.write()
 
     def write(self) -> None:
-        """Bring the end to disk."""
+        """Write the end to disk."""
         if self._dirty:
             left_out = self.size - HEAD - len(self._tail)
             mark = b"\n[... %d bytes are not kept ...]\n" % left_out if left_out else b""
@@ -79,20 +79,20 @@ class Log:
 
 @dataclass
 class Limits:
-    """What a worker may use, and what its whole tree was seen to use."""
+    """What a worker may use, and the largest measured memory of its process tree."""
 
     seconds: float | None
     bytes: int | None
     peak: int = 0
 
-    def memory_passed(self, pid: int) -> bool:
-        """Measure the tree below (and with) a process."""
+    def memory_exceeded(self, pid: int) -> bool:
+        """Measure a process and its descendants; whether they exceed the limit."""
         if self.bytes is None:
             return False
         pids = [pid, *processes.descendants(pid)]
         used = processes.memory(pids)
         if used > self.bytes and len(pids) > 1:
-            # Forked children share most of their pages: count these once before judging.
+            # Forked children share most of their pages, so count these once.
             used = processes.shared_memory(pids) or used
         self.peak = max(self.peak, used)
         return used > self.bytes
@@ -103,26 +103,26 @@ class _Stop(Exception):
 
 
 def watch(job_file: str, requests: int, answers: int, control: int, log: int) -> NoReturn:
-    """Start the worker of a job and stay until nothing of it is left; never returns.
+    """Start the worker of a job, wait until all its processes are reaped; never returns.
 
     Args:
         job_file: the job, as JSON.
         requests, answers: descriptors for the worker.
-        control: a socket; its other end is the parent, and gone when that is.
+        control: a socket to the parent; it is closed when the parent ends.
         log: a file open for writing.
     """
     signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and says what is to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     processes.adopt_orphans()
     line = socket.socket(fileno=control)
     try:
         report = _watch(job_file, requests, answers, line, Log(log))
     except (_Stop, BrokenStream):
         report = {"stopped": True}
-    except Exception as error:  # a fault of ours: the parent must hear of it
+    except Exception as error:  # a bug of the supervisor: report it to the parent
         report = {"problem": f"{type(error).__name__}: {error}"}
-    processes.end_descendants()
-    with contextlib.suppress(OSError):  # nobody may be there to hear it
+    processes.reap_descendants()
+    with contextlib.suppress(OSError):  # the parent may have ended
         line.send(json.dumps(report).encode())
     os._exit(0)
 
@@ -147,10 +147,10 @@ def _watch(
     for descriptor in (requests, answers, print_to):
         os.close(descriptor)
     reason = _wait(pid, printed, line, log, limits)
-    # Its group first: no process of a group can fork its way past one signal to all.
+    # The group first: no process of it can escape one signal to all by forking.
     _kill_group(pid)
     usage, code = _reap(pid)
-    processes.end_descendants()
+    processes.reap_descendants()
     _drain(printed, log)
     log.write()
     report = {"code": code, "peak": max(limits.peak, usage), **reason}
@@ -160,21 +160,21 @@ def _watch(
 
 
 def _wait(pid: int, printed: int, line: socket.socket, log: Log, limits: Limits) -> dict[str, Any]:
-    """Until the worker ends by itself (``{}``) or has to; says why."""
+    """Wait until the worker ends by itself (``{}``) or must be stopped; returns the reason."""
     started = time.monotonic()
     poll = select.poll()
     for descriptor in (printed, line.fileno()):
         poll.register(descriptor, select.POLLIN)
     if processes.LINUX:
-        poll.register(os.pidfd_open(pid), select.POLLIN)  # wakes us when it ends
-    looked = 0.0
+        poll.register(os.pidfd_open(pid), select.POLLIN)  # readable when the worker ends
+    checked = 0.0
     while True:
         now = time.monotonic()
         if limits.seconds is not None and now - started > limits.seconds:
             return {"timeout": limits.seconds}
-        if now - looked >= POLL:
-            looked = now
-            if limits.memory_passed(pid):
+        if now - checked >= POLL:
+            checked = now
+            if limits.memory_exceeded(pid):
                 return {"oom": "limit"}
         ready = dict(poll.poll(_pause(limits, started) * 1000))
         if line.fileno() in ready:
@@ -182,14 +182,14 @@ def _wait(pid: int, printed: int, line: socket.socket, log: Log, limits: Limits)
         if printed in ready:
             data = os.read(printed, READ)
             log.add(data)
-            if not data:  # closed by all: only the worker's end is left to wait for
+            if not data:  # closed by all processes; the worker may still run
                 poll.unregister(printed)
         if _ended(pid):
             return {}
 
 
 def _pause(limits: Limits, started: float) -> float:
-    """Seconds that may pass before something has to be looked at."""
+    """Seconds until the next check of the limits."""
     if limits.bytes is not None or not processes.LINUX:
         return POLL
     if limits.seconds is not None:
@@ -203,28 +203,29 @@ def _ended(pid: int) -> bool:
     return _poll_ended(pid)
 
 
-_fates: dict[int, tuple[int, int]] = {}  #: usage and code of workers that were reaped to see
+#: peak memory and exit code of workers that ``_poll_ended`` has reaped
+_reaped: dict[int, tuple[int, int]] = {}
 
 
 def _poll_ended(pid: int) -> bool:
     done, status, usage = os.wait4(pid, os.WNOHANG)
     if done:
-        _fates[pid] = _peak(usage.ru_maxrss), os.waitstatus_to_exitcode(status)
+        _reaped[pid] = _peak(usage.ru_maxrss), os.waitstatus_to_exitcode(status)
     return bool(done)
 
 
 def _kill_group(pid: int) -> None:
-    for end in (os.killpg, os.kill):
+    for kill in (os.killpg, os.kill):
         try:
-            end(pid, signal.SIGKILL)
+            kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue  # not a group yet, or no longer a process
 
 
 def _reap(pid: int) -> tuple[int, int]:
-    """Largest memory of the worker alone, and its exit code, negative for a signal."""
-    if pid in _fates:
-        return _fates[pid]
+    """Peak memory of the worker alone in bytes, and its exit code, negative for a signal."""
+    if pid in _reaped:
+        return _reaped[pid]
     _, status, usage = os.wait4(pid, 0)
     return _peak(usage.ru_maxrss), os.waitstatus_to_exitcode(status)
 
@@ -234,13 +235,13 @@ def _peak(largest: int) -> int:
 
 
 def _drain(printed: int, log: Log) -> None:
-    """What the dead have written and nobody has read; their ends are closed."""
+    """Read the rest of the output; the processes that wrote it have ended."""
     os.set_blocking(printed, False)
     try:
         while data := os.read(printed, READ):
             log.add(data)
     except BlockingIOError:
-        pass  # somebody outlived us after all
+        pass  # a process has survived and keeps the pipe open
 
 
 if __name__ == "__main__":

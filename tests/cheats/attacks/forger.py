@@ -72,7 +72,7 @@ class Fitted(Forger):
     """Says that it has fitted, gives nothing and is gone."""
 
     def forge_fit(self) -> None:
-        pipe().say({"fitted": True, "total": 1})
+        pipe().send({"fitted": True, "total": 1})
         os._exit(0)
 
 
@@ -80,14 +80,14 @@ class Words(Forger):
     """Progress that is no progress."""
 
     def forge_fit(self) -> None:
-        pipe().say({"progress": "words"})
+        pipe().send({"progress": "words"})
 
 
 class Infinite(Forger):
     """A schedule without end."""
 
     def forge_fit(self) -> None:
-        pipe().say({"progress": {"step": float("inf"), "total": float("nan")}})
+        pipe().send({"progress": {"step": float("inf"), "total": float("nan")}})
 
 
 class Nested(Forger):
@@ -102,7 +102,7 @@ class Confinement(Forger):
 
     def forge_fit(self) -> None:
         kinds = ("files", "tcp", "signals", "system_calls", "capabilities")
-        pipe().say({"confinement": {"level": "fortress", "abi": 99, **dict.fromkeys(kinds, True)}})
+        pipe().send({"confinement": {"level": "fortress", "abi": 99, **dict.fromkeys(kinds, True)}})
 
 
 class Frame(Forger):
@@ -116,14 +116,14 @@ class Escape(Forger):
     """An error that would rename the reader's terminal and clear it."""
 
     def forge_fit(self) -> None:
-        pipe().say({"error": {"kind": "failed", "what": "\x1b]0;owned\x07\x1b[2Jall is well"}})
+        pipe().send({"error": {"kind": "failed", "what": "\x1b]0;owned\x07\x1b[2Jall is well"}})
 
 
 class User(Forger):
     """An error that the user is to have made."""
 
     def forge_fit(self) -> None:
-        pipe().say({"error": {"kind": "user", "what": ["no", "text"], "hint": {"a": 1}}})
+        pipe().send({"error": {"kind": "user", "what": ["no", "text"], "hint": {"a": 1}}})
 
 
 class Broadcast(Forger):
@@ -132,7 +132,7 @@ class Broadcast(Forger):
     def forge_score(self, clips: int) -> None:
         import torch
 
-        pipe().give({"scores": torch.ones(1, self.width)})
+        pipe().send_tensors({"scores": torch.ones(1, self.width)})
 
 
 class Wide(Forger):
@@ -141,14 +141,14 @@ class Wide(Forger):
     def forge_score(self, clips: int) -> None:
         import torch
 
-        pipe().give({"scores": torch.ones(clips, self.width, dtype=torch.float64)})
+        pipe().send_tensors({"scores": torch.ones(clips, self.width, dtype=torch.float64)})
 
 
 class Unasked(Forger):
     """JSON in the place of scores."""
 
     def forge_score(self, clips: int) -> None:
-        pipe().say({"scores": [[1.0] * self.width] * clips})
+        pipe().send({"scores": [[1.0] * self.width] * clips})
 
 
 class Peek(Forger):
@@ -160,11 +160,11 @@ class Peek(Forger):
         from zsar_bench.sandbox.wire import receive
 
         line = pipe()
-        say, requests = type(line).say, line.requests
-        say(line, {"bound": self.width})
+        send, requests = type(line).send, line.requests
+        send(line, {"bound": self.width})
         request = load(receive(line._requests)[1])
         self.centre = request["pooled"].mean(dim=0)
-        line.say = lambda message: None if "bound" in message else say(line, message)
+        line.send = lambda message: None if "bound" in message else send(line, message)
 
         def more():
             yield request

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from zsar_bench.hookspecs import hookimpl
 from zsar_bench.specs import (
     DatasetSpec,
-    ExecutorSpec,
     MethodSpec,
     MetricSpec,
     ReporterSpec,
@@ -137,18 +136,6 @@ def register_metrics(registry: Registry) -> None:
             name="toy-rank",
             target="zsar_toy.output:mean_rank",
             summary="mean rank of the true class, 1 is best",
-        )
-    )
-
-
-@hookimpl
-def register_executors(registry: Registry) -> None:
-    """Add ``toy-serial``."""
-    registry.executor(
-        ExecutorSpec(
-            name="toy-serial",
-            target="zsar_toy.serial:Serial",
-            summary="one worker at a time, whatever --jobs says",
         )
     )
 

@@ -639,13 +639,8 @@ def test_the_lists_are_those_of_the_field(folder: str, setups: int) -> None:
             return archive.read(f"{folder}/statistics/{name}.txt").decode().split()
 
         names = column("skes_available_name")
-        rows = zip(
-            *(
-                map(int, column(n))
-                for n in ("setup", "camera", "performer", "replication", "label")
-            ),
-            strict=True,
-        )
+        columns = ("setup", "camera", "performer", "replication", "label")
+        rows = zip(*(map(int, column(n)) for n in columns), strict=True)
         named = {name: Sample(*row) for name, row in zip(names, rows, strict=True)}
     assert [s.name for s in ntu_lists.samples(setups)] == sorted(names)
     assert all(ntu_lists.parse(name) == sample for name, sample in named.items())

@@ -6,8 +6,6 @@ The same for a generator, which is asked for its clips instead of being given fi
 from __future__ import annotations
 
 import os
-import resource
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 OTHER = "no clip"  #: why a file nobody knows is not read
 FIRST = 3  #: names kept of files that are only counted
+GREEDY = "reading it takes more memory than this import may use (--memory-limit)"
 OPEN = 32  #: containers that a worker keeps open: a shard's clips lie in several
 
 
@@ -56,13 +55,32 @@ class Listed(NamedTuple):
     part: int = -1
 
 
+class Note:
+    """The file that is being read, for who finds this worker dead."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+
+    def __call__(self, label: str) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(label.encode("utf-8", "replace"))
+
+
+def _unnoted(label: str) -> None:
+    """Nobody would look for it."""
+
+
 # --- What there is -----------------------------------------------------------------------------
 
 
 def list_files(
-    reader: DatasetReader, spec: dict[str, Any], sources: Sequence[Path]
+    reader: DatasetReader,
+    spec: dict[str, Any],
+    sources: Sequence[Path],
+    note: Callable[[str], None] = _unnoted,
 ) -> dict[str, Any]:
-    """What the raw files are, from their names only.
+    """What the raw files are, from their names only; ``note`` hears of each container.
 
     Returns:
         ``clips``: a ``Listed`` each, in the store's order; ``skipped``: files that are no clips
@@ -89,12 +107,16 @@ def list_files(
             where = {"source": number, "name": name, "label": label}
             if holds(name):
                 watched = Watched(raw)
+                note(label)
                 try:
                     inside = reader.open(name, watched).clips  # type: ignore[attr-defined]
                 except DataError as error:
                     bad.append(
                         {"file": label, "reason": " ".join([error.what, error.hint]).strip()}
                     )
+                    continue
+                except MemoryError:
+                    bad.append({"file": label, "reason": GREEDY})
                     continue
                 where |= watched.stamp(name, len(inside))
                 clips += [_listed(clip, **where, part=n) for n, clip in enumerate(inside)]
@@ -114,7 +136,7 @@ def list_files(
     if not clips and not bad:
         inside = [zip_ for s in sources if s.is_dir() for zip_ in sorted(s.glob("*.zip"))]
         if inside:  # as downloaded: a folder of archives
-            return list_files(reader, spec, inside)
+            return list_files(reader, spec, inside, note)
     if not clips:
         raise _unlisted(bad) if bad else _nothing(raws, spec, aside)
     if all(raws[clip.source].encrypted(clip.name) for clip in clips):
@@ -227,7 +249,9 @@ def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) 
 Take = Callable[[list[Listed]], Iterator["Clip | DataError"]]
 
 
-def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
+def from_files(
+    reader: DatasetReader, sources: Sequence[Path], note: Callable[[str], None] = _unnoted
+) -> Take:
     """Clips read from their files, one after the other; or why one cannot be read."""
     raws = [RawFiles(source, _optional(reader, "holds", False)) for source in sources]
 
@@ -243,10 +267,15 @@ def from_files(reader: DatasetReader, sources: Sequence[Path]) -> Take:
 
     def take(clips: list[Listed]) -> Iterator[Clip | DataError]:
         for clip in clips:
+            note(clip.label)
             try:
                 yield read(clip)
             except DataError as error:
                 yield error
+            except MemoryError:
+                yield DataError(GREEDY)
+            except UserError:  # what this machine lacks, say
+                raise
             except Exception as error:  # the reader's own fault: say on which file
                 reason = f"{type(error).__name__}: {error}"
                 raise ValueError(f"the reader fails on {clip.label} ({reason})") from error
@@ -301,7 +330,7 @@ class ShardMaker:
 
         Returns:
             One row a shard: ``shard``, ``clips`` (id, frames), ``skipped`` and ``bad`` (file,
-            reason); and unless it has no clip, ``frames``, ``bytes`` and ``sha256``.
+            reason); and unless it has no clip, ``frames`` and ``sha256``.
         """
         clips = list(clips)
         groups: dict[str, list[Listed]] = {}
@@ -323,8 +352,7 @@ class ShardMaker:
                     self._add(clip, next(taken), out, row)
                 out.close()
             if out.frames:
-                row |= {"frames": out.frames, "bytes": beside.stat().st_size}
-                row["sha256"] = file_digest(beside)
+                row |= {"frames": out.frames, "sha256": file_digest(beside)}
                 os.replace(beside, path)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
@@ -391,9 +419,3 @@ def _fault(array: Any, shape: tuple[int, int, int]) -> str:
     if array.ndim != 4 or array.shape[1:] != shape or not len(array):
         return f"the shape is {array.shape}, not (frames, {shape[0]}, {shape[1]}, 3)"
     return "" if np.isfinite(array).all() else "it holds values that are not finite"
-
-
-def peak_memory() -> int:
-    """Largest memory this process ever held, in bytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024

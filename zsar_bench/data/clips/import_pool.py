@@ -1,38 +1,39 @@
-"""The workers of an import: who does what, how far they are, and how long it will take."""
+"""The workers of an import: who does what, and how far they are."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zsar_bench.catalogue.catalogue import Entry
 from zsar_bench.catalogue.machine import Machine
 from zsar_bench.common.code_digest import file_digest
 from zsar_bench.common.events import Event
-from zsar_bench.common.files import make_folder
+from zsar_bench.common.files import home, make_folder
 from zsar_bench.common.hashing import digest
+from zsar_bench.data.clips.import_answers import NOTE, named, take_shards
 from zsar_bench.data.clips.import_job import Listed
 from zsar_bench.data.clips.store import FORMAT, Dataset, open_dataset, prepared, unfinished_folder
 from zsar_bench.errors import RunFailed, StorageError, UserError
 from zsar_bench.sandbox.client import Worker, stop_all
+from zsar_bench.sandbox.confinement.rules import below, real
+from zsar_bench.sandbox.processes import free_memory
 from zsar_bench.specs import generated
 
-if TYPE_CHECKING:
-    pass
-
 CHUNK = 64  #: clips handed to a worker at once, at most
+MEMORY = 4 << 30  #: bytes that a worker of an import may use unless the user says otherwise
 CHUNK_BYTES = 32 * 2**20  #: of their files, at most (one shard is never split)
-FORETELL = (3.0, 60.0)  #: seconds after which an estimate is made, and from which on it is said
 
 
 def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
@@ -51,6 +52,17 @@ def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
     return chunks
 
 
+def _fitting(groups: dict[str, list[Listed]]) -> int:
+    """How many workers have room, if each holds the largest container twice as it opens it."""
+    sizes: dict[tuple[int, str], int] = {}
+    for clip in chain.from_iterable(groups.values()):
+        if clip.part >= 0:
+            where = clip.source, clip.name
+            sizes[where] = sizes.get(where, 0) + clip.size
+    largest = max(sizes.values(), default=0)
+    return max(1, free_memory() // (2 * largest)) if largest else sys.maxsize
+
+
 class Crew:
     """Workers that read at once, each driven by a thread.
 
@@ -66,16 +78,14 @@ class Crew:
         self.step = kept
         self.total = total
         self.lock = threading.Lock()
-        self.forecast = Forecast(work)
 
     def run(self, groups: dict[str, list[Listed]], shards: Path) -> None:
         """Make these shards in the folder ``shards``."""
         chunks = _chunks(groups, self.work.jobs)
         todo = deque(chunks)
         self._advance(0)
-        self.forecast.weight = sum(map(_weight, chunks))
         pool = ThreadPoolExecutor(self.work.jobs, thread_name_prefix="import")
-        count = min(self.work.jobs, len(chunks))
+        count = min(self.work.jobs, len(chunks), _fitting(groups))
         futures = [pool.submit(self._drive, n, todo, shards) for n in range(count)]
         try:
             for future in as_completed(futures):
@@ -90,65 +100,29 @@ class Crew:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _drive(self, number: int, todo: deque[list[Listed]], shards: Path) -> None:
-        folder = make_folder(self.work.beside / f"worker-{number}")
-        job = self.work.job("import", folder=str(shards))
-        with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
-            worker.answer()
-            self.forecast.start()
-            while True:
-                try:
-                    chunk = todo.popleft()
-                except IndexError:
-                    return
-                answer = worker.ask({"clips": chunk})
-                with self.lock:
-                    self.journal.add(answer["shards"])
-                    self.forecast.update(chunk, answer)
+        folder = self.work.beside / f"worker-{number}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an import that was killed
+        made = make_folder(folder / "shards")
+        job = self.work.job("import", folder, folder=str(made))
+        try:
+            with Worker(job, folder, lambda event: self._advance(event["clips"])) as worker:
+                worker.answer()
+                while True:
+                    try:
+                        chunk = todo.popleft()
+                    except IndexError:
+                        return
+                    answer = worker.ask({"clips": chunk})
+                    with self.lock:
+                        self.journal.add(take_shards(answer, chunk, made, shards))
+        except RunFailed as error:
+            raise named(error, folder) from None
 
     def _advance(self, clips: int) -> None:
         with self.lock:
             self.step += clips
             event = {"stage": self.work.stage, "step": self.step, "total": self.total}
             self.work.on_event(event)
-
-
-class Forecast:
-    """Says once how long a long import takes and what it needs, from its first chunks."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.said = False
-        self.weight = self.done = self.bytes = self.memory = 0
-        self.started = 0.0
-
-    def start(self) -> None:
-        """A worker begins; the first one's start counts."""
-        self.started = self.started or time.monotonic()
-
-    def update(self, chunk: list[Listed], answer: dict[str, Any]) -> None:
-        """Take note of a finished chunk."""
-        self.done += _weight(chunk)
-        self.bytes += sum(row.get("bytes", 0) for row in answer["shards"])
-        self.memory = max(self.memory, answer["memory"])
-        elapsed = time.monotonic() - self.started
-        if self.said or elapsed < FORETELL[0]:
-            return
-        self.said = True
-        seconds = elapsed * self.weight / self.done
-        if seconds < FORETELL[1]:
-            return
-        need = self.bytes * self.weight / self.done
-        free = shutil.disk_usage(self.work.beside).free
-        self.work.say(
-            f"This takes about {seconds / 60:.0f} minutes with {self.work.jobs} worker(s), "
-            f"{need / 1e9:.1f} GB of disk ({free / 1e9:.1f} GB free) and "
-            f"{self.work.jobs * self.memory / 1e9:.1f} GB of memory."
-        )
-
-
-def _weight(chunk: list[Listed]) -> int:
-    """How much work a chunk is: bytes to read, or clips to generate."""
-    return sum(clip.size or 1 for clip in chunk)
 
 
 Say = Callable[[str], None]
@@ -220,11 +194,28 @@ class Work:
         """The sources as a worker gets them."""
         return [str(path.expanduser().absolute()) for path in self.sources]
 
-    def job(self, kind: str, **rest: Any) -> dict[str, Any]:
+    def job(self, kind: str, workdir: Path, **rest: Any) -> dict[str, Any]:
+        """A job for a worker, which may read the sources and write to ``workdir`` alone."""
+        spec, parts = self.entry.spec, {n: str(p.folder) for n, p in self.parts.items()}
+        reads = [spec["classes"], spec["layout"], *self.places, *parts.values()]
+        # What the user gives to be read is read, even if it holds the store as well.
+        protected = [str(home().absolute()), *self.machine.protected]
+        given = [real(place) for place in self.places]
         job = self.machine.job(
-            kind, self.entry, self.params, spec=self.entry.spec, sources=self.places, **rest
+            kind,
+            self.entry,
+            self.params,
+            spec=spec,
+            sources=self.places,
+            parts=parts,
+            reads=[path for path in reads if os.path.exists(path)],
+            note=str(workdir / NOTE),
+            **rest,
         )
-        job["parts"] = {name: str(part.folder) for name, part in self.parts.items()}
+        job["protected"] = [
+            path for path in protected if not any(below(real(path), place) for place in given)
+        ]
+        job["limits"]["bytes"] = self.machine.memory or MEMORY
         return job | {"device": "cpu", "threads": 1}  # the same bytes whatever the machine
 
 

@@ -24,11 +24,11 @@ from zsar_bench.common.files import (
     discard,
     locked,
     make_folder,
-    read_json,
     rename_folder,
     write_json,
 )
 from zsar_bench.common.hashing import digest
+from zsar_bench.data.clips.import_answers import checked_listing, named
 from zsar_bench.data.clips.import_job import Listed
 from zsar_bench.data.clips.import_pool import Crew, Journal, Say, Work, _silent, by_shard, shard_key
 from zsar_bench.data.clips.store import (
@@ -41,11 +41,28 @@ from zsar_bench.data.clips.store import (
 )
 from zsar_bench.errors import DataError, RunFailed, UserError, unknown
 from zsar_bench.sandbox.client import run_job
+from zsar_bench.specs import generated
 
 SHOWN = 5  #: bad files named in an error
 
 
 # --- The two ways in ---------------------------------------------------------------------------
+
+
+def open_or_make(entry: Entry, machine: Machine, on_event: Event) -> Dataset:
+    """The prepared data set of an entry; a stand-in or a pooled one is made if need be.
+
+    Args:
+        entry: which one.
+        machine: where it is made.
+        on_event: gets ``stage``, ``step`` and ``total`` while it is.
+
+    Raises:
+        UserError: if it has to be imported first.
+    """
+    if generated(entry.spec):
+        return ensure_generated(entry, {}, machine, on_event)
+    return open_dataset(entry.name, entry.spec["how_to_get"])
 
 
 def import_files(work: Work, replace: bool = False) -> Dataset:
@@ -185,11 +202,9 @@ def _make(work: Work) -> None:
     """Make the data set; the caller holds the lock. A failure keeps the finished shards."""
     shards = make_folder(work.beside / "store" / "shards")
     try:
-        out = work.beside / "listing.json"
-        run_job(work.job("scan", out=str(out)), work.beside)
-        listing = read_json(out)
+        listing = _scanned(work)
         work = _from(work, listing["sources"])
-        clips = [Listed(*row) for row in listing["clips"]]
+        clips: list[Listed] = listing["clips"]
         groups = by_shard(clips)
         code, spec = work.entry.digest, work.entry.spec
         science = science_only(work.entry, work.params) | _origin(work)
@@ -211,6 +226,16 @@ def _make(work: Work) -> None:
         discard(final)
     rename_folder(work.beside / "store", final)
     shutil.rmtree(work.beside)
+
+
+def _scanned(work: Work) -> dict[str, Any]:
+    """What a worker finds in the sources; see ``import_job.list_files``."""
+    folder = make_folder(work.beside / "scan")
+    try:
+        answer = run_job(work.job("scan", folder), folder)
+        return checked_listing(answer, work.places)
+    except RunFailed as error:
+        raise named(error, folder) from None
 
 
 def _from(work: Work, sources: list[str]) -> Work:

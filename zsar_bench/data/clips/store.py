@@ -10,13 +10,11 @@ code; only an import does. A generated data set may have variants, ``<name>+<key
 
 A process checks every shard against its checksum, which ``dataset.json`` holds, before it or a
 worker of its reads it the first time. Raw data cannot be made again here: what is damaged is
-refused with its name. Versions before seals wrote none; such a store is sealed when it is first
-opened.
+refused with its name.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -194,8 +192,7 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
             f"Then type: zsar-bench data import {name} PATH",
         )
     again = f"Type: zsar-bench data import {name} PATH --force"
-    if checksums.sealed(folder):
-        checksums.check(folder, hint=again, added=False)
+    checksums.check(folder, hint=again, added=False)
     about = read_json(folder / "dataset.json")
     if (
         not isinstance(about, dict)
@@ -206,9 +203,6 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
             f"{folder} was written by another version of zsar-bench.",
             again,
         )
-    if not checksums.sealed(folder):
-        with contextlib.suppress(UserError):  # several people may share one that is read-only
-            checksums.seal(folder, deep=False)
     return Dataset(folder, about)
 
 

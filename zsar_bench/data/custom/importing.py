@@ -23,10 +23,10 @@ from zsar_bench.catalogue.custom import (
     TARGET,
     TEXTS,
     Description,
-    keep_own,
-    own_folder,
-    own_spec,
+    custom_folder,
+    custom_spec,
     read_imported,
+    store_custom,
 )
 from zsar_bench.common import checksums
 from zsar_bench.common.classes import ActionClass
@@ -120,15 +120,15 @@ def import_own(
     """
     name = own.description.name
     _check_free(name, catalogue)
-    lock = own_folder(f".{name}.import")
+    lock = custom_folder(f".{name}.import")
     with locked(lock):
         try:
             beside = _written(own, lock / "description")
-            known = _known(own_folder(name))
+            known = _known(custom_folder(name))
             same = name in prepared() and known.get("reads") == own.reads and not force
             whole = _whole(name) if same else None
             dataset = whole or read(_entry(beside))
-            keep_own(beside, name)
+            store_custom(beside, name)
         finally:
             shutil.rmtree(lock)
     remark = f"Already imported; the clips in {own.folder} were not read." if whole else ""
@@ -140,7 +140,7 @@ def import_own(
 
 def _known(folder: Path) -> dict[str, Any]:
     """What the last import noted; nothing if that is damaged: then the clips are read again."""
-    if checksums.sealed(folder) and checksums.broken(folder):
+    if checksums.broken(folder):
         return {}
     return read_imported(folder)
 
@@ -169,7 +169,7 @@ def _written(own: OwnData, beside: Path) -> Path:
 
 def _entry(folder: Path) -> Entry:
     """The catalogue entry of a description, before the catalogue has it."""
-    spec = own_spec(folder)
+    spec = custom_spec(folder)
     code = code_digest(code_closure(reader.__name__, Path(str(reader.__file__))))
     facts = spec_as_json(spec) | {"plugin": CORE}
     return Entry("datasets", spec.name, CORE, code, facts, {}, {})

@@ -2,8 +2,7 @@
 
 ``NAME/random:5@3``: same data and rule, five unseen classes drawn with seed 3. ``NAME/folds:3``:
 every class unseen once, in one of three folds. ``stand-in/NAME``: on synthetic clips.
-``NAME[seen=30]``: with a dial turned. NAME may be a data set too, which then says how its clips
-are divided.
+NAME may be a data set too, which then says how its clips are divided.
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ class Protocol:
         classes: all classes of the data set.
         stand_in_for: name of the real data set, where ``dataset`` is a synthetic one.
         family_of: id of the published protocol whose data and rule a random split shares.
-        dials: what was turned, name -> value.
         folds: classes that take turns at being unseen; then ``seen`` and ``unseen`` are all.
         own_candidates: whether a clip's candidates are only those unseen classes that its own
             setup has; for pooled data sets.
@@ -71,7 +70,6 @@ class Protocol:
     pseudo_unseen: tuple[str, ...] = ()
     stand_in_for: str = ""
     family_of: str = ""
-    dials: tuple[tuple[str, float], ...] = ()
     folds: tuple[tuple[str, ...], ...] = ()
     own_candidates: bool = False
 
@@ -85,7 +83,6 @@ class Protocol:
         content: list[Any] = [self.dataset, self.seen, self.unseen, self.rule, self.groups]
         content += [self.train] if self.train else []
         content += [self.column] if self.column else []
-        content += [self.dials] if self.dials else []
         content += [{"folds": self.folds}] if self.folds else []
         content += [{"candidates": "setup"}] if self.own_candidates else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -273,44 +270,4 @@ def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
         test_clips=0,
         stand_in_for=protocol.dataset,
         family_of=STAND_IN + protocol.family_of if protocol.family_of else "",
-    )
-
-
-def with_dials(protocol: Protocol, dials: Mapping[str, float]) -> Protocol:
-    """The protocol with dials turned; without any it is the protocol itself.
-
-    ``seen=30`` keeps 30 seen classes, ``encoder=0.5`` trains the encoder on half of the training
-    subjects. Both nest: what a smaller value keeps, a larger one keeps too. Any other dial is
-    a parameter of the data set's generator, which the caller sees to.
-
-    Raises:
-        UserError: for a value out of range.
-    """
-    if not dials:
-        return protocol
-    seen = protocol.seen
-    if "seen" in dials and not protocol.one_split:
-        raise UserError(
-            f"The dial 'seen' has no meaning for '{protocol.id}': its seen classes take turns.",
-            f"For one split: --protocol {protocol.dataset}/random:5@0",
-        )
-    if "seen" in dials:
-        count = dials["seen"]
-        if not count.is_integer() or not 2 <= count <= len(seen):
-            raise UserError(
-                f"The dial seen={count:g} must be a whole number from 2 to {len(seen)}."
-            )
-        kept = {*hash_order(seen, "seen")[: int(count)]}
-        seen = tuple(c for c in seen if c in kept)
-    if not 0 < dials.get("encoder", 1.0) <= 1:
-        raise UserError(f"The dial encoder={dials['encoder']:g} must be above 0 and at most 1.")
-    words = ",".join(f"{name}={value:g}" for name, value in sorted(dials.items()))
-    return replace(
-        protocol,
-        id=f"{protocol.id}[{words}]",
-        title=f"{protocol.title}, {words}",
-        aliases=(),
-        seen=seen,
-        pseudo_unseen=protocol.pseudo_unseen if seen == protocol.seen else (),
-        dials=tuple(sorted(dials.items())),
     )

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zsar_bench.common.hashing import hash_order
 from zsar_bench.data.protocols.protocol import CROSS_FIT, TRANSFER
 from zsar_bench.errors import UserError
 
@@ -34,8 +33,6 @@ class Round:
         train: clip indices of seen classes on the training side.
         test_unseen: clip indices of unseen classes on the test side.
         test_seen: clip indices of seen classes on the test side.
-        encoder_train: the part of ``train`` that the encoder learns from; all of it unless the
-            dial ``encoder`` says less.
         seen, unseen: official class ids, in the data set's order; ``unseen`` are the candidates.
     """
 
@@ -43,7 +40,6 @@ class Round:
     train: list[int]
     test_unseen: list[int]
     test_seen: list[int]
-    encoder_train: list[int]
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
 
@@ -126,23 +122,18 @@ def _round(
     """The round whose clips train or test by their value in a column."""
     clips, seen, unseen = dataset.clips, {*seen_classes}, {*unseen_classes}
     rows = list(enumerate(zip(clips["class"], clips[side.column], strict=True)))
-    learn = [n for n, (c, v) in rows if c in seen and v in side.train]
-    share = dict(protocol.dials).get("encoder", 1.0)
-    subjects = hash_order({clips["subject"][n] for n in learn}, "encoder")
-    few = {*subjects[: max(1, round(share * len(subjects)))]}
     return Round(
         name=name,
-        train=learn,
+        train=[n for n, (c, v) in rows if c in seen and v in side.train],
         test_unseen=[n for n, (c, v) in rows if c in unseen and v in side.test],
         test_seen=[n for n, (c, v) in rows if c in seen and v in side.test],
-        encoder_train=[n for n in learn if clips["subject"][n] in few],
         seen=seen_classes,
         unseen=unseen_classes,
     )
 
 
 def _check(protocol: Protocol, one: Round, class_of: list[str]) -> None:
-    missing = set(one.seen) - {class_of[n] for n in one.encoder_train}
+    missing = set(one.seen) - {class_of[n] for n in one.train}
     if missing or not one.test_unseen:
         some = [c for c in one.seen if c in missing][:SHOWN]
         more = f" and {len(missing) - SHOWN} more classes" if len(missing) > SHOWN else ""

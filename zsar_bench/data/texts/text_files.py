@@ -16,12 +16,11 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zsar_bench.common.classes import ActionClass
-from zsar_bench.data.texts.workbook import Workbook
 from zsar_bench.errors import DataError, UserError, nearest
 
 LARGEST_FILE = 8 << 20  #: bytes
@@ -192,11 +191,20 @@ def _by_row(wanted: Wanted, data: bytes, field: str, sheet: str) -> TextFile:
     name = wanted.name
     if field:
         raise UserError(f"{name}: the columns of a workbook say what they hold, not {field}=.")
-    book = Workbook(data, name)
-    if sheet and sheet not in book.sheets:
-        close = nearest(sheet, book.sheets) or book.sheets
+    from zsar_bench.data.texts.workbook import read_workbook
+
+    return of_sheets(wanted, data, read_workbook(data, name), sheet)
+
+
+def of_sheets(
+    wanted: Wanted, data: bytes, book: Mapping[str, dict[int, dict[int, str]]], sheet: str
+) -> TextFile:
+    """The class texts of a workbook: of the sheet that is named, or the one that fits."""
+    name = wanted.name
+    if sheet and sheet not in book:
+        close = nearest(sheet, book) or [*book, sheet]
         raise UserError(f"{name} has no sheet '{sheet}'.", f"Type: --texts '{name}:{close[0]}'")
-    tables = {one: _columns(book.rows(one)) for one in ([sheet] if sheet else book.sheets)}
+    tables = {one: _columns(book[one]) for one in ([sheet] if sheet else book)}
     fitting: list[str] = []
     for count in (len(wanted.classes), *wanted.longer):
         fitting = fitting or [s for s, (columns, n) in tables.items() if columns and n == count]

@@ -96,6 +96,33 @@ def class_list_texts(classes: Sequence[ActionClass]) -> ClassTexts:
     return ClassTexts(name="class-list", version=1, fields=_class_list(classes))
 
 
+def choose_texts(
+    source: str | None, sets: Mapping[str, str], classes: Sequence[ActionClass], bare: bool
+) -> tuple[ClassTexts, str]:
+    """The class texts that a request means, and why these.
+
+    Args:
+        source: as ``read_texts`` takes it; None: the first of the data set's own sets.
+        sets: registered set id -> file.
+        classes: of the data set.
+        bare: whether fields were named, so that those of the class list may do.
+
+    Raises:
+        UserError: as ``read_texts``, and if there are no texts at all.
+    """
+    if not sets and source is None:
+        if not bare:
+            raise UserError(
+                "The data set has no class texts.",
+                "Give --texts FILE (.toml, .csv, .txt, .xlsx) or a folder of them; or, for what "
+                "the class list has, --text-fields name",
+            )
+        return class_list_texts(classes), "the data set has no text set"
+    texts = read_texts(source or min(sets), sets, classes)
+    reason = "named" if source else "first of the data set's text sets"
+    return texts, f"{reason}: {texts.about}" if texts.about else reason
+
+
 def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionClass]) -> ClassTexts:
     """A text set by id, from a user's TOML file, or from the field's own files.
 

@@ -221,7 +221,6 @@ class ReleasedPlan:
             index["train"],
             index["ztest"],  # so the unseen clips of gtest are not needed
             [i for i in index.get("gtest", ()) if classes[i] in seen],
-            index["train"],
             self.whole.protocol.seen,
             self.whole.protocol.unseen,
         )

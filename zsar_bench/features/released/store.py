@@ -3,8 +3,8 @@
     <home>/features/<hash>/features.json, seal.json, train/<label>.safetensors, ztest/..., gtest/...
 
 A shard holds the clips of one class and part, so that what a worker may open is a list of
-files. A copy that is damaged is made again from the folder that the user names; one that a
-version before seals left is sealed when it is first used.
+files. A copy that is damaged, or has no seal, is made again from the folder that the user
+names.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
 
 
 def tend(folder: Path) -> None:
-    """Seal what an older version left, and delete what is damaged; the caller holds its lock."""
-    if not checksums.sealed(folder) and (folder / "features.json").is_file():
-        checksums.seal(folder)
+    """Delete what is damaged; the caller holds its lock."""
     if folder.is_dir() and checksums.broken(folder):
         discard(folder)
 

@@ -1,4 +1,4 @@
-"""How long work will take, and what room: from what it took here before, or from sizes."""
+"""How long work will take: from what it took here before, or from what plugins declare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 from zsar_bench.common.files import home
-from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.plans.controls import SHUFFLED_UNSEEN
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.schedule.tasks import Task
@@ -79,34 +78,3 @@ def estimate(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float,
         chain[task.id] = told[task.id][0] + max((chain.get(n, 0.0) for n in task.needs), default=0)
     total = sum(seconds for seconds, _ in told.values()) / jobs
     return max(total, *chain.values()), all(measured for _, measured in told.values())
-
-
-WORKER_BYTES = 0.7e9  #: a worker that has imported torch and does nothing
-CLIP_BYTES = 2e3  #: of a clip's pooled features and logits on disk, file overhead included
-TOKEN_BYTES = 1e3  #: of one token's features
-
-
-def room(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float, float]:
-    """Bytes of memory that these tasks need at once, and bytes that they add to the disk.
-
-    Memory is that of ``jobs`` workers that each hold the largest training part: its frames as
-    stored and padded to the longest clip. Disk is that of features not in the cache yet.
-    """
-    todo = {run for task in tasks for run in task.runs}
-    encoders: dict[str, EncoderPlan] = {}
-    with_tokens = set()
-    for plan in plans:
-        for encoder in plan.encoders if plan.run_id in todo else ():
-            if isinstance(encoder, EncoderPlan) and not encoder.ready(plan.wants):
-                encoders[encoder.key] = encoder
-                with_tokens |= {encoder.key} if "tokens" in plan.wants else set()
-    training, disk = 0.0, 0.0
-    for key, encoder in encoders.items():
-        about, part = encoder.dataset, encoder.round
-        joints = len(about.layout["joints"])
-        frames = [about.clips["frames"][i] for i in part.encoder_train]
-        padded = len(frames) * max(frames)
-        training = max(training, 12 * joints * about.bodies * (sum(frames) + padded))
-        count = len(part.train) + len(part.test_unseen) + len(part.test_seen)
-        disk += count * (CLIP_BYTES + (3 * joints * TOKEN_BYTES if key in with_tokens else 0))
-    return jobs * (WORKER_BYTES + training), disk

@@ -87,7 +87,7 @@ class LocalExecutor:
         elif isinstance(error, UserError):
             failure |= {"reason": str(error)}
         elif isinstance(error, Exception):
-            # A fault of ours, or an executor's: the other runs need not suffer from it.
+            # A fault of ours: the other runs need not suffer from it.
             trace = "".join(traceback.format_exception(error))
             failure |= {"reason": f"{type(error).__name__}: {error}", "log": trace}
         else:

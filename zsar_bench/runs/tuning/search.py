@@ -34,7 +34,6 @@ from zsar_bench.runs.holdouts import judge_states, make_trial
 
 VERSION = 1  #: raised when a search starts to compute something else from the same inputs
 OUTCOME = "tuning.json"
-MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Search:
     @property
     def _wanted(self) -> list[Any]:
         """Space, and the parameters that a search starts from."""
-        return [{one.name: one.about for one in self.space}, self.base.params.science]
+        return [{one.name: one.as_json for one in self.space}, self.base.params.science]
 
     @cached_property
     def basis(self) -> str:

@@ -67,7 +67,7 @@ def outcome_of(search: Search, fits: list[Json]) -> Json:
         "budget": search.budget,
         "seed": search.seed,
         "seeds": [list(pair) for pair in search.seeds],
-        "space": {one.name: one.about for one in search.space},
+        "space": {one.name: one.as_json for one in search.space},
         "held_out": search.parts,
         "basis": search.basis,
         "recipe": search.recipe,

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from zsar_bench.catalogue.search_space import space_of
 from zsar_bench.catalogue.settings import Settings
-from zsar_bench.common.events import Event
 from zsar_bench.common.files import read_json
 from zsar_bench.common.hashing import digest
 from zsar_bench.errors import UserError
-from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import PSEUDO_UNSEEN
 from zsar_bench.runs.tuning.search import OUTCOME, Search, check_search, searches_of
@@ -76,24 +74,23 @@ def check_spaces(request: Request, catalogue: Catalogue) -> None:
 
 
 def plan_searches(
-    request: Request, catalogue: Catalogue, budget: int, seed: int, on_event: Event
+    plans: Iterable[RunPlan], request: Request, budget: int, seed: int
 ) -> list[Search]:
     """One search a protocol and method, all of one budget.
 
     Args:
+        plans: the runs to start from.
         request: what was asked for.
-        catalogue: what there is.
         budget: trials at most.
         seed: of the points.
-        on_event: hears how far a stand-in is that has to be made first.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: if a protocol does not allow it.
     """
     groups: dict[tuple[str, str], list[RunPlan]] = {}
-    for plan in plan_runs(request, catalogue, on_event):
+    for plan in plans:
         groups.setdefault((plan.protocol.id, plan.method.name), []).append(plan)
-    searches = [search_from(plans, request, budget, seed) for plans in groups.values()]
+    searches = [search_from(group, request, budget, seed) for group in groups.values()]
     for search in searches:
         assert search.sources  # or the rule is refused here, before any work
     return searches
@@ -106,12 +103,11 @@ def with_tuned(plans: Sequence[RunPlan], request: Request) -> list[RunPlan]:
         UserError: with the command to type, if there is no such search; if there are several; or
             if those of different methods have different budgets.
     """
-    for option, given in (("--splits", request.splits), ("--dial", request.dials)):
-        if given:
-            raise UserError(
-                f"--tuned takes the search of one protocol; {option} makes others of it.",
-                f"Leave out {option} or --tuned.",
-            )
+    if request.splits:
+        raise UserError(
+            "--tuned takes the search of one protocol; --splits makes others of it.",
+            "Leave out --splits or --tuned.",
+        )
     found: dict[tuple[str, str], tuple[TuningPart, Json]] = {}
     tuned = []
     for plan in plans:

@@ -1,1 +1,1 @@
-"""What confines a process: Landlock, seccomp, dropped privileges, and who asked for more."""
+"""What confines a process: Landlock, seccomp, dropped privileges, the access audit."""

@@ -1,9 +1,8 @@
-"""Which accesses a worker was refused, as Python's audit events tell.
+"""The access audit: which accesses a worker was refused, by Python's audit events.
 
-This is a report, not a wall: the kernel refuses, whether anybody listens or not. It tells what a
-plugin reached for (its C code, or a plugin that silences the hook, goes unheard). Libraries look
-for files that may not be there all the time; so only what exists is told, or would lie where data
-and results are, and nothing of the system's own folders.
+This only reports; the kernel refuses. It does not see accesses by C code, or by a plugin that
+disables the hook. Libraries often look for files that do not exist. So an access is reported only
+if the path exists, or would lie among data and results, and never in the system's folders.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from typing import Any
 
 from zsar_bench.sandbox.confinement.rules import Rules
 
-MOST = 50  #: kinds of accesses that are told
-MORE = "something else"  #: stands for all kinds beyond
-LONGEST = 200  #: characters of one
-#: Where programs look around, and nothing of a benchmark lies.
+MOST = 50  #: kinds of accesses that are reported
+OTHER = "other"  #: counts all further kinds
+LONGEST = 200  #: characters of a reported access
+#: Folders that programs often search; they contain nothing of a benchmark.
 SYSTEM = ("/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/sys", "/dev", "/opt")
 PROC = ("/proc/self", "/proc/thread-self")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -44,37 +43,37 @@ SPAWNS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system")
 
 
 class AccessAudit:
-    """Listens to audit events.
+    """Counts refused accesses by audit events.
 
     Args:
         rules: what the worker may do.
         protected: where data and results lie.
-        tell: called with all counts, and whether the last one is the first of its kind.
+        report: called with all counts, and whether the last one is the first of its kind.
     """
 
     def __init__(
         self,
         rules: Rules,
         protected: Collection[str],
-        tell: Callable[[dict[str, int], bool], None],
+        report: Callable[[dict[str, int], bool], None],
     ) -> None:
         self.counts: dict[str, int] = {}
         self._rules = rules
         self._protected = tuple(protected)
-        self._tell = tell
-        # Whoever looks for modules or for what is installed looks into these.
+        self._report = report
+        # Imports and searches for installed packages list these.
         self._searched = {os.path.realpath(path) for path in sys.path}
         self._within = threading.local()
         self._allowed: set[object] = set()
 
     def record(self, event: str, args: tuple[Any, ...]) -> None:
-        """An audit hook; whatever goes wrong in it is not the plugin's concern."""
-        kind = _HEARD.get(event)
-        if kind is None or getattr(self._within, "hook", False):
+        """The audit hook; its own errors must not reach the plugin."""
+        handler = _HANDLERS.get(event)
+        if handler is None or getattr(self._within, "hook", False):
             return
-        self._within.hook = True  # what the hook itself does is audited, too
+        self._within.hook = True  # the hook's own accesses raise audit events, too
         try:
-            kind(self, event, args)
+            handler(self, event, args)
         except Exception:
             pass
         finally:
@@ -84,9 +83,9 @@ class AccessAudit:
         what = "".join(c if c.isprintable() else "?" for c in what)[:LONGEST]
         new = what not in self.counts
         if new and len(self.counts) >= MOST:
-            what, new = MORE, MORE not in self.counts
+            what, new = OTHER, OTHER not in self.counts
         self.counts[what] = self.counts.get(what, 0) + 1
-        self._tell(self.counts, new)
+        self._report(self.counts, new)
 
     # --- Files ---------------------------------------------------------------------------------
 
@@ -99,7 +98,7 @@ class AccessAudit:
             writing = any(sign in mode for sign in "wax+")
         if self._refused(path, writing):
             name = os.fsdecode(path)
-            unread = name.endswith(".pyc") and _imports()  # it has the source, too
+            unread = name.endswith(".pyc") and _imports()  # Python then reads the source
             if writing or not (unread or self._is_searched(path)):
                 self._note(f"{'write' if writing else 'open'} {os.path.abspath(name)}")
         elif not writing and len(self._allowed) < 10_000:
@@ -121,13 +120,13 @@ class AccessAudit:
             if position is None or isinstance(args[position], int):
                 continue
             if event == "os.symlink" and position == 0:
-                continue  # what a symbolic link names need not be reached
+                continue  # the target of a symbolic link is not accessed
             name = os.fsdecode(args[position])
             if self._outside(name):
                 self._note(f"write {os.path.abspath(name)}")
 
     def _refused(self, path: Any, writing: bool) -> bool:
-        """Try it, where trying changes nothing."""
+        """Whether the kernel refuses this access, by trying it if that changes nothing."""
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
@@ -145,7 +144,7 @@ class AccessAudit:
         return False
 
     def _outside(self, name: str) -> bool:
-        """Whether something is to be made or removed where that cannot be."""
+        """Whether a path to be created or removed lies where that is not allowed."""
         folder = os.path.realpath(os.path.dirname(os.path.abspath(name)))
         if not os.path.isdir(folder):
             return self._below_protected(folder)
@@ -159,11 +158,11 @@ class AccessAudit:
 
     def _matters(self, name: str) -> bool:
         real = os.path.realpath(name)
-        own = (*PROC, f"/proc/{os.getpid()}")
+        own_process = (*PROC, f"/proc/{os.getpid()}")
         if _below(real, "/proc"):
-            # Files of the system stand beside the folders of processes, which have numbers.
+            # /proc holds system files and the numbered folders of processes.
             process = real.removeprefix("/proc").strip("/").partition("/")[0].isdecimal()
-            return process and not any(_below(real, path) for path in own)
+            return process and not any(_below(real, path) for path in own_process)
         return not any(_below(real, path) for path in SYSTEM)
 
     # --- Everything else -----------------------------------------------------------------------
@@ -183,14 +182,14 @@ class AccessAudit:
     def _spawn(self, event: str, args: tuple[Any, ...]) -> None:
         program = "/bin/sh" if event == "os.system" else args[0] or args[1][0]
         name = os.fsdecode(program)
-        found = name if os.path.dirname(name) else shutil.which(name)
-        if found is None:
+        path = name if os.path.dirname(name) else shutil.which(name)
+        if path is None:
             return
         try:
-            os.close(os.open(found, os.O_RDONLY))
+            os.close(os.open(path, os.O_RDONLY))
         except OSError as error:
             if error.errno in REFUSED:
-                self._note(f"spawn {found}")
+                self._note(f"spawn {path}")
 
     def _kill(self, event: str, args: tuple[Any, ...]) -> None:
         pid = int(args[0])
@@ -210,14 +209,14 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _imports() -> bool:
-    """Whether the interpreter's own search for modules asks, as it does at every import."""
+    """Whether the access comes from the interpreter's own search for modules."""
     with contextlib.suppress(ValueError):
-        frame = sys._getframe(3)  # beyond this function, the event's own and ``hear``
+        frame = sys._getframe(3)  # above this function, the handler and ``record``
         return frame.f_code.co_filename.startswith("<frozen importlib")
     return False
 
 
-_HEARD: dict[str, Callable[[AccessAudit, str, tuple[Any, ...]], None]] = {
+_HANDLERS: dict[str, Callable[[AccessAudit, str, tuple[Any, ...]], None]] = {
     "open": AccessAudit._open,
     "os.listdir": AccessAudit._list,
     "os.scandir": AccessAudit._list,

@@ -1,8 +1,8 @@
-"""Walls that the kernel holds around plugin code.
+"""Confinement of plugin code by the kernel.
 
-Landlock closes files, TCP and signals, a filter closes system calls, and all capabilities go.
-None of it needs privileges, none can be taken back, and children inherit it all. Where a kernel
-lacks Landlock the rest stands, and the level is ``process``.
+Landlock restricts files, TCP and signals, a seccomp filter restricts system calls, and all
+capabilities are dropped. This needs no privileges, cannot be undone, and children inherit it. If
+the kernel lacks Landlock, the rest still applies and the level is ``process``.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ __all__ = [
 
 
 class ConfinementError(UserError):
-    """The kernel has walls but would not put them up; nothing may run unconfined instead."""
+    """The kernel supports confinement but refused it; plugin code must not run unconfined."""
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """What stands, or could stand, around a process.
+    """How a process is confined, or could be.
 
     Attributes:
         level: ``landlock``, or ``process`` without it.
         abi: Landlock's ABI, 0 without.
-        files: Landlock guards files.
-        tcp: Landlock guards TCP.
-        signals: Landlock guards signals and abstract Unix sockets.
+        files: Landlock restricts files.
+        tcp: Landlock restricts TCP.
+        signals: Landlock restricts signals and abstract Unix sockets.
         system_calls: the filter on system calls.
         capabilities: all capabilities dropped, no new privileges.
     """
@@ -62,7 +62,7 @@ class Confinement:
 
 
 def support() -> Confinement:
-    """What this kernel can do; changes nothing."""
+    """The confinement that this kernel supports; changes nothing."""
     abi = landlock.abi()
     return Confinement(
         level="landlock" if abi else "process",
@@ -76,13 +76,13 @@ def support() -> Confinement:
 
 
 def confine(rules: Rules) -> Confinement:
-    """Put up the walls around this process, for good; its later children inherit them.
+    """Confine this process irrevocably; children that it starts later inherit this.
 
-    To be called by a process of one thread, before any plugin code. Folders of ``sys.path`` that
-    may not be listed are imported from by name.
+    Call it in a process with one thread, before any plugin code. Modules in folders of ``sys.path``
+    that may not be listed are then imported by name.
 
     Returns:
-        What stands now.
+        How the process is confined now.
 
     Raises:
         ConfinementError: if the kernel refuses what it claims to support.
@@ -99,7 +99,7 @@ def confine(rules: Rules) -> Confinement:
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-        # Last: the filter must not stand in the way of the other walls.
+        # Last: the filter would refuse the calls that the other steps need.
         if possible.system_calls:
             seccomp.install(rules.network)
     except OSError as error:
@@ -125,7 +125,8 @@ def _one_thread() -> None:
 
 
 def _unlisted(rules: Rules) -> list[str]:
-    listed = {*rules.read, *rules.names, *rules.write}  # as strings: hundreds, and no links in them
+    # compared as strings for speed; paths are real
+    listed = {*rules.read, *rules.names, *rules.write}
     folders = (folder for folder in sys.path if os.path.isdir(folder))
     return [folder for folder in folders if listed.isdisjoint(_with_parents(real(folder)))]
 
@@ -164,11 +165,11 @@ class ByName(PathEntryFinder):
         return None
 
     def invalidate_caches(self) -> None:
-        """Nothing is kept."""
+        """There is no cache."""
 
 
 def import_by_name(folders: Sequence[str]) -> None:
-    """From now on modules in these folders of ``sys.path`` are found without listing them."""
+    """Find modules in these folders of ``sys.path`` without listing them, from now on."""
     known = frozenset(folders)
 
     def hook(folder: str) -> ByName:

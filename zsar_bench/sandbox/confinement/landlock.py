@@ -1,7 +1,7 @@
-"""Landlock: the kernel refuses files, TCP and signals to a process that asked for it.
+"""Landlock: a process lets the kernel restrict its use of files, TCP and signals.
 
-Three system calls, the same on all machines we know; see ``man 7 landlock``. What a kernel can
-refuse grows with its ABI number, and only what it knows may be asked of it.
+Three system calls, with the same numbers on both architectures; see ``man 7 landlock``. A higher
+ABI number means more rights that can be refused; unknown rights must not be passed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ REFER = 1 << 13  #: since ABI 2: rename and link between folders; before, always
 TRUNCATE = 1 << 14  #: since ABI 3; before, never refused
 IOCTL_DEV = 1 << 15  #: since ABI 5: commands to a device; before, never refused
 ALL_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
-OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  #: the rest is of folders
+#: the other rights are those of folders
+OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 READ = EXECUTE | READ_FILE | READ_DIR
 WRITE = ALL_FILES[5] & ~(MAKE_CHAR | MAKE_BLOCK)
@@ -67,9 +68,9 @@ def handled(version: int) -> int:
 
 
 def ruleset(rules: Rules, version: int) -> int:
-    """A ruleset's descriptor: everything the kernel knows is refused but what the rules allow.
+    """A ruleset's descriptor: it refuses every right that the rules do not grant.
 
-    A path that does not exist allows nothing, so it is passed over; a folder to write to must be.
+    A path that does not exist is skipped; a folder to write to must exist.
 
     Raises:
         OSError: if the kernel refuses it or a folder to write to is missing.
@@ -80,7 +81,7 @@ def ruleset(rules: Rules, version: int) -> int:
         TCP if version >= TCP_SINCE and not rules.network else 0,
         SCOPES if version >= SCOPES_SINCE else 0,
     )
-    # A kernel that knows fewer fields takes a longer structure as long as the rest is zero.
+    # An older kernel accepts a longer structure if the unknown fields are zero.
     descriptor = syscall(CREATE, ctypes.addressof(attributes), ctypes.sizeof(attributes), 0)
     try:
         for path, rights, needed in _wanted(rules):
@@ -117,7 +118,7 @@ def _allow(descriptor: int, path: str, rights: int, needed: bool) -> None:
 
 
 def restrict(descriptor: int) -> None:
-    """Put the calling thread and its later children under a ruleset; needs no_new_privs.
+    """Apply a ruleset to the calling thread and its later children; needs no_new_privs.
 
     Raises:
         OSError: if the kernel refuses.

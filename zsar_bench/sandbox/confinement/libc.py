@@ -1,4 +1,4 @@
-"""System calls by number and ``prctl``, with the error that belongs to the call."""
+"""System calls by number, and ``prctl``, with errors as exceptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def libc() -> ctypes.CDLL:
 
 
 def _checked(result: int) -> int:
-    # Only -1 means failure. Looking at errno alone would read what an earlier call has left.
+    # Only -1 means failure: errno alone may be left from an earlier call.
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -24,7 +24,7 @@ def _checked(result: int) -> int:
 
 @functools.cache
 def _syscall(arguments: int) -> Any:
-    # One object for each count of arguments, with their types said once: rules come in hundreds.
+    # Types are declared once for each number of arguments: there are hundreds of rules.
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
     call.argtypes = (ctypes.c_long, *(ctypes.c_void_p for _ in range(arguments)))
@@ -32,7 +32,7 @@ def _syscall(arguments: int) -> Any:
 
 
 def syscall(number: int, *arguments: int | None) -> int:
-    """Make a system call; integers and addresses alike are passed as machine words.
+    """Make a system call; integers and addresses are passed as machine words.
 
     Raises:
         OSError: with the call's error number.

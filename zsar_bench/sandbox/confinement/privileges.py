@@ -1,4 +1,4 @@
-"""Nothing a process may do because of who runs it: no capabilities, no new ones, no core dumps."""
+"""Dropping privileges: no capabilities, no new privileges, no core dumps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def available() -> bool:
 
 
 def drop() -> None:
-    """Give up every capability for good, also for programs started later; forbid core dumps.
+    """Drop every capability irrevocably, also for programs started later; forbid core dumps.
 
     Raises:
         OSError: if the kernel refuses.
@@ -39,7 +39,7 @@ def drop() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Without privileges nothing can be dropped from the bounding set, nor gained through it.
+    # Without privileges the bounding set can neither be reduced nor used.
     with contextlib.suppress(PermissionError):
         _drop_bounding_set()
     with contextlib.suppress(OSError):  # before Linux 4.3 there was no ambient set
@@ -49,7 +49,7 @@ def drop() -> None:
     if libc().capset(ctypes.byref(header), ctypes.byref(words)) != 0:
         raise OSError(ctypes.get_errno(), "capset was refused")
     prctl(SET_NO_NEW_PRIVS, 1)
-    # Otherwise the process's own /proc/self would belong to root and be closed to it.
+    # Otherwise /proc/self would belong to root and be unreadable.
     prctl(SET_DUMPABLE, 1)
 
 

@@ -1,4 +1,4 @@
-"""What a confined process may reach: whole paths only, and never above what is protected."""
+"""Paths that a confined process may use: whole subtrees, none of which contains protected ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from zsar_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Rules:
-    """What stays reachable; everything else is refused.
+    """What a process may use; everything else is refused.
 
     Attributes:
-        read: files, or folders with all below: read, list, execute.
-        names: folders below which names may be listed, contents not read.
-        write: folders below which anything may be read, made and removed; device files.
-        network: whether IPv4 and IPv6 are open; otherwise no socket of any family but pairs.
+        read: files, or folders with their content: may be read, listed and executed.
+        names: folders below which names may be listed, but no contents read.
+        write: folders below which all may be read, created and removed; device files.
+        network: whether IPv4 and IPv6 may be used; if not, socket pairs only.
     """
 
     read: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Rules:
 
 
 def real(path: str) -> str:
-    """The absolute path without links: what the kernel compares."""
+    """The absolute path without links, as the kernel compares paths."""
     return os.path.realpath(os.path.expanduser(path))
 
 
@@ -42,13 +42,13 @@ def below(path: str, folder: str) -> bool:
 
 
 def carve(path: str, protected: Iterable[str]) -> list[str]:
-    """The largest paths below ``path`` that neither are, hold, nor lie in a protected path.
+    """The largest paths below ``path`` that overlap with no protected path.
 
-    Links inside are left out: the kernel asks where they lead, and that is allowed or not by
-    itself. What does not exist, or cannot be listed, gives nothing.
+    Links inside are left out, because the kernel checks their targets. Paths that do not exist or
+    cannot be listed are left out.
 
     Args:
-        path: a file or folder; it may be the only answer.
+        path: a file or folder, returned itself if nothing in it is protected.
         protected: files and folders, which need not exist.
 
     Returns:
@@ -73,7 +73,7 @@ def _carved(path: str, protected: list[str]) -> Iterator[str]:
 
 
 def check(rules: Rules, protected: Iterable[str]) -> None:
-    """Refuse rules that would open something protected.
+    """Refuse rules that would allow access to a protected path.
 
     Raises:
         UserError: naming the allowed path that is, or is above, a protected one.
@@ -91,7 +91,7 @@ def check(rules: Rules, protected: Iterable[str]) -> None:
                 )
 
 
-#: What programs and torch read of the system. None of it need exist.
+#: System files that programs and torch read. They need not exist.
 SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/nsswitch.conf"),
@@ -100,13 +100,13 @@ SYSTEM = (
     *("/dev/urandom", "/dev/random"),
     *("/sys/devices/system/cpu", "/sys/devices/system/node"),
     "/sys/kernel/mm/transparent_hugepage",
-    # How many cores a container grants: joblib reads it and takes no refusal.
+    # CPU quota of a container: joblib fails if it cannot read it.
     *("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
     "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
 )
 
 
-OWN = "/proc/self"  #: resolved by the process that confines itself: no other process's folder
+OWN = "/proc/self"  #: resolved by the confined process, so it is its own folder
 
 
 PROC = (
@@ -140,7 +140,7 @@ OF_GPUS = (
 
 
 def existing(*paths: str) -> list[str]:
-    """Those of the paths that are there."""
+    """The paths that exist."""
     return [path for path in paths if os.path.exists(path)]
 
 
@@ -151,7 +151,7 @@ def devices() -> list[str]:
 
 
 def kernel_files() -> list[str]:
-    """Files about the machine and its GPUs, and of other processes nothing."""
+    """Kernel files about the machine and its GPUs, none about other processes."""
     files = existing(*PROC)
     if _gpus():
         files += sorted(path for pattern in OF_GPUS for path in glob.glob(pattern))
@@ -159,17 +159,17 @@ def kernel_files() -> list[str]:
 
 
 def _gpus() -> list[str]:
-    found = sorted(path for pattern in GPUS for path in glob.glob(pattern))
-    return [path for path in found if stat.S_ISCHR(os.stat(path).st_mode)]
+    paths = sorted(path for pattern in GPUS for path in glob.glob(pattern))
+    return [path for path in paths if stat.S_ISCHR(os.stat(path).st_mode)]
 
 
 def _wake_nvidia() -> None:
-    """Make the device files that the first CUDA program since the start would have made.
+    """Create the device files that the first CUDA program after a system start creates.
 
-    It does so through a program that runs as root, and a confined process gains no privileges.
+    That needs a setuid program, which a confined process cannot use.
     """
     program = shutil.which("nvidia-modprobe")
     if program is not None and not os.path.exists("/dev/nvidia-uvm"):
-        # What it cannot do, CUDA will say.
+        # If it fails, CUDA reports the error.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run([program, "-u", "-c", "0"], capture_output=True, check=False, timeout=20)

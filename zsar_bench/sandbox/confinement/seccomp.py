@@ -1,8 +1,8 @@
-"""A filter on system calls: what Landlock leaves open, or an older kernel's Landlock does.
+"""A filter on system calls, for what Landlock (or an older kernel's Landlock) does not restrict.
 
-The filter is a small program for the kernel (classic BPF) that looks at the call's number and
-first argument. Refused calls fail with EPERM, as they would for want of a privilege; calls
-newer than the table fail with ENOSYS, as on an older kernel, so that libraries fall back.
+The filter is a small kernel program (classic BPF) that reads the call's number and first argument.
+Refused calls fail with EPERM, as without privileges. Calls that are newer than the table fail with
+ENOSYS, as on an older kernel, so that libraries use their fallback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ X86, ARM = 0xC000003E, 0xC00000B7  #: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
 ARCHES = {"x86_64": X86, "aarch64": ARM}
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 X32 = 0x40000000  #: bit of a call's number in the x32 ABI, whose numbers mean other calls
-LAST = 469  #: the newest call the table was made for; the machines share the newer numbers
+LAST = 469  #: the newest call in the table; both architectures share the newer numbers
 
 #: Calls refused with EPERM: name -> number on x86_64 and aarch64; -1: not there.
 REFUSED = {
@@ -34,7 +34,7 @@ REFUSED = {
     "migrate_pages": (256, 238),
     "setpriority": (141, 140),
     "ioprio_set": (251, 30),
-    # The kernel's own machinery, and input and output past this filter.
+    # Kernel facilities, and input and output that bypass this filter.
     "perf_event_open": (298, 241),
     "bpf": (321, 280),
     "io_uring_setup": (425, 425),
@@ -80,7 +80,7 @@ REFUSED = {
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # The process group is what the parent kills at the end: a daemon may not leave it.
+    # The parent kills the process group at the end, so no process may leave it.
     "setsid": (112, 157),
     "setpgid": (109, 154),
     # Landlock does not cover a file's mode, owner, times and attributes, nor watching a folder.
@@ -121,12 +121,12 @@ OWN = {
 }
 SOCKET = (41, 198)
 CLONE = (56, 220)
-CLONE3 = (435, 435)  #: its flags lie in memory, where a filter cannot look: glibc falls back
+CLONE3 = (435, 435)  #: a filter cannot read its flags in memory; glibc falls back to clone
 #: CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}, and CLONE_PARENT: a child that is the parent's.
 NAMESPACES = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 PARENT = 0x8000
 #: Address families that a network needs: IPv4, IPv6, and the kernel's list of interfaces. Unix
-#: sockets would reach daemons of this machine that do as they are told.
+#: sockets would reach daemons of this machine.
 FAMILIES = (2, 10, 16)
 
 # Classic BPF: opcode, jump if true, jump if false, constant.
@@ -158,8 +158,8 @@ def program(arch: int, network: bool) -> list[_Op]:
         if numbers[column] >= 0:
             ops += [(_EQUAL, 0, 1, numbers[column]), refused]
     ops += _on_first(CLONE[column], [(_ANY_BIT, 0, 1, NAMESPACES | PARENT), refused])
-    for own in OWN.values():
-        ops += _on_first(own[column], [(_EQUAL, 1, 0, 0), refused])  # 0: the process itself
+    for numbers in OWN.values():
+        ops += _on_first(numbers[column], [(_EQUAL, 1, 0, 0), refused])  # 0: the process itself
     families = FAMILIES if network else ()
     allowed = [(_EQUAL, len(families) - i, 0, family) for i, family in enumerate(families)]
     ops += _on_first(SOCKET[column], [*allowed, refused])
@@ -167,7 +167,7 @@ def program(arch: int, network: bool) -> list[_Op]:
 
 
 def _on_first(number: int, then: list[_Op]) -> list[_Op]:
-    """If the call is this one: its first argument (lower half) decides; what falls through, may."""
+    """Test the first argument (lower half) of this call; allowed unless ``then`` refuses."""
     body = [(_LOAD, 0, 0, _FIRST), *then, (_RETURN, 0, 0, _ALLOW)]
     return [(_EQUAL, 0, len(body), number), *body]
 

@@ -1,4 +1,4 @@
-"""The rules of a worker: the system, Python, the plugin's declared files, its bundle."""
+"""The rules of a worker: files of the system, of Python, of the plugin, and its bundle."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ PREFIX_PARTS = (
     "pyvenv.cfg",
 )
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-#: Variables that name a folder of models, and the folders of a cache that hold them otherwise.
+#: Variables that name a folder of models, and the default folders in the cache.
 MODEL_FOLDERS = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("TRANSFORMERS_CACHE", "SENTENCE_TRANSFORMERS_HOME", "TORCH_HOME"),
 )
 MODEL_CACHES = ("huggingface", "torch", "clip")
-ABOUT = ("METADATA", "PKG-INFO", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
+METADATA_FILES = ("METADATA", "PKG-INFO", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
 
 
 def worker_rules(
@@ -51,52 +51,52 @@ def worker_rules(
     protected: Sequence[str],
     network: bool,
 ) -> Rules:
-    """What the worker of a job may reach.
+    """The rules of a job's worker.
 
     Args:
         sys_path: the worker's import path.
         prefixes: ``sys.prefix`` and ``sys.base_prefix``.
-        code: the files behind the job's plugins that are part of their identity.
+        code: the source files of the job's plugins, which are part of their identity.
         reads: the job's bundle.
         workdir: the folder the job writes to.
-        protected: store, results, raw data: opened only where ``reads``, ``code`` or ``workdir``
-            name something inside.
-        network: whether the job may download models; their caches are then open too.
+        protected: store, results, raw data; only paths in ``reads``, ``code`` and ``workdir``
+            are allowed inside.
+        network: whether the job may download models; their caches are then writable.
 
     Raises:
         DataError: if a file of the bundle or of the code is missing.
-        UserError: if something allowed is, or is above, something protected.
+        UserError: if an allowed path is, or contains, a protected one.
     """
     for path in (*reads, *code):
         if not os.path.exists(path):
             raise DataError(f"The file {path}, which a job needs, is missing.")
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    fixed = _machine(
+    fixed = _system_rules(
         tuple(dict.fromkeys(p for p in sys_path if p)),
         tuple(dict.fromkeys(prefixes)),
         tuple(sorted(set(code))),
         tuple(sorted(set(protected))),
         tuple(path for path in libraries if path),
     )
-    own = Rules(
+    granted = Rules(
         read=(*map(real, reads), *(_network() if network else ())),
         write=(real(workdir), *(model_caches() if network else ())),
     )
-    check(own, protected)
+    check(granted, protected)
     return Rules(
-        read=(*fixed.read, OWN, *own.read),
+        read=(*fixed.read, OWN, *granted.read),
         names=fixed.names,
-        write=(*fixed.write, *own.write),
+        write=(*fixed.write, *granted.write),
         network=network,
     )
 
 
 def discovery_rules(*, temporary: str, protected: Sequence[str]) -> Rules:
-    """What the discovery child may reach: it reads everything but what is protected.
+    """The rules of the discovery child: it may read everything that is not protected.
 
     Args:
         temporary: the only folder it may write to.
-        protected: data and results; what does not exist needs no protection.
+        protected: data and results; paths that do not exist are ignored.
     """
     borders = existing(*protected)
     read = [
@@ -114,40 +114,40 @@ def _network() -> Iterator[str]:
 
 
 def model_caches() -> list[str]:
-    """Where libraries keep models they download, as the environment says; made if missing."""
+    """Folders where libraries store downloaded models; created if missing."""
     home = os.path.expanduser("~")
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     named = [os.environ[name] for name in MODEL_FOLDERS if os.environ.get(name)]
-    found = []
+    folders = []
     for folder in [*named, *(os.path.join(cache, name) for name in MODEL_CACHES)]:
         place = real(folder)
         try:
             os.makedirs(place, exist_ok=True)
-        except OSError:  # a home that cannot be written to keeps no models
+        except OSError:  # the home folder is read-only
             continue
-        if place not in found:
-            found.append(place)
-    return found
+        if place not in folders:
+            folders.append(place)
+    return folders
 
 
 @functools.lru_cache(maxsize=64)
-def _machine(
+def _system_rules(
     sys_path: tuple[str, ...],
     prefixes: tuple[str, ...],
     code: tuple[str, ...],
     protected: tuple[str, ...],
     libraries: tuple[str, ...],
 ) -> Rules:
-    """The part that is the same for every job of a plugin: hundreds of paths, found once."""
+    """The rules that all jobs of a plugin share, cached because they have hundreds of paths."""
     entries = [real(path) for path in sys_path]
     places = [real(path) for path in prefixes]
     borders = [real(path) for path in protected]
     harness = real(os.path.dirname(str(zsar_bench.__file__)))
     files = [real(path) for path in code]
     roots = {root for file in files if (root := _root(file, entries, harness))}
-    hidden = sorted(roots | _of_plugins(entries, harness))
+    hidden = sorted(roots | _plugin_paths(entries, harness))
 
-    read = [*files, *_ways(files, roots), *_about(hidden)]
+    read = [*files, *_package_inits(files, roots), *_metadata_files(hidden)]
     read += _around(harness, borders)
     for path in (*SYSTEM, *libraries):
         read += carve(path, [*borders, *hidden])
@@ -162,9 +162,9 @@ def _machine(
         elif _is_site(entry):
             read += carve(entry, [*borders, *hidden])
         else:
-            read += [p for own in _importable(entry) for p in carve(own, [*borders, *hidden])]
+            read += [p for m in _importable(entry) for p in carve(m, [*borders, *hidden])]
             continue
-        # A folder that was given in pieces must still be listed by imports, if it may be.
+        # Imports must be able to list a folder that is only partly readable.
         if not any(below(border, entry) for border in borders):
             names.append(entry)
     writable = devices()
@@ -179,7 +179,7 @@ def _machine(
 
 
 def _around(path: str, borders: Iterable[str], hidden: Iterable[str] = ()) -> list[str]:
-    """A part of Python's own, carved; that it lies in somebody's results folder is no reason."""
+    """A part of Python's installation, carved; it is allowed even inside a protected folder."""
     place = real(path)
     return carve(place, [*(w for w in borders if not below(place, w)), *hidden])
 
@@ -200,7 +200,7 @@ def _root(file: str, entries: Sequence[str], harness: str) -> str | None:
     return root
 
 
-def _ways(files: Iterable[str], roots: Iterable[str]) -> Iterator[str]:
+def _package_inits(files: Iterable[str], roots: Iterable[str]) -> Iterator[str]:
     """The ``__init__.py`` files between a package's top and the files of its code."""
     tops = set(roots)
     for file in files:
@@ -211,40 +211,40 @@ def _ways(files: Iterable[str], roots: Iterable[str]) -> Iterator[str]:
             yield from (init for init in inits if os.path.isfile(init))
 
 
-def _of_plugins(entries: Sequence[str], harness: str) -> set[str]:
-    """Everything at the top of a folder of ``sys.path`` that an installed plugin has put there."""
-    found = set()
+def _plugin_paths(entries: Sequence[str], harness: str) -> set[str]:
+    """Top-level entries in folders of ``sys.path`` that belong to installed plugins."""
+    paths = set()
     for distribution in importlib.metadata.distributions(path=list(entries)):
         if not any(point.group == GROUP for point in distribution.entry_points):
             continue
         for file in distribution.files or ():
             if file.parts[0] != "..":
-                found.add(real(str(distribution.locate_file(file.parts[0]))))
-    return {path for path in found if path != harness and os.path.exists(path)}
+                paths.add(real(str(distribution.locate_file(file.parts[0]))))
+    return {path for path in paths if path != harness and os.path.exists(path)}
 
 
-def _about(folders: Iterable[str]) -> Iterator[str]:
-    """What ``importlib.metadata`` reads of the distributions among these folders."""
+def _metadata_files(folders: Iterable[str]) -> Iterator[str]:
+    """Files that ``importlib.metadata`` reads of the distributions among these folders."""
     for folder in folders:
         if folder.endswith((".dist-info", ".egg-info")):
-            files = (os.path.join(folder, name) for name in ABOUT)
+            files = (os.path.join(folder, name) for name in METADATA_FILES)
             yield from (file for file in files if os.path.isfile(file))
 
 
 def _is_site(entry: str) -> bool:
-    """Whether packages are installed in this folder: not just a folder somebody works in."""
+    """Whether packages are installed in this folder, as opposed to a working folder."""
     return os.path.basename(entry) in ("site-packages", "dist-packages") or bool(
         glob.glob(os.path.join(glob.escape(entry), "*.dist-info"))
     )
 
 
 def _importable(entry: str) -> list[str]:
-    """Modules and packages in a folder that is on the path, and what ``importlib.metadata`` reads
-    of an editable installation; not the data that lies beside them."""
+    """Modules and packages in a folder on the import path, and the metadata of editable
+    installations, without other files."""
     if os.path.isfile(entry):  # a zip archive
         return [entry]
     with_init = glob.glob(os.path.join(glob.escape(entry), "*", "__init__.py"))
     modules = glob.glob(os.path.join(glob.escape(entry), "*.py"))
     modules += glob.glob(os.path.join(glob.escape(entry), "*.so"))
-    about = _about(glob.glob(os.path.join(glob.escape(entry), "*.egg-info")))
-    return sorted({*modules, *map(os.path.dirname, with_init), *about})
+    metadata = _metadata_files(glob.glob(os.path.join(glob.escape(entry), "*.egg-info")))
+    return sorted({*modules, *map(os.path.dirname, with_init), *metadata})

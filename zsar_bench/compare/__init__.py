@@ -1,1 +1,0 @@
-"""Stored runs compared: rows, ranking, statistics, published numbers."""

@@ -1,0 +1,1 @@
+"""Comparison of stored runs: rows, ranking, statistics, published numbers."""
