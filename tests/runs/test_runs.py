@@ -35,6 +35,7 @@ from zsar_bench.errors import UserError
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records import schema
 from zsar_bench.records.files import load_records, read_predictions, read_record, write_predictions
+from zsar_bench.reporters.progress import make_display
 from zsar_bench.runs.schedule.tasks import tasks
 from zsar_bench.sandbox import launch
 from zsar_bench.sandbox.confinement.confine import support
@@ -151,7 +152,8 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
             one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
             halves[fault] = replace(one, encoders=one.encoders[:1])
         planned = running.PlannedRuns([*whole, *halves.values()], catalogue.load([WITNESS]), 2)
-        failed = planned.execute()
+        with make_display(planned.runs, planned.todo, 2, quiet=True) as display:
+            failed = planned.execute(display)
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")
