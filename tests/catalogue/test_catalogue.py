@@ -16,7 +16,7 @@ import pytest
 from zsar_bench.catalogue import catalogue
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.errors import UserError
-from zsar_bench.sandbox.confinement import confine
+from zsar_bench.sandbox.confinement import confine, worker_rules
 from zsar_bench.sandbox.confinement.confine import support
 
 GOOD = """
@@ -588,13 +588,13 @@ def test_results_that_lie_where_the_user_stands_do_not_hide_the_plugins(child, t
 def test_without_its_walls_the_discovery_child_asks_nobody(child, tmp_path, monkeypatch):
     """A refused wall is an error that says so, and no plugin is imported."""
     (file,) = write(tmp_path / "p", {"sees.py": f"open({str(tmp_path / 'seen')!r}, 'w')\n"})
-    rules = confine.discovery_rules
+    rules = worker_rules.discovery_rules
 
     def gone(temporary: str, protected: list[str]) -> confine.Rules:
         made = rules(temporary=temporary, protected=protected)
         return replace(made, write=(*made.write, str(tmp_path / "gone")))
 
-    monkeypatch.setattr(confine, "discovery_rules", gone)
+    monkeypatch.setattr(worker_rules, "discovery_rules", gone)
     with pytest.raises(confine.ConfinementError, match="did not confine") as caught:
         load([file])
     assert "zsar-bench doctor" in caught.value.hint

@@ -126,15 +126,15 @@ def test_a_true_class_query_is_flagged_where_texts_are_shifted() -> None:
     """PURLS' code asks with the text of the clip's own class, whichever text that has by now."""
     texts = np.random.default_rng(0).standard_normal((5, 8))
     labels = np.arange(40) % 5
-    accuracy = {"leaking": [], "honest": []}
+    found = {"leaking": [], "honest": []}
     for shift in range(5):
         given = np.roll(texts, -shift, axis=0)
         for name, query in (("leaking", given[labels]), ("honest", texts[labels])):
             credit = accuracy.judge(query @ given.T - (given**2).sum(1) / 2, labels).credit
-            accuracy[name].append(float(credit.mean()))
-    assert accuracy == {"leaking": [1.0] * 5, "honest": [1.0, 0.0, 0.0, 0.0, 0.0]}
-    assert judge_shifts(True, np.mean(accuracy["leaking"]), None, 0.2).verdict == "FAILS"
-    assert judge_shifts(True, np.mean(accuracy["honest"]), None, 0.2).verdict == "passes"
+            found[name].append(float(credit.mean()))
+    assert found == {"leaking": [1.0] * 5, "honest": [1.0, 0.0, 0.0, 0.0, 0.0]}
+    assert judge_shifts(True, np.mean(found["leaking"]), None, 0.2).verdict == "FAILS"
+    assert judge_shifts(True, np.mean(found["honest"]), None, 0.2).verdict == "passes"
 
 
 def test_no_constant_beats_chance_on_mean_class_accuracy(done: Any, scene: Scene) -> None:

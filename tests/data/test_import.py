@@ -139,13 +139,15 @@ def test_other_code_makes_it_again(
 def test_what_a_generator_reads_is_its_code(
     entry: Entry, toy_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset = toy_site / "zsar_toy" / "stand_in.toml"
+    site = shutil.copytree(toy_site, tmp_path / "site")  # all test processes share the other
+    path = [str(site) if p == str(toy_site) else p for p in sys.path]
+    monkeypatch.setattr(sys, "path", path)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    asset = site / "zsar_toy" / "stand_in.toml"
     before = asset.read_text()
-    try:
-        asset.write_text(before.replace("0.25", "0.26"))
-        changed = load().find("datasets", "toy-stand-in").digest
-    finally:
-        asset.write_text(before)
+    asset.write_text(before.replace("0.25", "0.26"))
+    changed = load().find("datasets", "toy-stand-in").digest
+    asset.write_text(before)
     assert changed != entry.digest
     assert load().find("datasets", "toy-stand-in").digest == entry.digest
 
@@ -291,17 +293,14 @@ def test_killed_again_and_again_it_continues(cli, home: Path, generate: Generate
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers die with their parent on Linux")
 def test_other_code_does_not_continue(cli, home: Path, toy_site: Path) -> None:
+    cli.site = shutil.copytree(toy_site, cli.cwd / "site")  # all test processes share the other
     beside = home / "data" / ".toy-stand-in.import"
     process = slow(cli, home)
     wait_for(lambda: lines(beside / "journal.jsonl") >= 2, process)
     kill(process)
-    asset = toy_site / "zsar_toy" / "stand_in.toml"
-    before = asset.read_text()
-    try:
-        asset.write_text(before.replace("0.25", "0.5"))
-        done = cli("data", "import", "toy-stand-in", home=home)
-    finally:
-        asset.write_text(before)
+    asset = cli.site / "zsar_toy" / "stand_in.toml"
+    asset.write_text(asset.read_text().replace("0.25", "0.5"))
+    done = cli("data", "import", "toy-stand-in", home=home)
     assert "starting afresh" in done.stderr
     clips = open_dataset("toy-stand-in").read_clips(list(range(96)))
     assert all(np.ptp(clip[:, 0, 2], axis=0).max() > 0.6 for clip in clips)  # none of the old

@@ -34,7 +34,8 @@ from zsar_bench.data.clips.store import open_dataset
 from zsar_bench.errors import UserError
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records import schema
-from zsar_bench.records.files import load_records, read_predictions, read_record
+from zsar_bench.records.files import load_records, read_predictions, read_record, write_predictions
+from zsar_bench.reporters.progress import make_display
 from zsar_bench.runs.schedule.tasks import tasks
 from zsar_bench.sandbox import launch
 from zsar_bench.sandbox.confinement.confine import support
@@ -151,7 +152,8 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
             one = plans(protocol, folder / "faults", "toy-faulty", sets=(f"fault={fault}",))[0]
             halves[fault] = replace(one, encoders=one.encoders[:1])
         planned = running.PlannedRuns([*whole, *halves.values()], catalogue.load([WITNESS]), 2)
-        failed = planned.execute()
+        with make_display(planned.runs, planned.todo, 2, quiet=True) as display:
+            failed = planned.execute(display)
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
     for path in sorted(seen.glob("*.safetensors")):
         call, pid, _ = path.name.split("-")
@@ -235,7 +237,7 @@ def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
     scores = np.arange(6, dtype=np.float32).reshape(3, 2)
     written = set()
     for _ in range(20):  # the library alone would sort its metadata otherwise every other time
-        schema.write_predictions(path, ids, labels, candidates, scores)
+        write_predictions(path, ids, labels, candidates, scores)
         written.add(path.read_bytes())
     assert len(written) == 1
     back = read_predictions(path)

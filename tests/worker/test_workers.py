@@ -21,11 +21,10 @@ from kit.paths import TESTS
 from kit.rogue import ROGUE, ask, start
 from zsar_bench.errors import RunFailed, UserError
 from zsar_bench.plans.request import parse_size
-from zsar_bench.sandbox import client, launch
+from zsar_bench.sandbox import client, forkserver, launch
 from zsar_bench.sandbox.client import run_job
 from zsar_bench.sandbox.confinement.confine import support
 from zsar_bench.sandbox.processes import children, descendants
-from zsar_bench.worker import forkserver
 from zsar_bench.worker.jobs import RUN
 from zsar_bench.worker.supervisor import HEAD, TAIL
 
