@@ -15,9 +15,9 @@ import pytest
 import typer
 
 from kit.paths import ROOT
+from zsar_bench.api.results import ALL
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.cli import app
-from zsar_bench.cli.compare import ALL
 from zsar_bench.data.protocols.lookup import find_protocol
 from zsar_bench.data.protocols.protocol import STAND_IN
 from zsar_bench.plans.holdouts import KINDS

@@ -98,7 +98,7 @@ def test_who_waits_for_another_command_can_be_interrupted(cli: Cli, tmp_path: Pa
     def start(number: int) -> tuple[Any, Path]:
         events = tmp_path / f"events-{number}"
         env = {"ZSAR_BENCH_TOY_EVENTS": str(events)}
-        return cli.start(*RUN, "--set", "sleep=0.2", env=env), events
+        return cli.start(*RUN, "--set", "sleep=1", env=env), events
 
     first, events = start(1)
     wait_for(lambda: [e for e in heard(events) if e.get("stage") == "fit"], first)
