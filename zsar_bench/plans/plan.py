@@ -110,7 +110,7 @@ def _features(
     """Every protocol variant, the choice of features, and encoder seed -> a source a round."""
     released, encoder = prepared.released, wanted.encoder
     if released is not None:
-        yield wanted.data.protocol, released.said, lambda seed: released.sources
+        yield wanted.data.protocol, released.choice, lambda seed: released.sources
         return
     assert encoder is not None
     assert prepared.dataset is not None
