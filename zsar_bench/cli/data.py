@@ -55,8 +55,7 @@ def import_(
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
     memory_limit: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G."),
+        str | None, typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G.")
     ] = None,
     plugin: PluginOption = None,
     quiet: QuietOption = False,

@@ -42,8 +42,7 @@ def export(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,

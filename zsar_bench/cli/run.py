@@ -59,8 +59,7 @@ def run(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     tuned: Annotated[
-        bool,
-        typer.Option("--tuned", help="The best values of a finished search: see tune."),
+        bool, typer.Option("--tuned", help="The best values of a finished search: see tune.")
     ] = False,
     selection: Annotated[
         str | None,
@@ -75,8 +74,7 @@ def run(
         typer.Option(help="Refit among scrambled unseen clips and score slightly moved inputs."),
     ] = False,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     splits: Annotated[
         int, typer.Option(min=0, help="Random class splits instead of the published one.")

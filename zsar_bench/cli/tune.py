@@ -65,8 +65,7 @@ def tune(
         str | None, typer.Option(metavar="NAME", help="paper, laptop: where the search starts.")
     ] = None,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,

@@ -176,10 +176,7 @@ def _about_round(plan: EncoderPlan, parts: dict[str, Part], folder: str) -> dict
 
 
 def _about(
-    protocol: Protocol,
-    plans: Sequence[EncoderPlan],
-    layout: str,
-    rounds: list[dict[str, Any]],
+    protocol: Protocol, plans: Sequence[EncoderPlan], layout: str, rounds: list[dict[str, Any]]
 ) -> dict[str, Any]:
     first = plans[0]
     where = environment(first.machine, "float32")

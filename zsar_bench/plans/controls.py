@@ -78,11 +78,7 @@ class Control:
         return unmoved | {c: moved[i] for c, i in zip(moved, order.tolist(), strict=True)}
 
     def write_bank(
-        self,
-        plan: TextPlan,
-        fields: dict[str, dict[str, str]],
-        classes: list[str],
-        path: Path,
+        self, plan: TextPlan, fields: dict[str, dict[str, str]], classes: list[str], path: Path
     ) -> None:
         """Write the text bank that these classes get under the control.
 

@@ -35,8 +35,6 @@ from zsar_bench.plans.selection import (
 if TYPE_CHECKING:
     from zsar_bench.catalogue.catalogue import Entry
     from zsar_bench.data.protocols.protocol import Protocol
-    from zsar_bench.features.source import FeatureSource
-    from zsar_bench.plans.run_plan import RunPlan
 
 CONSTANT = "constant"
 GATE = "gate"

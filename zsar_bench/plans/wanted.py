@@ -101,14 +101,9 @@ def _look_up(request: Request, catalogue: Catalogue) -> Wanted:
     data = choose_data(request.protocol, request.wanted_data, catalogue)
     rules = parse_rules(request.selection or LAST)
     _check_control(request, data.protocol)
-    check_gzsl(
-        request.gzsl,
-        data.protocol,
-        methods,
-        rules,
-        released=request.features is not None,
-        control=request.text_control,
-    )
+    released = request.features is not None
+    control = request.text_control
+    check_gzsl(request.gzsl, data.protocol, methods, rules, released=released, control=control)
     controls = plan_controls(request.text_control, request.draws, len(data.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     profile, profile_choice = choose_profile(request, machine, methods)

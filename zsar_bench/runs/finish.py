@@ -27,11 +27,7 @@ from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.measures import measure
 from zsar_bench.plans.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.plans.selection import (
-    best_point,
-    evaluations,
-    peeks,
-)
+from zsar_bench.plans.selection import best_point, evaluations, peeks
 from zsar_bench.records.environment import environment
 from zsar_bench.records.parts import (
     Choice,
@@ -53,12 +49,10 @@ from zsar_bench.runs.round import _evaluation_set, _owner, _rescored, _stacked, 
 from zsar_bench.sandbox.client import Worker
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.data.protocols.protocol import Protocol
     from zsar_bench.records.gzsl_matrix import Matrix
-    from zsar_bench.records.schema import Record
 
 
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
@@ -141,8 +135,6 @@ def _sharers(plan: RunPlan) -> list[RunPlan]:
 
 def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:
     """All recorded events, those of a round's trials first."""
-    from zsar_bench.runs.gzsl import read_gzsl
-
     for number in range(len(plan.encoders)):
         finished = [*read_trials(plan, number), plan.read_round(number)]
         for notes in (*finished, *read_gzsl(plan, number)):
@@ -205,8 +197,6 @@ def assemble(
         plan: the run.
         curve: (fraction, top-1, mean class accuracy) of every state evaluated on test.
     """
-    from zsar_bench.runs.round import read_scores
-
     joined = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
     predictions = (joined.ids, joined.labels, joined.candidates, joined.scores)
     gzsl, matrix = assemble_gzsl(plan) if plan.gzsl else (None, None)

@@ -34,7 +34,6 @@ from zsar_bench.runs.round import chosen, chosen_point
 from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.data.protocols.splits import Round
@@ -150,7 +149,6 @@ def _evaluate(
     Returns:
         The evaluation set over all classes with its scores, and facts about them.
     """
-    import numpy as np
     from safetensors.numpy import save
 
     started = time.monotonic()

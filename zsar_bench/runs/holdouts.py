@@ -14,12 +14,7 @@ from zsar_bench.common.files import locked, read_json, write_json
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.holdouts import trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.plans.selection import (
-    SEEN_VAL,
-    STATES,
-    best_point,
-    validation_subjects,
-)
+from zsar_bench.plans.selection import SEEN_VAL, STATES, best_point, validation_subjects
 from zsar_bench.runs.fit import Training, fit
 from zsar_bench.runs.score import EvaluationSet, score_states
 

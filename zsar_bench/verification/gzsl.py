@@ -24,11 +24,7 @@ CLOSE = 1e-6  #: of calibration numbers, whose fits differ slightly between mach
 
 
 def gzsl_faults(
-    record: Record,
-    part: GzslPart,
-    folder: Path,
-    unseen: dict[str, str],
-    tested: UnseenClips | None,
+    record: Record, part: GzslPart, folder: Path, unseen: dict[str, str], tested: UnseenClips | None
 ) -> Iterator[str]:
     """Sentences about what is wrong; none if nothing is.
 
@@ -100,11 +96,8 @@ def _calibration_faults(part: GzslPart, matrix: Matrix) -> Iterator[str]:
         experts.append(expert)
         of_unseen = predicted.labels >= known - len(turn.held_out)
         counts = (turn.unseen_clips, turn.seen_clips, turn.training_clips)
-        in_matrix = (
-            of_unseen.sum(),
-            (~of_unseen).sum(),
-            len(predicted.scores) - len(predicted.labels),
-        )
+        trained = len(predicted.scores) - len(predicted.labels)
+        in_matrix = (of_unseen.sum(), (~of_unseen).sum(), trained)
         if counts != in_matrix or predicted.scores.shape[1] != known:
             yield f"gzsl.rotations: clips or classes of one of {turn.round} are not the matrix's"
         if not _close(values, turn.model_dump()):

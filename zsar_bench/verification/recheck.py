@@ -70,31 +70,25 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
         UserError: naming the first fault.
     """
     record = read_record(folder)
-    predictions = _Predictions(*read_predictions(folder / "predictions.safetensors"))
-    faults = [
-        *_identity(record, predictions),
-        *_leak(record, catalogue),
-        *_clips(record, predictions),
-    ]
+    stored = _Predictions(*read_predictions(folder / "predictions.safetensors"))
+    faults = [*_identity(record, stored), *_leak(record, catalogue), *_clips(record, stored)]
     if faults:
         raise UserError(faults[0])
     tested, note = (known or Known(catalogue)).tested(record)
     notes = [note] if note else []
     if tested is not None:
-        faults += _against(record, predictions, tested)
+        faults += _against(record, stored, tested)
         if tested.data != record.protocol.data:
             notes.append("the data here are another version: labels compared clip by clip")
     if faults:
         raise UserError(faults[0])
     whole = tested is not None and tested.data == record.protocol.data
-    faults += _numbers(
-        record, predictions, tested.subjects if whole and tested is not None else None
-    )
+    faults += _numbers(record, stored, tested.subjects if whole and tested is not None else None)
     if faults:
         raise UserError(faults[0])
     if record.gzsl is not None:
-        classes = [predictions.candidates[n] for n in predictions.labels]
-        unseen = dict(zip(predictions.ids, classes, strict=True))
+        classes = [stored.candidates[n] for n in stored.labels]
+        unseen = dict(zip(stored.ids, classes, strict=True))
         faults += gzsl_faults(record, record.gzsl, folder, unseen, tested)
     if faults:
         raise UserError(faults[0])
@@ -107,7 +101,7 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
 # Each yields sentences about what does not; the first one is reported.
 
 
-def _identity(record: Record, predictions: _Predictions) -> Iterator[str]:
+def _identity(record: Record, stored: _Predictions) -> Iterator[str]:
     """The run's id is the digest of its identity, and record and identity agree."""
     identity = record.identity
     try:
@@ -125,7 +119,7 @@ def _identity(record: Record, predictions: _Predictions) -> Iterator[str]:
         yield "method.leak: identity and certificate say otherwise"
     if record.origin == ORIGIN:
         p, name = record.protocol, record.method.name
-        if identity != identity_of(p.digest, p.data, name, predictions, predictions.scores):
+        if identity != identity_of(p.digest, p.data, name, stored, stored.scores):
             yield "identity: it is not that of these scores"
         elif record.method.science != {"scores": identity["scores"][:12]}:
             yield "method.science: it is not the beginning of these scores' digest"
@@ -183,49 +177,47 @@ def _identity_of_texts(record: Record) -> Iterator[str]:
         yield "identity: its 'control' is not what the record says"
 
 
-def _clips(record: Record, predictions: _Predictions) -> Iterator[str]:
+def _clips(record: Record, stored: _Predictions) -> Iterator[str]:
     """Every clip once, the record's candidates, and all scores."""
-    if len({*predictions.ids}) != len(predictions.ids):
+    if len({*stored.ids}) != len(stored.ids):
         yield "predictions: some clips are there more than once"
-    if predictions.candidates != record.protocol.unseen:
+    if stored.candidates != record.protocol.unseen:
         yield "predictions: their candidates are not the record's unseen classes"
-    if digest(sorted(predictions.ids)) != record.protocol.samples:
+    if digest(sorted(stored.ids)) != record.protocol.samples:
         yield "protocol.samples: it is not the digest of the predictions' clips"
-    if not len(predictions.ids):
+    if not len(stored.ids):
         yield "predictions: there are none"
     shared_candidates = not record.protocol.folds and record.protocol.rule != "transfer"
-    if np.isnan(predictions.scores).any() and shared_candidates:
+    if np.isnan(stored.scores).any() and shared_candidates:
         yield "predictions: some scores are not finite"
 
 
-def _against(record: Record, predictions: _Predictions, tested: UnseenClips) -> Iterator[str]:
+def _against(record: Record, stored: _Predictions, tested: UnseenClips) -> Iterator[str]:
     """Labels, clips and candidates equal those of the store."""
-    if tested.candidates != predictions.candidates:
+    if tested.candidates != stored.candidates:
         yield "predictions: their candidates are not those of the protocol here"
         return
     place = {clip: n for n, clip in enumerate(tested.ids)}
-    shared = [n for n, clip in enumerate(predictions.ids) if clip in place]
-    rows = np.array([place[predictions.ids[n]] for n in shared], dtype=np.int64)
+    shared = [n for n, clip in enumerate(stored.ids) if clip in place]
+    rows = np.array([place[stored.ids[n]] for n in shared], dtype=np.int64)
     wrong = [
-        n
-        for n, row in zip(shared, rows, strict=True)
-        if predictions.labels[n] != tested.labels[row]
+        n for n, row in zip(shared, rows, strict=True) if stored.labels[n] != tested.labels[row]
     ]
     if wrong:
         yield (
             f"labels: {len(wrong)} of {len(shared)} clips have another class in the data here: "
-            f"{_some(predictions.ids, wrong)}"
+            f"{_some(stored.ids, wrong)}"
         )
     if tested.data != record.protocol.data:
         return
-    if predictions.ids != tested.ids:
-        strange = [n for n, clip in enumerate(predictions.ids) if clip not in place]
+    if stored.ids != tested.ids:
+        strange = [n for n, clip in enumerate(stored.ids) if clip not in place]
         lacking = len(tested.ids) - len(shared)
         yield (
             f"clips: they are not the protocol's test clips ({lacking} are missing, {len(strange)} "
-            f"are others, {_some(predictions.ids, strange) or 'or in another order'})"
+            f"are others, {_some(stored.ids, strange) or 'or in another order'})"
         )
-    elif (np.isnan(predictions.scores) == tested.mask).any():
+    elif (np.isnan(stored.scores) == tested.mask).any():
         yield "predictions: clips have other candidates than the protocol gives them"
 
 
@@ -233,19 +225,15 @@ def _some(ids: Sequence[str], rows: Sequence[int]) -> str:
     return ", ".join(ids[n][:60] for n in rows[:SHOWN])
 
 
-def _numbers(
-    record: Record, predictions: _Predictions, subjects: list[str] | None
-) -> Iterator[str]:
+def _numbers(record: Record, stored: _Predictions, subjects: list[str] | None) -> Iterator[str]:
     """Every metric, and credit and clips of every class and, where known, subject.
 
     Args:
         subjects: N subjects; None without local data.
     """
-    nobody = [NOBODY] * len(predictions.ids)
+    nobody = [NOBODY] * len(stored.ids)
     try:
-        computed = measure(
-            predictions.candidates, predictions.labels, subjects or nobody, predictions.scores
-        )
+        computed = measure(stored.candidates, stored.labels, subjects or nobody, stored.scores)
     except (RunFailed, ValueError) as error:
         yield f"predictions: {error}"
         return
@@ -258,15 +246,12 @@ def _numbers(
         subjects = nobody
     if not _same_cells(recorded.cells, computed.cells, exact=subjects is not None):
         yield "metrics.cells: they do not follow from the predictions"
-    guesses = (
-        _weighted(recorded.guesses, recorded.cells),
-        _weighted(computed.guesses, computed.cells),
-    )
-    if not _same_cells(*guesses, exact=subjects is not None):
+    guesses = [_weighted(m.guesses, m.cells) for m in (recorded, computed)]
+    if not _same_cells(guesses[0], guesses[1], exact=subjects is not None):
         yield "metrics.guesses: they do not follow from the predictions"
     if record.origin == ORIGIN:
         return
-    allowed = tolerance(predictions.scores, record.environment.precision)
+    allowed = tolerance(stored.scores, record.environment.precision)
     slack = SINGLE * allowed
     if not abs(record.rescoring.tolerance - allowed) <= slack:
         yield "rescoring.tolerance: it does not follow from the predictions"

@@ -108,13 +108,7 @@ def ensure_generated(
     store = store_name(entry, params)
     values = _values(entry, params)
     work = Work(
-        entry,
-        machine,
-        store,
-        params=values,
-        jobs=jobs or cores(),
-        on_event=on_event,
-        say=say,
+        entry, machine, store, params=values, jobs=jobs or cores(), on_event=on_event, say=say
     )
     if not replace and _current(work):
         return open_dataset(store)
@@ -276,10 +270,7 @@ def _say_what_is_kept(work: Work, journal: Journal) -> None:
 
 
 def _about(
-    work: Work,
-    listing: dict[str, Any],
-    groups: dict[str, list[Listed]],
-    journal: Journal,
+    work: Work, listing: dict[str, Any], groups: dict[str, list[Listed]], journal: Journal
 ) -> dict[str, Any]:
     """The content of ``dataset.json``, in the store's order."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}

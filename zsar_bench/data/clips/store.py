@@ -198,10 +198,7 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
         or content.get("format") != FORMAT
         or set(content.get("clips", {})) != set(COLUMNS)
     ):
-        raise UserError(
-            f"{folder} was written by another version of zsar-bench.",
-            again,
-        )
+        raise UserError(f"{folder} was written by another version of zsar-bench.", again)
     return Dataset(folder, content)
 
 

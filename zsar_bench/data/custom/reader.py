@@ -31,7 +31,7 @@ from zsar_bench.errors import DataError, nearest, unknown
 if TYPE_CHECKING:
     import numpy as np
 
-    from zsar_bench.contracts import ClipName, RawSource
+    from zsar_bench.contracts import RawSource
 
 
 class Container:

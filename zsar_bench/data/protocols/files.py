@@ -89,10 +89,7 @@ def is_group(data: Mapping[str, Any]) -> bool:
 
 
 def protocol_of(
-    data: dict[str, Any],
-    path: Path,
-    classes: Iterable[ActionClass] | None,
-    samples: Any = None,
+    data: dict[str, Any], path: Path, classes: Iterable[ActionClass] | None, samples: Any = None
 ) -> Protocol:
     """The protocol of a file that has been read.
 

@@ -83,10 +83,7 @@ def _failures(fits: list[Json]) -> list[Json]:
 
 
 def _noise(
-    by_part: NDArray[np.float64],
-    by_pair: NDArray[np.float64],
-    sound: NDArray[np.int64],
-    best: int,
+    by_part: NDArray[np.float64], by_pair: NDArray[np.float64], sound: NDArray[np.int64], best: int
 ) -> Json:
     """How far trials differ by which classes were held out, and by their seeds.
 
