@@ -55,7 +55,7 @@ def test_a_good_folder_is_read_as_it_is(tmp_path: Path) -> None:
         f"c{n + 1}" for n in values["g_label"] if n in SEEN
     ]
     assert {*columns["subject"]} == {""}  # nobody knows
-    assert "not read: val.npy, val_label.npy" in found.said[2]
+    assert "not read: val.npy, val_label.npy" in found.choice[2]
 
 
 def test_the_hash_is_of_values_and_labels_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The front door: everything that a command does, as a typed Python call.
+"""The Python interface: everything that a command does, as a typed call.
 
 ``zsar_bench`` gives these names lazily (``import zsar_bench as zb``). Calls print nothing; long
 ones take ``progress``. What a user can get wrong is a ``UserError``, with the next step as its

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def _silent(event: dict[str, Any]) -> None:
-    """Nobody watches."""
+    """No messages."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A data set in the store, and what its import came to.
+    """A data set in the store, and the result of its import.
 
     Attributes:
         dataset: its clips: ``clips`` (columns), ``about``, ``digest``.
@@ -123,7 +123,7 @@ def import_data(
         dataset, remark = _import_folder(
             custom, catalogue, machine, force, jobs, skip_bad, on_event, note
         )
-        catalogue = load(files)  # it knows the new data set now
+        catalogue = load(files)  # with the new data set
     else:
         dataset, remark = _import_named(
             str(name),
@@ -139,9 +139,9 @@ def import_data(
         )
     seconds = None if remark else time.monotonic() - started
     expected = int(dataset.about["expected_clips"] or 0)
-    found = Imported(dataset, seconds, remark, expected)
-    if found.complete:
-        return found
+    imported = Imported(dataset, seconds, remark, expected)
+    if imported.complete:
+        return imported
     return Imported(dataset, seconds, remark, expected, *_usable(dataset, catalogue))
 
 
@@ -167,8 +167,8 @@ def _import_named(
     made = generated(entry.spec)
     store = store_name(entry, values) if made else name
     if sources and store in prepared() and not force:
-        there = f"Already imported; {', '.join(map(str, sources))} was not read."
-        return open_dataset(store), there
+        remark = f"Already imported; {', '.join(map(str, sources))} was not read."
+        return open_dataset(store), remark
     if made:
         return ensure_generated(entry, values, machine, on_event, note, jobs, force), ""
     work = Work(

@@ -1,4 +1,4 @@
-"""What is here, what is missing, what to type next."""
+"""Checks of this machine and installation, and the next command to type."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from zsar_bench.data.protocols.lookup import load_all
 from zsar_bench.data.protocols.protocol import stand_ins
 from zsar_bench.version import __version__
 
-LITTLE = 5.0  #: GB of free disk below which it is remarked
+LITTLE = 5.0  #: GB of free disk below which there is a note
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: ``ok``, worth a ``note``, or ``bad``."""
+    """One check: ``ok``, a ``note``, or ``bad``."""
 
     what: str
     state: Literal["ok", "note", "bad"]
@@ -45,7 +45,7 @@ class Diagnosis:
 
 
 def doctor(plugins: Plugins = ()) -> Diagnosis:
-    """Check this machine and this installation; plugins are asked anew.
+    """Check this machine and this installation; plugins are loaded again.
 
     Args:
         plugins: plugin files to load beside the installed ones.
@@ -114,7 +114,7 @@ def _confinement() -> Check:
 
 
 def _dataset(entry: Entry, catalogue: Catalogue, imported: bool) -> Check:
-    """What can be said of one data set."""
+    """The check of one data set."""
     real = entry.spec["stand_in_for"]
     if real:
         says = "made" if imported else "is made when it is needed"
@@ -124,13 +124,13 @@ def _dataset(entry: Entry, catalogue: Catalogue, imported: bool) -> Check:
     if imported:
         return Check(what, "ok", "imported")
     how = " ".join(entry.spec["how_to_get"].split())
-    others = stand_ins(entry.name, catalogue)
-    until = " Until then its protocols run on synthetic clips, and say so." if others else ""
+    substitutes = stand_ins(entry.name, catalogue)
+    until = " Until then its protocols run on synthetic clips, and say so." if substitutes else ""
     return Check(what, "note", f"not imported. {how}{until}")
 
 
 def _next(catalogue: Catalogue, imported: Sequence[str], broken: bool) -> str:
-    """The command that leads furthest from here: real data before synthetic ones."""
+    """The next command: for real data, else for synthetic ones."""
     if broken:
         return "zsar-bench list plugins"
     protocols, groups = load_all(catalogue)

@@ -1,4 +1,4 @@
-"""Skeleton features: what is kept, and exports that other people's code can read."""
+"""Skeleton features: those in the store, and exports for other code."""
 
 from __future__ import annotations
 
@@ -64,53 +64,53 @@ def list_features(
     """
     rows = []
     for path in sorted((home() / "encoders").glob("[!.]*/encoder.json")):
-        about = _about(path, on_damage)
-        if about is not None:
+        content = _about(path, on_damage)
+        if content is not None:
             rows.append(
                 KeptFeatures(
                     kind="certified",
                     key=path.parent.name,
-                    name=about["encoder"],
-                    dataset=about.get("dataset"),
-                    round=about["round"],
-                    seed=about["seed"],
-                    clips=about["train_clips"],
-                    classes=len(about["train_classes"]),
-                    seconds=about["seconds"],
+                    name=content["encoder"],
+                    dataset=content.get("dataset"),
+                    round=content["round"],
+                    seed=content["seed"],
+                    clips=content["train_clips"],
+                    classes=len(content["train_classes"]),
+                    seconds=content["seconds"],
                     megabytes=_megabytes(path.parent),
-                    seen_accuracy=about["seen_accuracy"],
+                    seen_accuracy=content["seen_accuracy"],
                 )
             )
     for path in sorted(features_folder().glob("[!.]*/features.json")):
-        about = _about(path, on_damage)
-        if about is not None:
+        content = _about(path, on_damage)
+        if content is not None:
             rows.append(
                 KeptFeatures(
                     kind="released",
                     key=path.parent.name[:16],
-                    name=f"released: {about['name']}",
-                    dataset=about["dataset"],
+                    name=f"released: {content['name']}",
+                    dataset=content["dataset"],
                     round=None,
                     seed=None,
-                    clips=about["clips"]["train"],
-                    classes=about["classes"]["train"],
+                    clips=content["clips"]["train"],
+                    classes=content["classes"]["train"],
                     seconds=None,
                     megabytes=_megabytes(path.parent),
-                    parts=about["clips"],
+                    parts=content["clips"],
                 )
             )
     return rows
 
 
 def _about(path: Path, on_damage: Callable[[str], None]) -> dict[str, Any] | None:
-    """What is written of kept features; None if that is damaged."""
+    """The JSON file of stored features; None if it is damaged."""
     try:
         checksums.check(path.parent, [path.name])
-        about: dict[str, Any] = read_json(path)
+        content: dict[str, Any] = read_json(path)
     except UserError as error:
         on_damage(f"{error.what} The next run that needs these features makes them again.")
         return None
-    return about
+    return content
 
 
 def _megabytes(folder: Path) -> float:
@@ -132,7 +132,7 @@ class PlannedExport:
     """The encoders of a protocol's rounds, and what was chosen.
 
     Attributes:
-        protocol: whose split it is.
+        protocol: of the encoders.
         encoders: one a round.
         choices: what, value, reason.
     """
@@ -156,7 +156,7 @@ def plan_export(request: Request, catalogue: Catalogue, on_event: Event = nothin
     """The encoders that a request names, with clips opened or made.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: for anything invalid in the request.
     """
     wanted = look_up_encoder(request, catalogue)
     if wanted.changed:

@@ -296,8 +296,8 @@ class Description:
 
     Attributes:
         kind: e.g. ``method``.
-        entry: what its plugin says of it.
-        facts: the parts of that which a reader wants, by name.
+        entry: of its plugin.
+        facts: the parts of it for readers, by name.
         assets: file that it reads -> SHA-256.
         parameters: a row a parameter: ``name``, ``type``, ``default``, ``kind``, ``meaning`` and,
             for each profile, ``profile NAME``.
@@ -317,10 +317,10 @@ def describe(name: str, plugins: Plugins = ()) -> Description:
         UserError: if nothing is registered under this name, or two plugins claim it.
     """
     catalogue = _load(plugins)
-    found = description_of(name, catalogue)
-    if found is None:
+    description = description_of(name, catalogue)
+    if description is None:
         raise unknown("name", name, _known(catalogue), "zsar-bench list")
-    return found
+    return description
 
 
 def description_of(name: str, catalogue: Catalogue) -> Description | None:
@@ -340,7 +340,7 @@ def description_of(name: str, catalogue: Catalogue) -> Description | None:
 
 
 def protocol_of_name(name: str, catalogue: Catalogue) -> Protocol | ProtocolGroup:
-    """See ``protocol``; an unknown name is told among the names of all kinds."""
+    """See ``protocol``; the error for an unknown name suggests names of all kinds."""
     from zsar_bench.data.protocols.lookup import find_group, find_protocol
 
     try:
@@ -382,7 +382,7 @@ class ProtocolDetails:
     readable: bool
 
 
-def details(found: Protocol, catalogue: Catalogue) -> ProtocolDetails:
+def details(protocol: Protocol, catalogue: Catalogue) -> ProtocolDetails:
     """What this machine has for a protocol.
 
     Raises:
@@ -394,21 +394,21 @@ def details(found: Protocol, catalogue: Catalogue) -> ProtocolDetails:
 
     clips: dict[str, int] = {}
     rounds = []
-    if found.dataset in prepared():
-        dataset = open_dataset(found.dataset)
+    if protocol.dataset in prepared():
+        dataset = open_dataset(protocol.dataset)
         clips = dict(Counter(dataset.clips["class"]))
         rounds = [
             RoundSize(r.name, len(r.train), len(r.test_unseen), len(r.test_seen))
-            for r in make_rounds(found, dataset)
+            for r in make_rounds(protocol, dataset)
         ]
-    others = stand_ins(found.dataset, catalogue)
+    substitutes = stand_ins(protocol.dataset, catalogue)
     return ProtocolDetails(
-        protocol=found,
-        published=count_published(catalogue, found.id),
+        protocol=protocol,
+        published=count_published(catalogue, protocol.id),
         clips=clips,
         rounds=rounds,
-        stand_in=others[0].name if others else "",
-        readable=found.dataset in catalogue.names("datasets"),
+        stand_in=substitutes[0].name if substitutes else "",
+        readable=protocol.dataset in catalogue.names("datasets"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Requests, and what is opened, made or asked before runs can be planned."""
+"""Requests, and the data and texts that are prepared before runs are planned."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = 8  #: reasons of failures that an error lists
 
 
 def nothing(event: dict[str, Any]) -> None:
-    """Nobody watches."""
+    """No events."""
 
 
 class SyntheticData(UserWarning):
@@ -51,10 +51,10 @@ def make_request(
     results: str | Path = DEFAULT_RESULTS,
     **more: Any,
 ) -> Request:
-    """A request from what a person types; see ``run`` for all arguments.
+    """A request from a user's options; see ``run`` for all arguments.
 
     Raises:
-        UserError: for seeds, sizes and parameters that are none.
+        UserError: for invalid seeds, sizes and parameters.
     """
     names = (methods,) if isinstance(methods, str) else tuple(methods)
     size = parse_size(memory_limit) if isinstance(memory_limit, str) else memory_limit
@@ -80,7 +80,7 @@ def _seeds(seeds: Seeds) -> tuple[int, ...]:
 
 
 def prepare(wanted: Wanted, on_event: Event = nothing) -> Prepared:
-    """Open or make the clips, read the class texts, ask plugins about parameters and weights.
+    """Open or make the clips, read the class texts, check parameters and hash weights.
 
     Args:
         wanted: what a request names.
@@ -97,10 +97,10 @@ def prepare(wanted: Wanted, on_event: Event = nothing) -> Prepared:
     if wanted.changed:
         check_together(wanted.changed, wanted.machine)
     fingerprint = text_fingerprint(wanted.text_encoder, wanted.text_settings, wanted.machine)
-    found = Prepared(texts, ("class texts", texts.name, reason), fingerprint)
+    prepared = Prepared(texts, ("class texts", texts.name, reason), fingerprint)
     if request.features is not None:
-        return _with(found, released=open_released(request.features, wanted.data.protocol))
-    return _with(found, dataset=open_or_make(wanted.data.entry, wanted.machine, on_event))
+        return _with(prepared, released=open_released(request.features, wanted.data.protocol))
+    return _with(prepared, dataset=open_or_make(wanted.data.entry, wanted.machine, on_event))
 
 
 def _with(prepared: Prepared, **more: Any) -> Prepared:
@@ -113,7 +113,7 @@ def data_of(request: Request, catalogue: Catalogue) -> DataChoice:
     """The data set of a request; the members of an average share theirs.
 
     Raises:
-        UserError: for unknown names, or if what is wanted cannot be had.
+        UserError: for unknown names, or if the wanted data are not available.
     """
     first = members(request.protocol, catalogue)[0]
     return choose_data(first, request.wanted_data, catalogue)
@@ -127,7 +127,7 @@ def command_to_make(data: DataChoice) -> str:
 
 
 def warn_of_synthetic(data: DataChoice) -> None:
-    """Nothing falls back silently: a warning where synthetic clips were not asked for."""
+    """Warn of synthetic clips that were not requested."""
     if data.synthetic and data.reason != "named":
         text = (
             f"{data.protocol.stand_in_for} is not imported: runs on SYNTHETIC clips, as protocol "

@@ -1,4 +1,4 @@
-"""Stored runs: loaded, compared, verified, imported; scores of others judged."""
+"""Stored runs: loaded, compared, verified, imported; scores of others evaluated."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from zsar_bench.reporters.comparison import Comparison
     from zsar_bench.verification.transfer import Verdict
 
-ALL = "all"  #: every selection rule, and what each of them is worth
+ALL = "all"  #: every selection rule, with the gain of each
 OnVerdict = Callable[["Verdict"], None]
 
 
 def _ignored(verdict: Verdict) -> None:
-    """Nobody watches."""
+    """No messages."""
 
 
 def load_results(
@@ -70,9 +70,9 @@ def load_results(
         places = [_folder(name, catalogue) for name in members(protocol, catalogue)]
     runs = [Run(path) for place in places for path in find_records(folder, place)]
     if not runs:
-        about = f" on '{protocol}'" if protocol else ""
+        on_protocol = f" on '{protocol}'" if protocol else ""
         raise UserError(
-            f"There are no finished runs{about} in {results}.",
+            f"There are no finished runs{on_protocol} in {results}.",
             "Start some: zsar-bench run METHOD --protocol ID. See: zsar-bench list methods",
         )
     whole = list(sound(runs, on_damage))
@@ -89,7 +89,7 @@ def load_results(
 
 
 def sound(runs: Iterable[Run], on_damage: Callable[[str], None] | None) -> Iterator[Run]:
-    """Those of some runs whose records are as they were written; see ``load_results``."""
+    """The runs with undamaged records; see ``load_results``."""
     for run in runs:
         try:
             run.record  # noqa: B018  read and checked here, kept by the run
@@ -113,7 +113,7 @@ def _folder(protocol: str, catalogue: Catalogue) -> str:
 
 
 def _of_rule(runs: list[Run], selection: str) -> list[Run]:
-    """The runs of one selection rule; those of every rule if none or all are asked for."""
+    """The runs of one selection rule; of every rule for none or all."""
     if selection in ("", ALL):
         return runs
     kept = [run for run in runs if run.record.selection == selection]
@@ -140,7 +140,7 @@ def compare(
     Args:
         runs: from ``run`` or ``load_results``; rows that differ in anything but seeds stand apart.
         published: whether numbers that papers print stand beside them.
-        rules: whether to say what each method gains by each selection rule.
+        rules: whether to add what each method gains by each selection rule.
         plugins: plugin files to load beside the installed ones.
         catalogue: what ``plugins`` would give, where it is loaded already.
 
@@ -154,8 +154,8 @@ def compare(
     catalogue = catalogue or load([Path(file) for file in plugins])
     printed = read_published(catalogue.published_folders) if published else []
     records = [run.record for run in runs]
-    found = compare_records(records, printed, load_groups(catalogue), rules=rules)
-    return Comparison(found, catalogue)
+    comparison = compare_records(records, printed, load_groups(catalogue), rules=rules)
+    return Comparison(comparison, catalogue)
 
 
 # --- Verified and imported -----------------------------------------------------------------------
@@ -230,13 +230,13 @@ def score_file(
     plugins: Plugins = (),
     on_event: Event = nothing,
 ) -> Run:
-    """Judge scores that were made elsewhere: kept as self-reported, never ranked with runs.
+    """Evaluate scores that were made elsewhere: kept as self-reported, never ranked with runs.
 
     Args:
         path: ids of clips, classes and one score each: ``.npz`` (ids (N,), classes (K,), scores
             (N, K)), ``.csv`` (id, then a column a class), ``.json``, or ``.safetensors`` as a run
             leaves it.
-        protocol: to judge by; a stand-in only if it is named.
+        protocol: of the test; a stand-in only if it is named.
         method: its name in tables; None: the file's.
         results: where the run is kept.
         plugins: plugin files to load beside the installed ones.
@@ -265,7 +265,7 @@ def score_template(
 
     Args:
         path: of a ``.csv`` file that does not exist yet.
-        protocol: whose test clips.
+        protocol: of the test clips.
         plugins: plugin files to load beside the installed ones.
         on_event: gets ``stage``, ``step`` and ``total`` while a stand-in is made.
 

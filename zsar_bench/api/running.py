@@ -47,7 +47,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that shows nothing, and remembers what failed."""
+    """An observer that shows nothing and records failures."""
 
     def record(self, task: Task, event: dict[str, Any]) -> None:
         """Nothing to do."""
@@ -105,7 +105,7 @@ class PlannedRuns:
         for plan in self.runs:
             if force:
                 if plan.folder.is_dir():
-                    discard(plan.folder)  # never half there under this name
+                    discard(plan.folder)  # never incomplete under this name
                 shutil.rmtree(plan.part, ignore_errors=True)
                 shutil.rmtree(plan.fit_part, ignore_errors=True)
             sweep(plan)

@@ -52,7 +52,7 @@ class Study:
 
     Attributes:
         folder: where it is kept.
-        outcome: all that was found, as ``tuning.json`` has it: ``noise``, ``space``,
+        outcome: the content of ``tuning.json``: ``noise``, ``space``,
             ``held_out``, ``seeds`` and more.
     """
 
@@ -147,7 +147,7 @@ def plan_tuning(
     """Prepare and plan the searches of a request; arguments as of ``plan`` and ``tune``.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: for anything invalid in the request.
     """
     catalogue = catalogue or load([Path(file) for file in plugins])
     check_spaces(request, catalogue)
@@ -171,7 +171,7 @@ def tune(
 
     Args:
         methods: to tune, all with one budget.
-        protocol: whose seen classes are used; no clip of an unseen class takes part.
+        protocol: its seen classes are used; no clip of an unseen class is.
         budget: trials, the profile's own values included.
         seed: of the points to try.
         jobs: workers at once; 0: as many as the cores allow.
@@ -186,7 +186,7 @@ def tune(
         A finished study a protocol and method. ``run(..., tuned=True)`` runs the best values.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: for anything invalid in the request.
         RunFailed: if something failed that is not the parameters' fault.
     """
     request = make_request(methods, protocol, **options)

@@ -82,10 +82,10 @@ def main() -> None:
         # Typer turns an interrupt within a command into a silent exit with code 130.
         if isinstance(stop, SystemExit) and stop.code != 130:
             raise
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on it ends by itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends by itself
         error_console().print("Interrupted. The same command continues where this one stopped.")
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except BrokenPipeError:  # the reader of the output has ended, e.g. `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
 

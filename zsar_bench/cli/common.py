@@ -1,4 +1,4 @@
-"""What the commands share: options, consoles, tables."""
+"""Shared parts of commands: options, consoles, tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def progress_bar(title: str, quiet: bool, at_once: bool = True) -> Iterator[tupl
         at_once: show the bar before there is an event; else there may be nothing to do.
 
     Yields:
-        What hears ``{"step", "total"}``, and what says a sentence.
+        Functions that take ``{"step", "total"}`` and a sentence.
     """
     from rich.progress import (
         BarColumn,

@@ -34,14 +34,14 @@ def compare(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare stored runs: one section a protocol, best first, with what can be told."""
+    """Compare stored runs: one section a protocol, best first, with significance."""
     from zsar_bench.api.results import ALL, load_results
     from zsar_bench.api.results import compare as compare_runs
     from zsar_bench.catalogue.catalogue import load
 
     catalogue = load(plugin or ())
     reporter = "json" if json else format
-    catalogue.find("reporters", reporter)  # or refused, before anything is read
+    catalogue.find("reporters", reporter)  # refused before anything is read
     damaged: list[str] = []
     runs = load_results(
         results,

@@ -55,8 +55,7 @@ def import_(
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Workers at once; 0: one a core.")] = 0,
     memory_limit: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G."),
+        str | None, typer.Option(metavar="SIZE", help="Memory that a worker may use; default: 4G.")
     ] = None,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
@@ -86,18 +85,18 @@ def import_(
 
 def _report(imported: Imported, json: bool) -> None:
     dataset, seconds = imported.dataset, imported.seconds
-    clips, about = dataset.clips, dataset.about
+    clips, content = dataset.clips, dataset.about
     facts = {
-        "dataset": about["name"],
+        "dataset": content["name"],
         "clips": len(dataset),
-        "expected_clips": about["expected_clips"],
+        "expected_clips": content["expected_clips"],
         "classes": len({*clips["class"]}),
         "subjects": len({*clips["subject"]} - {""}),
         "frames": sum(clips["frames"]),
         "megabytes": round(dataset.size / 1e6, 1),
-        "skipped": about["skipped"],
-        "aside": about["aside"],
-        "coverage": about["coverage"],
+        "skipped": content["skipped"],
+        "aside": content["aside"],
+        "coverage": content["coverage"],
     }
     if seconds is not None:
         facts["seconds"] = round(seconds, 1)
@@ -108,10 +107,10 @@ def _report(imported: Imported, json: bool) -> None:
     if imported.remark:
         out.print(f"{imported.remark} To replace it, add --force.", markup=False, soft_wrap=True)
     took = "" if seconds is None else f", {seconds:.0f} s"
-    made = about.get("stand_in_for") or about.get("parts")
-    done = "Generated" if about.get("stand_in_for") else "Pooled" if made else "Imported"
+    made = content.get("stand_in_for") or content.get("parts")
+    done = "Generated" if content.get("stand_in_for") else "Pooled" if made else "Imported"
     out.print(
-        f"{'In the store' if imported.remark else done}: {about['name']}, {len(dataset)} clips, "
+        f"{'In the store' if imported.remark else done}: {content['name']}, {len(dataset)} clips, "
         f"{facts['classes']} classes, {facts['subjects'] or 'unknown'} subjects, "
         f"{facts['frames']} frames, "
         f"{facts['megabytes']} MB{took}.",
@@ -120,9 +119,9 @@ def _report(imported: Imported, json: bool) -> None:
     )
     if not imported.complete:
         out.print(f"[yellow]The complete data set has {imported.expected} clips.[/]")
-        for line in [*about["coverage"], *_usable(imported)]:
+        for line in [*content["coverage"], *_usable(imported)]:
             out.print(f"  {line}", markup=False, soft_wrap=True)
-    for line in _left_out(about):
+    for line in _left_out(content):
         out.print(line, markup=False, soft_wrap=True)
 
 
@@ -134,16 +133,16 @@ def _usable(imported: Imported) -> Iterator[str]:
         yield f"Protocols that lack clips of some class: {', '.join(imported.lacking)}."
 
 
-def _left_out(about: dict[str, Any]) -> Iterator[str]:
+def _left_out(content: dict[str, Any]) -> Iterator[str]:
     """Lines about what is not in the store, one a reason; ``--json`` has every file."""
     groups: dict[str, list[dict[str, str]]] = {}
-    for row in about["skipped"]:
+    for row in content["skipped"]:
         # Reasons that differ in numbers only, such as line numbers, are one.
         groups.setdefault(re.sub(r"\d+", "#", row["reason"]), []).append(row)
     for pattern, rows in sorted(groups.items(), key=lambda item: -len(item[1])):
         same = len({row["reason"] for row in rows}) == 1
         yield _line("left out", len(rows), rows[0]["reason"] if same else pattern, rows)
-    for reason, row in about["aside"].items():
+    for reason, row in content["aside"].items():
         yield _line("not read", row["count"], reason, [{"file": name} for name in row["first"]])
 
 

@@ -27,7 +27,9 @@ app = typer.Typer(help="Export skeleton features, list those that are kept.", no
 
 @app.command("export")
 def export(
-    protocol: Annotated[str, typer.Option("--protocol", metavar="ID", help="Whose split.")],
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="ID", help="Protocol of the encoder.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     layout: Annotated[
         str, typer.Option(help="npy (a folder of .npy files) or npz (one file).")
@@ -40,8 +42,7 @@ def export(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,
@@ -78,13 +79,13 @@ def export(
         announce(choice)
     with making(choice, silent) as (on_event, _):
         planned = plan_export(request, catalogue, on_event)
-    about = _write(planned, out, layout, silent)
+    content = _write(planned, out, layout, silent)
     if json:
-        print_json({"folder": str(out), **about})
+        print_json({"folder": str(out), **content})
         return
     for what, value, reason in planned.choices:
         console().print(f"{what}: {value} ({reason})", style="dim", markup=False)
-    for part in about["rounds"]:
+    for part in content["rounds"]:
         counts = ", ".join(f"{name} {clips['count']}" for name, clips in part["clips"].items())
         line = f"{part['round']}: {counts} clips, {part['channels']} channels"
         console().print(f"{line}, hash {part['hash'][:12]}", markup=False, highlight=False)

@@ -18,7 +18,7 @@ Rows = Sequence[dict[str, Any]]
 
 
 def _rows(function: str, *arguments: str) -> Callable[[Catalogue], Rows]:
-    """Rows of a function of ``zsar_bench.api.listing``, imported when it is asked for."""
+    """Rows of a function of ``zsar_bench.api.listing``, imported on use."""
 
     def rows(catalogue: Catalogue) -> Rows:
         from zsar_bench.api import listing
@@ -61,7 +61,7 @@ EXPENDABLE = (
     *("printed by", "variant", "hp", "inputs", "package", "plugin", "text sets", "family", "rule"),
     *("profiles", "setting"),
 )
-#: Of methods: whose they are says more than a sentence, which their pages have.
+#: Of methods: without a summary, which their pages have.
 EXPENDABLE_OF_METHODS = (
     *("plugin", "text fields", "summary", "profiles", "inputs", "hp", "setting"),
 )

@@ -1,4 +1,4 @@
-"""``zsar-bench results``: runs of other machines, and whether runs are what they say."""
+"""``zsar-bench results``: runs of other machines, and verification."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _silent(verdict: Verdict) -> None:
 
 
 def _line(verdict: Verdict) -> None:
-    """A line a run, as soon as it was looked at."""
+    """A line a run, as soon as it was checked."""
     from rich.text import Text
 
     style = "bold red" if verdict.status == "refused" else ""

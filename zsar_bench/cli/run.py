@@ -59,8 +59,7 @@ def run(
     ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="paper, laptop.")] = None,
     tuned: Annotated[
-        bool,
-        typer.Option("--tuned", help="The best values of a finished search: see tune."),
+        bool, typer.Option("--tuned", help="The best values of a finished search: see tune.")
     ] = False,
     selection: Annotated[
         str | None,
@@ -75,8 +74,7 @@ def run(
         typer.Option(help="Refit among scrambled unseen clips and score slightly moved inputs."),
     ] = False,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     splits: Annotated[
         int, typer.Option(min=0, help="Random class splits instead of the published one.")
@@ -99,7 +97,7 @@ def run(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="Judge clips of seen classes too, all over all classes, balanced by a constant or "
+            help="Score clips of seen classes too, all over all classes, balanced by a constant or "
             "a gate.",
         ),
     ] = None,
@@ -127,7 +125,7 @@ def run(
     ] = None,
     results: ResultsOption = DEFAULT_RESULTS,
     force: Annotated[bool, typer.Option(help="Run again what is already there.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would run.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only show what would run.")] = False,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -206,7 +204,7 @@ def execute(planned: PlannedRuns, force: bool, quiet: bool) -> dict[str, Failure
 
 
 def warn_of_time(planned: PlannedRuns | PlannedSearches) -> None:
-    """The time that is left, before anything that takes over a minute."""
+    """Print the expected time if it is over a minute."""
     from zsar_bench.reporters.words import seconds
 
     left, measured = planned.seconds

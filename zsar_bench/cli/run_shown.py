@@ -1,4 +1,4 @@
-"""What ``zsar-bench run`` shows: the plan, what is missing for it, and what came out."""
+"""The output of ``zsar-bench run``: the plan, missing data, results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from zsar_bench.plans.run_plan import RunPlan
     from zsar_bench.runs.schedule.tasks import Task
 
-#: What the ids of tasks begin with that belong to one run alone.
+#: Prefixes of the ids of tasks of a single run.
 ALONE = ("run:", "round:", "trial:", "proof:", "rotation:", "gzsl:")
 
 
 def show_missing(command: str, json: bool) -> None:
-    """Clips are not there: nothing can be planned without writing to the store."""
+    """Show that clips are missing, so that nothing can be planned without writing to the store."""
     if json:
         print_json({"runs": [], "tasks": [], "first": command})
         return
@@ -77,9 +77,9 @@ def show_plan(planned: PlannedRuns, json: bool) -> None:
     ]
     control = plans[0].control
     headings = ["method", "seeds", "profile", *(["draw"] if control else []), "run", "state"]
-    about = f", text control {control.kind}" if control else ""
-    about += f", GZSL by a {plans[0].gzsl}" if plans[0].gzsl else ""
-    print_table(f"{plans[0].protocol.id}: {len(plans)} runs{about}", headings, cells)
+    variant = f", text control {control.kind}" if control else ""
+    variant += f", GZSL by a {plans[0].gzsl}" if plans[0].gzsl else ""
+    print_table(f"{plans[0].protocol.id}: {len(plans)} runs{variant}", headings, cells)
     shared = [w for task, w in zip(todo, work, strict=True) if not task.id.startswith(ALONE)]
     if shared:
         print_table("Shared work", ("task", "state"), [[w["task"], w["state"]] for w in shared])
@@ -114,7 +114,7 @@ def _task_state(task: Task, plans: list[RunPlan]) -> str:
 
 
 def show_results(planned: PlannedRuns, failed: Mapping[str, Failure], json: bool) -> list[str]:
-    """Print what came out; returns what is wrong with records that were there before."""
+    """Print the results; returns faults of records that existed before."""
     from zsar_bench.api.results import compare, sound
 
     damaged: list[str] = []

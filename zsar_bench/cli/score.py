@@ -1,4 +1,4 @@
-"""``zsar-bench score``: scores that were made elsewhere, judged by our labels."""
+"""``zsar-bench score``: evaluate scores that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def score(
     protocol: Annotated[
-        str, typer.Option("--protocol", metavar="ID", help="Protocol to judge by.")
+        str, typer.Option("--protocol", metavar="ID", help="Protocol of the test.")
     ],
     scores: Annotated[
         Path | None,
@@ -47,7 +47,7 @@ def score(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Judge scores that were made elsewhere: kept as self-reported, never ranked with runs."""
+    """Evaluate scores that were made elsewhere: kept as self-reported, never ranked with runs."""
     from zsar_bench.api.results import score_file, score_template
 
     if (scores is None) == (template is None):

@@ -1,4 +1,4 @@
-"""``zsar-bench show``: what one registered thing, protocol or average means."""
+"""``zsar-bench show``: one registered entry, protocol or average."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def show(
         if json or name not in protocol_files(catalogue):
             return
         console().print()  # a data set and the protocol on it may share a name
-    about = protocol_of_name(name, catalogue)
-    if isinstance(about, ProtocolGroup):
-        _show_group(about, count_published(catalogue, about.id), json)
+    protocol = protocol_of_name(name, catalogue)
+    if isinstance(protocol, ProtocolGroup):
+        _show_group(protocol, count_published(catalogue, protocol.id), json)
     else:
-        _show_protocol(details(about, catalogue), json)
+        _show_protocol(details(protocol, catalogue), json)
 
 
 def _show_description(description: Description, json: bool) -> None:
@@ -74,8 +74,8 @@ def _show_description(description: Description, json: bool) -> None:
             if row[f"profile {profile}"] != row["default"]
         ]
         note = "; changes speed only" if row["kind"] == "runtime" else ""
-        rest = f"  {', '.join(differ)}  ({row['type']}{note})".replace("    ", "  ")
-        out.print(Text.assemble((f"  {row['name']} = {row['default']}", "bold"), rest))
+        values_text = f"  {', '.join(differ)}  ({row['type']}{note})".replace("    ", "  ")
+        out.print(Text.assemble((f"  {row['name']} = {row['default']}", "bold"), values_text))
         out.print(Padding(Text(row["meaning"]), (0, 0, 0, 6)))
 
 
@@ -111,7 +111,7 @@ def _print_published(name: str, count: int) -> None:
 
 
 def _part(protocol: Protocol, class_id: str) -> str:
-    """Whether a class is seen or unseen, or when it is its turn."""
+    """Whether a class is seen or unseen, or in which fold it is unseen."""
     from zsar_bench.data.protocols.protocol import TRANSFER
 
     for number, fold in enumerate(protocol.folds, 1):
@@ -133,18 +133,18 @@ def _division(protocol: Protocol) -> str:
     return f"{protocol.divides_by}s that train: {', '.join(protocol.train)}"
 
 
-def _show_protocol(found: ProtocolDetails, json: bool) -> None:
-    protocol = found.protocol
+def _show_protocol(details: ProtocolDetails, json: bool) -> None:
+    protocol = details.protocol
     classes = [
         {
             "id": c.id,
             "name": c.name,
             "part": _part(protocol, c.id),
-            "clips": found.clips.get(c.id),
+            "clips": details.clips.get(c.id),
         }
         for c in protocol.classes
     ]
-    rounds = [vars(size) for size in found.rounds]
+    rounds = [vars(size) for size in details.rounds]
     facts = {
         "id": protocol.id,
         "title": protocol.title,
@@ -159,7 +159,7 @@ def _show_protocol(found: ProtocolDetails, json: bool) -> None:
         "folds": [list(fold) for fold in protocol.folds],
         "test_clips": protocol.test_clips,
         "pseudo_unseen": list(protocol.pseudo_unseen),
-        "published": found.published,
+        "published": details.published,
         "source": protocol.source,
         "confidence": protocol.confidence,
         "notes": protocol.notes,
@@ -179,13 +179,13 @@ def _show_protocol(found: ProtocolDetails, json: bool) -> None:
     if protocol.pseudo_unseen:
         ids = ", ".join(protocol.pseudo_unseen)
         out.print(f"  published pseudo-unseen classes (GZSL): {ids}", markup=False)
-    _print_published(protocol.id, found.published)
-    if not found.readable and not found.stand_in:
+    _print_published(protocol.id, details.published)
+    if not details.readable and not details.stand_in:
         out.print("  no installed plugin reads this data set", markup=False)
-    if found.stand_in and not found.clips:
-        out.print(f"  until it is imported: synthetic clips of {found.stand_in}", markup=False)
+    if details.stand_in and not details.clips:
+        out.print(f"  until it is imported: synthetic clips of {details.stand_in}", markup=False)
     cells = [
-        [c["id"], c["name"], c["part"], c["clips"] if found.clips else "not imported"]
+        [c["id"], c["name"], c["part"], c["clips"] if details.clips else "not imported"]
         for c in classes
     ]
     print_table("Classes", ("id", "name", "part", "clips"), cells)

@@ -1,4 +1,4 @@
-"""What the command line says of synthetic clips: before they are used, and while they are made."""
+"""Messages of commands about synthetic clips: before their use, and while they are made."""
 
 from __future__ import annotations
 

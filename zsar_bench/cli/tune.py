@@ -33,12 +33,12 @@ DEFAULT_BUDGET = 30
 def tune(
     methods: Annotated[list[str], typer.Argument(help="Methods to tune, all with one budget.")],
     protocol: Annotated[
-        str, typer.Option("--protocol", metavar="ID", help="Protocol whose seen classes to use.")
+        str, typer.Option("--protocol", metavar="ID", help="Protocol; its seen classes are used.")
     ],
     budget: Annotated[
         int, typer.Option(min=1, max=1000, help="Trials, the profile's own values included.")
     ] = DEFAULT_BUDGET,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the points to look at.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the points.")] = 0,
     seeds: Annotated[
         str, typer.Option(metavar="LIST", help="Seeds of encoder and method, averaged over.")
     ] = "0",
@@ -65,8 +65,7 @@ def tune(
         str | None, typer.Option(metavar="NAME", help="paper, laptop: where the search starts.")
     ] = None,
     data: Annotated[
-        str,
-        typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported."),
+        str, typer.Option(help="real, stand-in (synthetic clips), or auto: real where imported.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,
@@ -85,7 +84,7 @@ def tune(
         typer.Option(metavar="SIZE", help="A fit or scoring that needs more fails, e.g. 4G."),
     ] = None,
     results: ResultsOption = DEFAULT_RESULTS,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be searched.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only show what would be searched.")] = False,
     plugin: PluginOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -139,8 +138,8 @@ def tune(
     with make_display([], planned.todo, planned.jobs, silent) as display:
         studies = planned.execute(display)
     if json:
-        found = [study.outcome | {"folder": str(study.folder)} for study in studies]
-        print_json({"searches": found})
+        outcomes = [study.outcome | {"folder": str(study.folder)} for study in studies]
+        print_json({"searches": outcomes})
         return
     for search, study in zip(planned.searches, studies, strict=True):
         _show(search, study.outcome)
@@ -157,7 +156,7 @@ def _show_plan(planned: PlannedSearches, json: bool) -> None:
             "method": search.base.method.name,
             "protocol": search.base.protocol.id,
             "profile": search.base.params.profile,
-            "space": {one.name: one.as_json for one in search.space},
+            "space": {searched.name: searched.as_json for searched in search.space},
             "trials": search.trials,
             "held_out": search.parts,
             "fits": len([*search.fits()]),
@@ -176,7 +175,7 @@ def _show_plan(planned: PlannedSearches, json: bool) -> None:
         print_table(
             f"{row['method']} on {row['protocol']}: {count}",
             ("parameter", f"now ({row['profile']})", "searched"),
-            [[one.name, first[one.name], str(one)] for one in search.space],
+            [[searched.name, first[searched.name], str(searched)] for searched in search.space],
         )
     basis = "as measured here before" if measured else "as plugins declare it"
     console().print(
@@ -184,14 +183,14 @@ def _show_plan(planned: PlannedSearches, json: bool) -> None:
     )
 
 
-def _show(search: Search, found: Json) -> None:
-    """The trials of a finished search, best marked, and what to make of them."""
+def _show(search: Search, outcome: Json) -> None:
+    """The trials of a finished search with the best one marked, and remarks on them."""
     from zsar_bench.reporters.words import MEAN_CLASS, percent
 
-    names = [one.name for one in search.space]
+    names = [searched.name for searched in search.space]
     rows = []
-    for trial in found["trials"]:
-        notes = ["best"] if trial["trial"] == found["best"]["trial"] else []
+    for trial in outcome["trials"]:
+        notes = ["best"] if trial["trial"] == outcome["best"]["trial"] else []
         notes += ["the profile's own values"] if trial["trial"] == 0 else []
         failed = {f"{f['status']}: {f['reason']}" for f in trial["failed"]}
         notes += [f"{len(trial['failed'])} fits {text}" for text in sorted(failed)]
@@ -199,27 +198,28 @@ def _show(search: Search, found: Json) -> None:
         spread = percent(trial["spread"])
         rows.append([trial["trial"], *values, percent(trial["accuracy"]), spread, ", ".join(notes)])
     print_table(
-        f"{found['method']} on {found['protocol']}: {len(rows)} trials on pseudo-unseen classes",
+        f"{outcome['method']} on {outcome['protocol']}: {len(rows)} trials on pseudo-unseen "
+        "classes",
         ("trial", *names, MEAN_CLASS, "spread", ""),
         rows,
     )
     out = console()
-    for line in _told(found):
+    for line in _sentences(outcome):
         out.print(line, markup=False, soft_wrap=True)
     error_console().print(f"Kept in {search.folder}.", markup=False, soft_wrap=True, style="dim")
 
 
-def _told(found: Json) -> list[str]:
+def _sentences(outcome: Json) -> list[str]:
     """Sentences below the table."""
     from zsar_bench.reporters.words import percent, points
 
-    best, noise = found["best"], found["noise"]
-    seeds = len(found["seeds"])
+    best, noise = outcome["best"], outcome["noise"]
+    seeds = len(outcome["seeds"])
     lines = [
-        f"mean class: mean over {len(found['held_out'])} rotations of held-out seen classes and "
+        f"mean class: mean over {len(outcome['held_out'])} rotations of held-out seen classes and "
         f"{seeds} pair{'s' * (seeds > 1)} of seeds; spread: standard deviation over rotations.",
         f"Best: trial {best['trial']}, {percent(best['accuracy'])} %, "
-        f"{points(best['accuracy'] - found['trials'][0]['accuracy'])} points from the profile's "
+        f"{points(best['accuracy'] - outcome['trials'][0]['accuracy'])} points from the profile's "
         "own values. As the best of many it is too high; runs on unseen classes say what it is "
         "worth.",
     ]
@@ -229,4 +229,4 @@ def _told(found: Json) -> list[str]:
             f"the classes held out (standard error). Other trials within two of these of the best: "
             f"{noise['not_told_from_best']}."
         )
-    return [*lines, str(found["next"])]
+    return [*lines, str(outcome["next"])]

@@ -1,1 +1,1 @@
-"""What a run is about: clips, protocols, class texts, data sets of the user."""
+"""The data of a run: clips, protocols, class texts, data sets of the user."""

@@ -1,10 +1,10 @@
-"""Skeletons become features, once, and are cached by all they depend on.
+"""Features of skeletons, cached by everything they depend on.
 
     <home>/encoders/<key>/state.safetensors, encoder.json, pooled/<shard>.safetensors, tokens/...
-    <home>/encoders/<key>/pooled/confinement.json   how the worker was confined that encoded these
+    <home>/encoders/<key>/pooled/confinement.json   how the encoding worker was confined
 
-Each of the three, the encoder's own two files and the two folders of features, has its own
-``seal.json``, for they are made at different times; see ``feature_seals.py``.
+The encoder's two files and each folder of features have a ``seal.json`` of their own, since they
+are made at different times; see ``seals.py``.
 
 An encoder is trained on the seen training clips of one round and then encodes the round's
 clips, which reach it shuffled, without labels, ids or file names.
@@ -86,7 +86,7 @@ class EncoderPlan:
         return ["pooled", "tokens"] if "tokens" in wants else ["pooled"]
 
     def ready(self, wants: Iterable[str]) -> bool:
-        """Whether all that is wanted is in the cache, as it was written."""
+        """Whether all that is wanted is in the cache and whole."""
         return seals.intact(self.folder, self.parts(wants))
 
     @property
@@ -96,7 +96,7 @@ class EncoderPlan:
         about: dict[str, Any] = read_json(self.folder / "encoder.json")
         return about
 
-    # What follows makes it a ``sources.FeatureSource``.
+    # The interface of ``source.FeatureSource``.
 
     @property
     def name(self) -> str:
@@ -112,12 +112,12 @@ class EncoderPlan:
         declared = float(self.entry.spec["seconds"].get(profile, 60.0))
         return self.entry.name, self.entry.digest, declared
 
-    def retrained(self, one: Round) -> EncoderPlan:
+    def retrained(self, rotation: Round) -> EncoderPlan:
         """The same encoder, trained on another round's clips and classes."""
-        return replace(self, round=one, seen=one.seen)
+        return replace(self, round=rotation, seen=rotation.seen)
 
     def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
-        """Training clips' shards with features; raw files are in view only if wanted."""
+        """Training clips' shards with features; raw files only if wanted."""
         wants = tuple(wants)
         bundle = clip_bundle(self.dataset, clips, self.seen, "clips" in wants)
         shards = by_shard(self.dataset, clips)
@@ -127,7 +127,7 @@ class EncoderPlan:
         return bundle
 
     def _check(self, shards: Iterable[str], wants: Iterable[str]) -> None:
-        """Refuse damaged features of these shards before anybody reads them."""
+        """Refuse damaged features of these shards."""
         names = [shard_file(Path(), shard).name for shard in shards]
         for part in self.parts(wants):
             seals.check(self.folder, part, names)
@@ -163,14 +163,14 @@ class EncoderPlan:
     def record_round(self) -> EncoderRound:
         from zsar_bench.records.parts import EncoderRound
 
-        about = self.about
+        content = self.about
         return EncoderRound(
             round=self.round.name,
             key=self.key,
-            train_clips=about["train_clips"],
-            train_subjects=about["train_subjects"],
-            seen_accuracy=about["seen_accuracy"],
-            seconds=about["seconds"],
+            train_clips=content["train_clips"],
+            train_subjects=content["train_subjects"],
+            seen_accuracy=content["seen_accuracy"],
+            seconds=content["seconds"],
         )
 
     def record_part(self, rounds: list[EncoderRound]) -> EncoderPart:

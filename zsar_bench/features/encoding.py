@@ -1,6 +1,6 @@
-"""Encoders in workers: trained on a bundle, then asked for features of clips, in a shuffled order.
+"""Encoders in workers: trained on a bundle, then they encode clips in a shuffled order.
 
-An encoder answers through the pipe, and is believed nothing: plugin code runs in its worker.
+Every answer is checked: plugin code runs in the worker.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-FITTED = "state.sealed"  #: the same while the encoder's clips are not all encoded
+FITTED = "state.sealed"  #: the state until all clips of the encoder are encoded
 CHUNK = 256  #: clips sent to an encoder at once
 ENCODED_AGAIN = 16  #: clips that are encoded a second time, one by one
-MOVED = 1e-3  #: share of their spread by which features may move then; more is no rounding
+MOVED = 1e-3  #: share of their spread by which features may then change by rounding
 
 
 def ensure(source: FeatureSource, wants: Iterable[str], on_event: Event) -> None:
-    """Bring into the cache what a method wants of a round's features and is not there.
+    """Add the features of a round that a method wants and the cache lacks.
 
     Args:
-        source: features made here, or released by somebody.
+        source: features made here, or released ones.
         wants: beyond pooled features, e.g. ``tokens``.
-        on_event: hears how far it is.
+        on_event: gets progress events.
 
     Raises:
         UserError: if released files have changed since they were checked.
@@ -69,7 +69,7 @@ def ensure(source: FeatureSource, wants: Iterable[str], on_event: Event) -> None
 
 
 def ensure_encoder(plan: EncoderPlan, wants: Iterable[str], on_event: Event) -> dict[str, Any]:
-    """Train the encoder and compute the features that are not in the cache, or damaged there.
+    """Train the encoder and compute the features that the cache lacks or holds damaged.
 
     Returns:
         Its ``encoder.json``: training clips and subjects, seen accuracy, seconds.
@@ -120,7 +120,7 @@ def make(plan: EncoderPlan, wanted: str, part: Path, on_event: Event) -> None:
 
 
 def _take_up(fitted: Path, state: Path, owner: str) -> None:
-    """The state of an encoder that an earlier command was killed encoding with, if it is whole."""
+    """Take over the state of an encoder that an earlier, killed command has trained."""
     state.unlink(missing_ok=True)
     with contextlib.suppress(Damaged):
         blob = read_sealed(fitted, owner)
@@ -129,7 +129,7 @@ def _take_up(fitted: Path, state: Path, owner: str) -> None:
 
 
 def _job(plan: EncoderPlan, wanted: str, part: Path, state: Path) -> dict[str, Any]:
-    """The job that trains the encoder, if its state is not there yet, and encodes clips."""
+    """The job that trains the encoder, unless its state exists, and encodes clips."""
     trained = state.is_file()
     bundle = [] if trained else clip_bundle(plan.dataset, plan.round.train, plan.seen)
     job = plan.machine.job(
@@ -158,10 +158,10 @@ def _moved(
     rows: dict[str, NDArray[Any]],
     index: list[int],
 ) -> float | None:
-    """Largest change of features when some unseen clips are encoded again, one at a time, by a
-    worker that met none of them, as a share of the features' spread.
+    """Largest change of features when a new worker encodes some unseen clips again, one at a
+    time, as a share of the features' spread.
 
-    An encoder that looks at the clips beside a clip (batch statistics) moves by about 1.
+    Of an encoder that uses batch statistics it is about 1.
     """
     import numpy as np
 
@@ -211,11 +211,10 @@ def _encode(
 
 
 def _chunk(plan: EncoderPlan, worker: Worker, index: list[int]) -> dict[str, NDArray[Any]]:
-    """Features of some clips; nothing if these are too many at once for the worker's memory.
+    """Features of some clips; empty if these are too many for the worker's memory.
 
     Raises:
-        RunFailed: unless they are finite numbers, a row a clip. A worker is believed nothing:
-            plugin code runs in it.
+        RunFailed: unless they are finite numbers, a row a clip.
     """
     import numpy as np
     from safetensors import SafetensorError
@@ -225,18 +224,18 @@ def _chunk(plan: EncoderPlan, worker: Worker, index: list[int]) -> dict[str, NDA
     if isinstance(answer, dict) and "too many" in answer and len(index) > 1:
         return {}
     try:
-        found: dict[str, NDArray[Any]] = load(answer)
-        names = {*found}
+        features: dict[str, NDArray[Any]] = load(answer)
+        names = {*features}
     except (SafetensorError, TypeError, ValueError, AttributeError):
         names = set()
     if "pooled" not in names or names - {*PER_CLIP, *PER_TOKEN}:
         raise RunFailed("the worker's answer holds no features of these clips")
-    for name, array in found.items():
+    for name, array in features.items():
         if name in PER_TOKEN:
             continue
         if array.ndim < 2 or array.shape[0] != len(index) or not np.isfinite(array).all():
             raise RunFailed(f"the skeleton encoder gave a wrong shape or values for {name}")
-    return found
+    return features
 
 
 def _write_features(

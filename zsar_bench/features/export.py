@@ -1,10 +1,10 @@
-"""The features of a trained encoder as files that other people's code can read.
+"""The features of a trained encoder as files for other code.
 
-    npy     train.npy, train_label.npy, ztest.npy, ... as ``feature_folder`` describes them
+    npy     train.npy, train_label.npy, ztest.npy, ... as in ``released.folder``
     npz     features.npz with the same arrays, and ids, subjects and class names
 
-One round goes into the folder itself, several into a subfolder each. Beside them lie
-``features.json``, which says how they were made, and ``README.txt``, which says it in words.
+One round goes into the folder itself, several into a subfolder each. ``features.json`` and
+``README.txt`` describe how they were made.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ README_FILES = {
 
 
 def check_target(out: Path, layout: str, force: bool) -> None:
-    """Refuse an unknown layout and a place that is taken.
+    """Refuse an unknown layout and a folder that exists.
 
     Raises:
-        UserError: saying what to type instead.
+        UserError: with what to type instead.
     """
     if layout not in LAYOUTS:
         raise UserError(f"Unknown layout '{layout}'.", f"Known: {', '.join(LAYOUTS)}.")
@@ -71,10 +71,10 @@ def export(
         protocol: what the encoders were trained for.
         plans: one encoder a round; their features are in the cache.
         layout: one of ``LAYOUTS``.
-        out: folder to make; what ``check_target`` lets pass is replaced.
+        out: folder to make; what ``check_target`` allows is replaced.
 
     Returns:
-        What ``features.json`` holds.
+        The content of ``features.json``.
     """
     rounds = []
     with fresh_folder(out) as folder:
@@ -84,14 +84,14 @@ def export(
             write = _write_npz if layout == "npz" else _write_folder
             write(plan, protocol, parts, where)
             rounds.append(_about_round(plan, parts, where.relative_to(folder).as_posix()))
-        about = _about(protocol, plans, layout, rounds)
-        write_json(folder / "features.json", about)
-        write_bytes(folder / "README.txt", _readme(about).encode())
+        content = _about(protocol, plans, layout, rounds)
+        write_json(folder / "features.json", content)
+        write_bytes(folder / "README.txt", _readme(content).encode())
         old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.old")
         if out.exists():  # an empty folder, or an export that is to be replaced
             out.rename(old)
     shutil.rmtree(old, ignore_errors=True)
-    return about
+    return content
 
 
 def _index(plan: EncoderPlan) -> dict[str, list[int]]:
@@ -112,7 +112,7 @@ def _part(plan: EncoderPlan, protocol: Protocol, index: list[int]) -> Part:
 
 
 def _splits(protocol: Protocol) -> dict[str, NDArray[np.int64]]:
-    """File name of a label list -> labels: ``ru5`` are the 5 unseen ones, ``rs55`` the seen."""
+    """File name of a label list -> labels: ``ru5`` the 5 unseen ones, ``rs55`` the seen ones."""
     import numpy as np
 
     return {
@@ -176,10 +176,7 @@ def _about_round(plan: EncoderPlan, parts: dict[str, Part], folder: str) -> dict
 
 
 def _about(
-    protocol: Protocol,
-    plans: Sequence[EncoderPlan],
-    layout: str,
-    rounds: list[dict[str, Any]],
+    protocol: Protocol, plans: Sequence[EncoderPlan], layout: str, rounds: list[dict[str, Any]]
 ) -> dict[str, Any]:
     first = plans[0]
     where = environment(first.machine, "float32")
@@ -215,32 +212,36 @@ def _about(
     }
 
 
-def _readme(about: dict[str, Any]) -> str:
-    """The same in words."""
-    encoder, protocol, data = about["encoder"], about["protocol"], about["dataset"]
+def _readme(content: dict[str, Any]) -> str:
+    """The text of ``README.txt``."""
+    encoder, protocol, data = content["encoder"], content["protocol"], content["dataset"]
     lines = [
         f"Skeleton features for the protocol {protocol['id']}:",
         f"{protocol['title']}.",
         "",
-        f"Made by zsar-bench {about['environment']['zsar_bench']} with the skeleton encoder "
+        f"Made by zsar-bench {content['environment']['zsar_bench']} with the skeleton encoder "
         f"{encoder['name']}",
         f"(profile {encoder['profile']}, seed {encoder['seed']}, code {encoder['code'][:12]}), "
         f"trained on clips of the {len(protocol['seen'])} seen classes",
         f"only, of {data['id']} (prepared data {data['digest'][:12]}).",
         "",
-        *README_FILES[about["layout"]],
+        *README_FILES[content["layout"]],
         "",
         "Features are float32, a row a clip. Labels count from 0 in the official order of the",
         "classes; features.json names them, and every row's clip and subject.",
         "",
     ]
-    for one in about["rounds"]:
-        accuracy = one["seen_accuracy"]
-        told = "" if accuracy is None else f", {100 * accuracy:.1f} % right on seen test clips"
-        counts = ", ".join(f"{name} {part['count']}" for name, part in one["clips"].items())
-        lines.append(f"{one['round']}: trained on {one['train_clips']} clips{told}; {counts};")
-        lines.append(f"  hash {one['hash']}")
-    if about["layout"] == "npy":
+    for row in content["rounds"]:
+        accuracy = row["seen_accuracy"]
+        accuracy_text = (
+            "" if accuracy is None else f", {100 * accuracy:.1f} % right on seen test clips"
+        )
+        counts = ", ".join(f"{name} {part['count']}" for name, part in row["clips"].items())
+        lines.append(
+            f"{row['round']}: trained on {row['train_clips']} clips{accuracy_text}; {counts};"
+        )
+        lines.append(f"  hash {row['hash']}")
+    if content["layout"] == "npy":
         lines += ["", "To test methods on these features:"]
         lines.append(f"  zsar-bench run METHOD --protocol {protocol['id']} --features THIS_FOLDER")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""What an export of features says of itself: the ``features.json`` beside its arrays.
+"""The ``features.json`` of exported features, checked against the protocol of a run.
 
-Labels alone cannot tell apart two protocols of the same classes, nor synthetic clips from real
-ones. Other people's folders are taken as they are; an export of ours is held to its word.
+Labels alone do not distinguish two protocols of the same classes, nor synthetic clips from real
+ones. Folders without this file are accepted as they are.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ FORMAT = "zsar-bench features 1"  #: marks a folder as an export
 
 
 def read_export(folder: Path) -> dict[str, Any] | None:
-    """The ``features.json`` of an export of ours; None where there is none.
+    """The ``features.json`` of an export; None where there is none.
 
     Raises:
         UserError: if it is damaged.
     """
     file = folder / "features.json"
-    about = read_json(file) if file.is_file() else None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    content = read_json(file) if file.is_file() else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         return None
     try:
-        str(about["protocol"]["id"] + about["protocol"]["digest"])
-        bool(about["dataset"]["synthetic"])
-        [str(one["folder"]) for one in about["rounds"]]
+        str(content["protocol"]["id"] + content["protocol"]["digest"])
+        bool(content["dataset"]["synthetic"])
+        [str(row["folder"]) for row in content["rounds"]]
     except (KeyError, TypeError):
         raise UserError(f"The file {file} is damaged.", "Export the features again.") from None
-    return about
+    return content
 
 
 def check_export(path: Path, protocol: Protocol) -> None:
     """Refuse what was exported for another protocol, or from synthetic clips.
 
     Args:
-        path: a folder of features, ours or not, or one round of an export.
-        protocol: what the features are to be tested on.
+        path: a folder of features, or one round of an export.
+        protocol: of the run.
 
     Raises:
         UserError: naming both protocols.
     """
-    about = read_export(path)
-    if about is None:
+    content = read_export(path)
+    if content is None:
         above = read_export(path.parent)
-        mine = above is not None and path.name in [one["folder"] for one in above["rounds"]]
-        about = above if mine else None
-    if about is None:
+        mine = above is not None and path.name in [row["folder"] for row in above["rounds"]]
+        content = above if mine else None
+    if content is None:
         return
-    name = about["protocol"]["id"]
-    if about["dataset"]["synthetic"]:
+    name = content["protocol"]["id"]
+    if content["dataset"]["synthetic"]:
         raise UserError(
             f"{path} holds features of synthetic clips, exported for '{name}'; "
             "--features takes those of real ones.",
             f"Without --features: zsar-bench run METHOD --protocol {name}",
         )
-    if about["protocol"]["digest"] != protocol.digest:
+    if content["protocol"]["digest"] != protocol.digest:
         raise UserError(
             f"{path} was exported for the protocol '{name}', not for '{protocol.id}': "
             "its training and test clips are others.",

@@ -1,4 +1,4 @@
-"""A trained encoder and its features in the cache: whole, or made again.
+"""Seals of a trained encoder and its features in the cache.
 
     <home>/encoders/<key>/seal.json           over state.safetensors and encoder.json
     <home>/encoders/<key>/pooled/seal.json    over the features; tokens/ likewise
@@ -17,20 +17,20 @@ from zsar_bench.common.events import Event
 from zsar_bench.common.files import discard
 
 STATE = "state.safetensors"
-ENCODED = "confinement.json"  #: beside the features: how the worker was confined that made them
+ENCODED = "confinement.json"  #: beside the features: how their worker was confined
 ENCODER = (STATE, "encoder.json")
 AGAIN = "Type the same command again: it is computed anew."
 
 
 def intact(folder: Path, parts: Iterable[str]) -> bool:
-    """Whether the encoder and these folders of features are there, and none is broken."""
+    """Whether the encoder and these folders of features exist and are whole."""
     return all((folder / part).is_dir() and not broken(folder, part) for part in ("", *parts))
 
 
 def broken(folder: Path, part: str) -> list[str]:
     """Broken files of a folder of features; with an empty ``part``, of the encoder itself."""
-    found = checksums.broken(folder / part, None if part else ENCODER)
-    return found if found or not part or (folder / part / ENCODED).is_file() else [ENCODED]
+    faulty = checksums.broken(folder / part, None if part else ENCODER)
+    return faulty if faulty or not part or (folder / part / ENCODED).is_file() else [ENCODED]
 
 
 def check(folder: Path, part: str, names: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
-"""Where the features of a run come from: one interface, whether made here or brought along.
+"""The interface of a run to its features, made here or released.
 
-``features.EncoderPlan`` trains an encoder and encodes clips; ``released.ReleasedPlan`` reads a
-folder of features that somebody has published. A run knows neither, only what is below.
+``EncoderPlan`` trains an encoder and encodes clips; ``ReleasedPlan`` reads a folder of published
+features.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Samples(Protocol):
-    """The clips that the features are of, as the parent knows them; no plugin meets them."""
+    """The clips of the features; for the parent only, never sent to a plugin."""
 
     @property
     def clips(self) -> dict[str, list[Any]]:
@@ -33,7 +33,7 @@ class Samples(Protocol):
         """The joint layout; empty where there are no raw clips."""
 
     def contents(self, index: list[int]) -> list[bytes]:
-        """What each clip consists of, or a digest of it: orders are made from it."""
+        """The content of each clip, or its digest; orders derive from it."""
 
 
 class FeatureSource(Protocol):
@@ -41,11 +41,11 @@ class FeatureSource(Protocol):
 
     @property
     def name(self) -> str:
-        """For people: the encoder's name, or that the features were released."""
+        """For people: the encoder's name, or ``released``."""
 
     @property
     def title(self) -> str:
-        """For people: the work of ``ensure``."""
+        """For people: the task of ``ensure``."""
 
     @property
     def key(self) -> str:
@@ -65,20 +65,20 @@ class FeatureSource(Protocol):
 
     @property
     def cost(self) -> tuple[str, str, float]:
-        """What ``ensure`` costs: name and code of the work, and the seconds declared for it."""
+        """Name and code of the work of ``ensure``, and its declared seconds."""
 
     def ready(self, wants: Iterable[str]) -> bool:
         """Whether all that a method wants is in the cache."""
 
-    def retrained(self, one: Round) -> FeatureSource:
-        """The same features of another round, whose classes alone they are learned from.
+    def retrained(self, rotation: Round) -> FeatureSource:
+        """The same kind of features of another round, learned from its classes only.
 
         Raises:
             UserError: if they cannot be made again.
         """
 
     def fit_bundle(self, clips: list[int], wants: Iterable[str]) -> list[dict[str, Any]]:
-        """The files of these training clips with their labels: all a fit may open."""
+        """The files of these training clips with their labels; a fit may open no others."""
 
     def read(self, index: list[int], wants: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Feature tensors of clips, row by row as in ``index``."""
@@ -87,14 +87,14 @@ class FeatureSource(Protocol):
         """Raw clips as they travel through the pipe; only for methods that want ``clips``."""
 
     def encoder_job(self) -> dict[str, Any]:
-        """How a worker rebuilds the trained encoder; only for methods that need it."""
+        """The job by which a worker rebuilds the trained encoder, for methods that need it."""
 
     def certify(self) -> dict[str, Any]:
         """How the features were made: ``level`` of confinement, ``classes`` and ``clips`` (a
         digest) that their encoder learned from, ``moved``, ``denied``; see ``Certificate``."""
 
     def record_round(self) -> EncoderRound:
-        """What the record says about this round's features."""
+        """The record's part about this round's features."""
 
     def record_part(self, rounds: list[EncoderRound]) -> EncoderPart:
-        """What the record says about the features of all rounds."""
+        """The record's part about the features of all rounds."""

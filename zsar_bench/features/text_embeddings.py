@@ -1,4 +1,4 @@
-"""Texts become features, once, and are cached by all they depend on.
+"""Features of texts, cached by everything they depend on.
 
     <home>/texts/<key>.sealed     safetensors, sealed (``seals.write_sealed``)
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextPlan:
-    """Texts and the frozen encoder that reads them.
+    """Texts and the frozen encoder for them.
 
     Attributes:
         entry, settings: the text encoder and its parameters.
@@ -65,7 +65,7 @@ class TextPlan:
 
 
 def text_fingerprint(entry: Entry, settings: Settings, machine: Machine) -> str:
-    """Hash of the weights a text encoder would use; asks a worker."""
+    """Hash of a text encoder's weights, computed in a worker."""
     with tempfile.TemporaryDirectory(prefix="zsar-bench-") as folder:
         answer = run_job(machine.job("print", entry, settings.values), Path(folder))
     return str(answer["fingerprint"])
@@ -88,7 +88,7 @@ def ensure_texts(plan: TextPlan, on_event: Event) -> Path:
 
 
 def _encode(plan: TextPlan, workdir: Path, on_event: Event) -> bytes:
-    """Features of the texts, as a worker gives them.
+    """Features of the texts from a worker.
 
     Raises:
         RunFailed: unless they are finite numbers, a row a text.
@@ -103,12 +103,12 @@ def _encode(plan: TextPlan, workdir: Path, on_event: Event) -> bytes:
     with Worker(job, workdir, on_event) as worker:
         blob = worker.answer()
     try:
-        found = load(blob)
-        pooled, tokens, mask = (found[name] for name in ("pooled", "tokens", "mask"))
+        tensors = load(blob)
+        pooled, tokens, mask = (tensors[name] for name in ("pooled", "tokens", "mask"))
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         raise RunFailed("the worker's answer holds no features of texts") from None
     if (
-        {*found} != {"pooled", "tokens", "mask"}
+        {*tensors} != {"pooled", "tokens", "mask"}
         or [a.dtype.str for a in (pooled, tokens, mask)] != ["<f4", "<f4", "|b1"]
         or (pooled.ndim, tokens.ndim, len(pooled)) != (2, 3, len(plan.texts))
         or tokens.shape[:2] != mask.shape
@@ -131,7 +131,7 @@ def read_text_features(plan: TextPlan) -> dict[str, NDArray[Any]]:
     """The encoded texts: ``pooled``, ``tokens`` and ``mask``, a row for each of ``plan.texts``.
 
     Raises:
-        Damaged: naming the file, if it was damaged since ``ensure_texts``, or is gone.
+        Damaged: naming the file, if it was damaged or deleted since ``ensure_texts``.
     """
     from safetensors.numpy import load
 

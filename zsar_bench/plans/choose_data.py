@@ -1,8 +1,7 @@
-"""Which clips a run uses: the real data set, or the synthetic stand-in that is said aloud.
+"""The clips of a run: the real data set or its synthetic stand-in, reported as such.
 
-Nobody without the real files is sent away, and nobody who asked for them gets anything else:
-``auto`` takes the real data where it is imported and the stand-in elsewhere, ``real`` refuses
-instead, and a protocol named ``stand-in/...`` is never run on real clips.
+``auto`` takes the real data where it is imported, else the stand-in; ``real`` refuses instead. A
+protocol named ``stand-in/...`` never runs on real clips.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ WANTED = ("auto", "real", "stand-in")
 
 @dataclass(frozen=True)
 class DataChoice:
-    """The data set of a protocol, and why it is this one.
+    """The data set of a protocol, with the reason.
 
     Attributes:
-        protocol: as it will be run; its id says if the clips are synthetic.
+        protocol: as it will be run; its id shows if the clips are synthetic.
         entry: the data set's entry in the catalogue.
         reason: for people.
         missing: entry of the real data set that a stand-in replaces, None if it cannot be read.
@@ -72,7 +71,7 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
         catalogue: where they are looked up.
 
     Raises:
-        UserError: for unknown names, or if what is wanted cannot be had.
+        UserError: for unknown names, or if the wanted data are not available.
     """
     named = name.startswith(STAND_IN)
     protocol = find_protocol(name.removeprefix(STAND_IN), catalogue)
@@ -95,8 +94,8 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
     imported = real is not None and real.name in prepared()
     if not named and wanted != "stand-in" and (wanted == "real" or imported):
         return _real(protocol, real, "named" if wanted == "real" else "imported")
-    others = stand_ins(protocol.dataset, catalogue)
-    if not others:
+    available = stand_ins(protocol.dataset, catalogue)
+    if not available:
         if named or wanted == "stand-in":
             known = sorted({e.spec["stand_in_for"] for e in catalogue.entries("datasets")} - {""})
             raise UserError(
@@ -105,7 +104,7 @@ def choose_data(name: str, wanted: str, catalogue: Catalogue) -> DataChoice:
             )
         return _real(protocol, real, "there is no stand-in")
     reason = "named" if named or wanted == "stand-in" else f"{protocol.dataset} is not imported"
-    return DataChoice(on_stand_in(protocol, others[0].name), others[0], reason, real)
+    return DataChoice(on_stand_in(protocol, available[0].name), available[0], reason, real)
 
 
 def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
@@ -118,7 +117,7 @@ def _real(protocol: Protocol, real: Entry | None, reason: str) -> DataChoice:
 
 
 def drawn(base: Protocol, splits: int) -> list[Protocol]:
-    """The protocols that a request runs: itself, or its random class splits instead.
+    """The protocols that a request runs: the named one, or its random class splits.
 
     Args:
         base: the protocol that was named.

@@ -1,21 +1,21 @@
-"""Text controls: the same run with texts that cannot help, to see what else helps.
+"""Text controls: the same run with uninformative texts, to detect other sources of accuracy.
 
-A method that recognises a class by its text alone must fall to 1/K when the text says nothing
-about the class. What stays above 1/K came by another way: from the order of clips or
-candidates, from a label somewhere in the features, from the true class's text used as a query.
+A method that recognises classes by their texts alone must fall to 1/K when texts carry no
+information about classes. Accuracy above 1/K then comes from elsewhere: the order of clips or
+candidates, a label in the features, the true class's text used as a query.
 
 - ``shuffled-unseen``: candidate k gets the text of candidate k + s, modulo K, for all K shifts
-  s; fit is that of the plain run, and shift 0 is the plain run. Every clip meets its own text
-  at its own class exactly once, so the scores of a method that treats candidates alike
-  (equivariant: permuted texts give permuted scores) average to exactly 1/K, clip by clip.
+  s; the fit is that of the plain run, and shift 0 is the plain run. Over all shifts, the accuracy
+  of a method that is equivariant (permuted texts give permuted scores) averages to exactly 1/K
+  for every clip.
 - ``shuffled-all``: a random permutation of the texts of all classes, then fit and score.
-- ``random``: every class gets features of no text at all, then fit and score.
+- ``random``: every class gets random features in place of its text's, then fit and score.
 - ``shuffled-seen``: a random permutation among the seen classes only. Unseen texts stay true,
-  so nothing says that the mean is 1/K: it shows how much of an accuracy needs a true fit.
+  so the expected mean is not 1/K: it shows how much of an accuracy needs a true fit.
 
-A draw is one shift, permutation or set of features. For ``shuffled-all`` and ``random`` the
-candidates' texts are exchangeable among the candidates, which is what makes 1/K the expectation
-of every draw; permutations are therefore uniform, fixed points and identity included.
+A draw is one shift, permutation or set of features. For ``shuffled-all`` and ``random``
+candidates' texts are exchangeable, so every draw has the expectation 1/K; permutations are
+therefore uniform, with fixed points and the identity.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RANDOM = "random"
 SHUFFLED_SEEN = "shuffled-seen"
 KINDS = (SHUFFLED_UNSEEN, SHUFFLED_ALL, RANDOM, SHUFFLED_SEEN)
 
-DRAWS = 20  #: draws unless more are asked for; fewer give no verdict
+DRAWS = 20  #: draws by default; fewer give no verdict
 MAX_DRAWS = 1000
 
 
@@ -65,24 +65,20 @@ class Control:
     def sources(self, seen: Sequence[str], unseen: Sequence[str]) -> dict[str, str]:
         """Class id -> the class whose text it gets.
 
-        For ``random`` only the number of its tokens is used: a text's length may tell its
-        class, too, and is dealt out among all classes.
+        For ``random`` only the number of its tokens is used: a text's length may reveal its class
+        and is therefore permuted too.
         """
-        own = {c: c for c in (*seen, *unseen)}
+        unmoved = {c: c for c in (*seen, *unseen)}
         if self.kind == SHUFFLED_UNSEEN:
             count = len(unseen)
-            return own | {c: unseen[(k + self.draw) % count] for k, c in enumerate(unseen)}
+            return unmoved | {c: unseen[(k + self.draw) % count] for k, c in enumerate(unseen)}
         moved = list(seen) if self.kind == SHUFFLED_SEEN else [*seen, *unseen]
         salt = ("text-control", self.kind, self.draw)
         order = content_order((c.encode() for c in moved), *salt)
-        return own | {c: moved[i] for c, i in zip(moved, order.tolist(), strict=True)}
+        return unmoved | {c: moved[i] for c, i in zip(moved, order.tolist(), strict=True)}
 
     def write_bank(
-        self,
-        plan: TextPlan,
-        fields: dict[str, dict[str, str]],
-        classes: list[str],
-        path: Path,
+        self, plan: TextPlan, fields: dict[str, dict[str, str]], classes: list[str], path: Path
     ) -> None:
         """Write the text bank that these classes get under the control.
 
@@ -94,7 +90,9 @@ class Control:
         """
         from safetensors.numpy import save
 
-        tensors = bank_tensors(plan, {f: [own[c] for c in classes] for f, own in fields.items()})
+        tensors = bank_tensors(
+            plan, {f: [texts[c] for c in classes] for f, texts in fields.items()}
+        )
         if self.kind == RANDOM:
             features = read_text_features(plan)
             real = features["tokens"][features["mask"]]
@@ -109,9 +107,8 @@ class Control:
     def _directions(
         self, shape: tuple[int, ...], classes: list[str], what: str, length: float
     ) -> NDArray[np.float32]:
-        """Random directions, of real features' mean length: it is the direction that speaks.
-
-        Seeded class by class, so that a class has the same features in fit and in bind.
+        """Random directions of real features' mean length, seeded by class: a class has the same
+        features in fit and in bind.
         """
         import numpy as np
 
@@ -138,7 +135,7 @@ def plan_controls(kind: str | None, draws: int | None, unseen: int) -> list[Cont
         unseen: number of candidates, K.
 
     Raises:
-        UserError: for an unknown kind and for a number of draws that cannot be.
+        UserError: for an unknown kind or an invalid number of draws.
     """
     if kind is None:
         if draws is not None:
@@ -160,6 +157,3 @@ def plan_controls(kind: str | None, draws: int | None, unseen: int) -> list[Cont
     if not 1 <= draws <= MAX_DRAWS:
         raise UserError(f"--draws takes 1 to {MAX_DRAWS}, not {draws}.", "For example: --draws 20")
     return [Control(kind, draw) for draw in range(draws)]
-
-
-# --- Verdicts --------------------------------------------------------------------------------

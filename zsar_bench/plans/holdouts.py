@@ -1,15 +1,15 @@
-"""Which GZSL runs can be, and the pseudo-unseen splits that calibrate one: training clips only.
+"""Checks of GZSL requests, and the pseudo-unseen splits that calibrate GZSL on training clips.
 
 A pseudo-unseen split is a rotation of held-out classes (the published list where there is one,
-else those of ``selection.rotations``) crossed with held-out subjects: encoder and method learn
-from the kept classes' clips of the other training subjects, so that neither has met a clip, or the
-subject, of what plays the seen test clips.
+else those of ``selection.rotations``) crossed with held-out subjects. Encoder and method learn
+from the kept classes' clips of the other training subjects. The pseudo-seen clips are of the
+held-out subjects, so the fit has seen neither these clips nor their subjects.
 
-Pseudo-unseen clips are those of the same held-out subjects, if every held-out class has at
-least ``ENOUGH`` of them: then both sides are of new subjects, as in the test. With fewer
-clips a mean class accuracy is mostly noise and all training subjects' clips are taken. It matters
-little: in the simulation of ``gzsl_calibration`` held-out subjects alone are better by up to 0.4
-points of H where subjects differ much, and worse by up to 0.6, with few clips, where they do not.
+Pseudo-unseen clips are those of the held-out subjects, if every held-out class has at least
+``ENOUGH`` of them: then both sides are of new subjects, as in the test. With fewer clips a mean
+class accuracy is mostly noise, and all training subjects' clips are taken. In simulations,
+held-out subjects alone gain up to 0.4 points of H where subjects differ much, and lose up to 0.6
+with few clips where they do not.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from zsar_bench.plans.selection import (
 if TYPE_CHECKING:
     from zsar_bench.catalogue.catalogue import Entry
     from zsar_bench.data.protocols.protocol import Protocol
-    from zsar_bench.features.source import FeatureSource
-    from zsar_bench.plans.run_plan import RunPlan
 
 CONSTANT = "constant"
 GATE = "gate"
@@ -53,10 +51,9 @@ class PseudoUnseenSplit:
     """A rotation of a GZSL run.
 
     Attributes:
-        round: its training clips; its unseen ones are the pseudo-unseen, its seen ones to test
-            the pseudo-seen clips.
-        subjects: training subjects that it learns nothing from.
-        unseen_of: whose clips are pseudo-unseen: these subjects', or all training subjects'.
+        round: of training clips only; its test clips are the pseudo-unseen and pseudo-seen ones.
+        subjects: held-out training subjects.
+        unseen_of: subjects of the pseudo-unseen clips: the held-out, or all training subjects.
     """
 
     round: Round
@@ -68,16 +65,16 @@ def check_gzsl(
     kind: str | None, protocol: Protocol, methods: Sequence[Entry], rules: Sequence[str],
     *, released: bool, control: str | None,
 ) -> None:  # fmt: skip
-    """Refuse what GZSL has no meaning for.
+    """Refuse requests that GZSL cannot serve.
 
     Args:
         kind: as the user named it; None: no GZSL.
-        protocol, methods, rules: that are to be run.
-        released: whether features are brought along.
+        protocol, methods, rules: of the request.
+        released: whether released features are used.
         control: text control.
 
     Raises:
-        UserError: for an unknown kind, and for requests that cannot be.
+        UserError: for an unknown kind, and for such requests.
     """
     if kind is None:
         return
@@ -100,10 +97,10 @@ def check_gzsl(
             if protocol.own_candidates
             else f"For one split: --protocol {protocol.dataset}/random:5@0",
         )
-    looking = [rule for rule in rules if peeks(rule)]
-    if looking:
+    on_test = [rule for rule in rules if peeks(rule)]
+    if on_test:
         raise UserError(
-            f"GZSL by '{looking[0]}' would be chosen on test twice over.", "Use --selection last."
+            f"GZSL by '{on_test[0]}' would be chosen on test twice over.", "Use --selection last."
         )
     for method in methods:
         if method.spec["setting"] == "transductive":
@@ -115,7 +112,7 @@ def check_gzsl(
 
 
 def pseudo_unseen_splits(
-    protocol: Protocol, one: Round, clips: Mapping[str, Sequence[Any]]
+    protocol: Protocol, round_: Round, clips: Mapping[str, Sequence[Any]]
 ) -> list[PseudoUnseenSplit]:
     """The pseudo-unseen splits of a round.
 
@@ -125,12 +122,12 @@ def pseudo_unseen_splits(
         clips: class and subject of every clip.
 
     Raises:
-        UserError: if the round has no seen test clips of new subjects, or cannot be rehearsed.
+        UserError: if the round has no seen test clips of new subjects, or no such split.
     """
     subject, classes = clips["subject"], clips["class"]
-    where = f"{one.name} of '{protocol.id}'"
-    known = {subject[i] for i in one.train}
-    tested = {subject[i] for i in one.test_seen}
+    where = f"{round_.name} of '{protocol.id}'"
+    known = {subject[i] for i in round_.train}
+    tested = {subject[i] for i in round_.test_seen}
     if not tested or tested & known or "" in tested:
         raise UserError(
             f"GZSL tests seen classes on new subjects, and {where} has no such clips"
@@ -138,22 +135,22 @@ def pseudo_unseen_splits(
             WITHOUT,
         )
     try:
-        turns, held = rotations(protocol, one), validation_subjects(one, clips)
+        turns, held = rotations(protocol, round_), validation_subjects(round_, clips)
     except UserError as error:
         raise UserError(f"GZSL is calibrated on training clips: {error.what}", WITHOUT) from None
-    found = []
+    splits = []
     for number, out in enumerate(turns, 1):
-        kept = tuple(c for c in one.seen if c not in out)
-        new = [i for i in one.train if classes[i] in out]
-        few = [i for i in new if subject[i] in held]
-        counts = Counter(classes[i] for i in few)
+        kept = tuple(c for c in round_.seen if c not in out)
+        new = [i for i in round_.train if classes[i] in out]
+        of_held = [i for i in new if subject[i] in held]
+        counts = Counter(classes[i] for i in of_held)
         enough = all(counts[c] >= ENOUGH for c in out)
         turned = replace(
-            one,
-            name=f"{one.name} gzsl-{number}",
-            train=[i for i in one.train if classes[i] not in out and subject[i] not in held],
-            test_unseen=few if enough else new,
-            test_seen=[i for i in one.train if classes[i] in kept and subject[i] in held],
+            round_,
+            name=f"{round_.name} gzsl-{number}",
+            train=[i for i in round_.train if classes[i] not in out and subject[i] not in held],
+            test_unseen=of_held if enough else new,
+            test_seen=[i for i in round_.train if classes[i] in kept and subject[i] in held],
             seen=kept,
             unseen=tuple(out),
         )
@@ -163,34 +160,33 @@ def pseudo_unseen_splits(
                 f"{', '.join(held)} {where} lacks clips of a seen class.",
                 WITHOUT,
             )
-        found.append(PseudoUnseenSplit(turned, held, "validation" if enough else "training"))
-    return found
+        splits.append(PseudoUnseenSplit(turned, held, "validation" if enough else "training"))
+    return splits
 
 
 def rotation_sources(plan: RunPlan, number: int) -> list[tuple[PseudoUnseenSplit, FeatureSource]]:
-    """The pseudo-unseen splits of a round, each with features of an encoder of its own; none where
-    no GZSL was asked for.
+    """The pseudo-unseen splits of a round, each with an encoder of its own; none without GZSL.
 
     Raises:
-        UserError: as ``pseudo-unseen splits``.
+        UserError: as ``pseudo_unseen_splits``.
     """
     if not plan.gzsl:
         return []
     source = plan.encoders[number]
-    found = pseudo_unseen_splits(plan.protocol, source.round, source.dataset.clips)
-    return [(one, source.retrained(one.round)) for one in found]
+    splits = pseudo_unseen_splits(plan.protocol, source.round, source.dataset.clips)
+    return [(split, source.retrained(split.round)) for split in splits]
 
 
 def trial_sources(plan: RunPlan, number: int) -> list[FeatureSource]:
-    """The features of a round's trials: of the same encoder to validate on seen classes; of
-    encoders that never met the held-out classes to test on these.
+    """The features of a round's trials: of the same encoder to validate on seen classes, of
+    encoders trained without the held-out classes to test on these.
 
     Raises:
-        UserError: if the rule cannot be followed on this round.
+        UserError: if the rule is not possible on this round.
     """
     source = plan.encoders[number]
     if plan.rule == SEEN_VAL:
-        validation_subjects(source.round, source.dataset.clips)  # or it is refused, before work
+        validation_subjects(source.round, source.dataset.clips)  # refused before any work
         return [source]
     if plan.rule != PSEUDO_UNSEEN:
         return []

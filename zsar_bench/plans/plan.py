@@ -1,7 +1,6 @@
-"""From what a request names, and what was prepared for it, to runs. Pure.
+"""Run plans from a looked-up request and what was prepared for it; without side effects.
 
-``plan_runs`` gives one ``RunPlan`` a protocol variant, method, seed pair, draw and rule; what work
-that is, the module ``runs.schedule.tasks`` says.
+The module ``runs.schedule.tasks`` turns them into tasks.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ OfSeed = Callable[[int], tuple[EncoderPlan, ...]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What had to be opened, made or asked before runs can be planned.
+    """What is opened, made or computed before runs are planned.
 
     Attributes:
         class_texts: texts of every class.
@@ -110,7 +109,7 @@ def _features(
     """Every protocol variant, the choice of features, and encoder seed -> a source a round."""
     released, encoder = prepared.released, wanted.encoder
     if released is not None:
-        yield wanted.data.protocol, released.said, lambda seed: released.sources
+        yield wanted.data.protocol, released.choice, lambda seed: released.sources
         return
     assert encoder is not None
     assert prepared.dataset is not None
@@ -118,7 +117,7 @@ def _features(
         of_seed = _encoders(encoder, variant, prepared.dataset, wanted)
         protocol = _counted(variant, of_seed)
         for plan in of_seed(0) if wanted.request.gzsl else ():
-            # Refused before any work, if it must be.
+            # Refused here, before any work.
             pseudo_unseen_splits(protocol, plan.round, plan.dataset.clips)
         yield protocol, encoder.choice, of_seed
 
@@ -133,7 +132,7 @@ def _encoders(
     """
     rounds = make_rounds(protocol, dataset)
 
-    @cache  # a plan's key is a digest of all clips' ids: one a seed, not one a run
+    @cache  # a plan's key digests all clips' ids: once a seed, not once a run
     def of_seed(seed: int) -> tuple[EncoderPlan, ...]:
         return tuple(
             EncoderPlan(
@@ -148,7 +147,7 @@ def _encoders(
 def plan_encoders(
     wanted: WantedEncoder, dataset: Dataset
 ) -> tuple[Protocol, tuple[EncoderPlan, ...]]:
-    """The skeleton encoder of every round of a protocol, without any method.
+    """The skeleton encoder of every round of a protocol.
 
     Raises:
         UserError: if a round lacks clips that it needs.
@@ -158,7 +157,7 @@ def plan_encoders(
 
 
 def _counted(protocol: Protocol, of_seed: OfSeed) -> Protocol:
-    """A stand-in is complete by construction: its test clips are those it has."""
+    """The protocol; on a stand-in, which is always complete, with its number of test clips."""
     if not protocol.synthetic:
         return protocol
     tested = sum(len(plan.round.test_unseen) for plan in of_seed(0))
@@ -166,13 +165,13 @@ def _counted(protocol: Protocol, of_seed: OfSeed) -> Protocol:
 
 
 def _leaks(method: Entry, settings: Settings) -> list[Choice]:
-    """What a record says of parameters under which the method is told what it should find out."""
+    """The record's choice of parameters by which ``score`` gets the true classes."""
     on = [name for name in method.spec.get("leaks", ()) if settings.science.get(name)]
-    said = "score gets the test clips' true classes: marked, never ranked"
-    return [("leak", ", ".join(on), said)] if on else []
+    reason = "score gets the test clips' true classes: marked, never ranked"
+    return [("leak", ", ".join(on), reason)] if on else []
 
 
 def _all_texts(texts: ClassTexts, fields: Iterable[str]) -> tuple[str, ...]:
-    """Every distinct text of these fields, of seen and unseen classes alike, sorted: the
-    cached features then do not depend on the protocol."""
+    """Every distinct text of these fields, of all classes, sorted: the cached features do not
+    depend on the protocol."""
     return tuple(sorted({text for f in fields for text in texts.fields[f].values()}))

@@ -1,4 +1,4 @@
-"""What a command asks for, before any name in it is looked up: methods, seeds, data, machine."""
+"""The request of a command, before names in it are looked up: methods, seeds, data, machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUNS = ("runs", "dev")  #: folders of results that hold predictions with their l
 
 @dataclass(frozen=True)
 class Request:
-    """What the user typed. ``None`` means: not named, the referee chooses and says why."""
+    """What the user typed. ``None``: not named; a value is chosen and reported with a reason."""
 
     methods: tuple[str, ...]
     protocol: str
@@ -49,7 +49,7 @@ class Request:
 
     @property
     def wanted_data(self) -> str:
-        """What is asked of ``choose_data``: released features need no clips."""
+        """``wanted`` for ``choose_data``: released features need no clips."""
         return "released" if self.features else self.data
 
 
@@ -67,10 +67,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, dash, high = part.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise wrong
-        few = range(int(low), int(high if dash else low) + 1)
-        if not few or few.stop - few.start + len(seeds) > MAX_SEEDS:
+        span = range(int(low), int(high if dash else low) + 1)
+        if not span or span.stop - span.start + len(seeds) > MAX_SEEDS:
             raise wrong
-        seeds += few
+        seeds += span
     return tuple(dict.fromkeys(seeds))
 
 
@@ -78,8 +78,8 @@ def seed_pairs(request: Request) -> list[tuple[int, int]]:
     """Pairs (encoder seed, method seed).
 
     ``--seeds`` alone pairs each encoder with the method of the same seed; ``--method-seeds``
-    crosses them; ``--fix-encoder`` holds the encoder while the method's seed runs. Released
-    features have one encoder, whose seed counts as 0.
+    crosses them; ``--fix-encoder`` varies the method's seed only. The encoder seed of released
+    features is 0.
     """
     if request.features is not None:
         if request.fix_encoder is not None or request.method_seeds is not None:
@@ -100,7 +100,7 @@ def choose_machine(request: Request, catalogue: Catalogue) -> tuple[Machine, tup
     """Device and threads, with the reason.
 
     Raises:
-        UserError: if CUDA was asked for and torch sees none.
+        UserError: if CUDA was requested and torch sees none.
     """
     cuda = bool(catalogue.machine.get("cuda"))
     if request.device not in ("auto", "cpu", "cuda"):
@@ -136,7 +136,7 @@ def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
     """The plugins' files, which workers may read.
 
     Raises:
-        UserError: if one of them lies where labels do: a plugin must not declare these.
+        UserError: if one of them lies among files that hold labels.
     """
     stores = [home() / name for name in ("data", "encoders", "features", "texts")]
     results = [r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in RUNS]
@@ -152,7 +152,7 @@ def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-#: A worker that has imported torch and done nothing; with less, nothing could ever run.
+#: Memory of a worker that has only imported torch.
 LEAST = 512 * 2**20
 
 
@@ -160,12 +160,12 @@ def parse_size(text: str) -> int:
     """Bytes from ``4G``, ``1.5GiB`` or ``800M``; units are powers of 1024.
 
     Raises:
-        UserError: for anything else, and for less than torch alone needs.
+        UserError: for anything else, and for less than ``LEAST``.
     """
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.I | re.A)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.I | re.A)
+    if match is None:
         raise UserError(f"'{text}' is not a size.", "For example: --memory-limit 4G")
-    size = int(float(found[1]) * UNITS[found[2].upper()])
+    size = int(float(match[1]) * UNITS[match[2].upper()])
     if size < LEAST:
         raise UserError(
             f"--memory-limit {text} is less than a worker needs to import torch.",

@@ -1,4 +1,4 @@
-"""One run, before it is made: everything that determines it, and where it will live."""
+"""The plan of one run: everything that determines it, and its folders."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class RunPlan:
     results: Path
     choices: tuple[tuple[str, str, str], ...] = ()
     control: Control | None = None  #: None: the classes have their own texts
-    rules: tuple[str, ...] = ()  #: all rules asked for together, which share fits; empty: ``rule``
+    rules: tuple[str, ...] = ()  #: all rules requested together, which share fits; empty: ``rule``
     prove: bool = False  #: whether the record must hold a proof
-    tuning: TuningPart | None = None  #: the search that ``params`` come from, if one was asked for
-    gzsl: str = ""  #: how clips of all classes are judged over all classes; empty: they are not
+    tuning: TuningPart | None = None  #: the search that ``params`` come from, if any
+    gzsl: str = ""  #: kind of GZSL; empty: none
     metric_entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
     def label(self) -> str:
-        """The method, and the rule where several were asked for."""
+        """The method, and the rule where several were requested."""
         return f"{self.method.name} {self.rule}" if len(self.rules) > 1 else self.method.name
 
     @property
@@ -64,9 +64,9 @@ class RunPlan:
 
     @property
     def leak(self) -> Literal["", "labels"]:
-        """What ``score`` is told that no honest method knows: ``labels``, or nothing."""
-        asked = any(self.params.science.get(name) for name in self.method.spec.get("leaks", ()))
-        return "labels" if asked else ""
+        """``labels`` if ``score`` gets the true classes, else empty."""
+        leaks = any(self.params.science.get(name) for name in self.method.spec.get("leaks", ()))
+        return "labels" if leaks else ""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -105,42 +105,42 @@ class RunPlan:
 
     @cached_property
     def fit_id(self) -> str:
-        """Id of the same run with rule ``last``, by hand, without a text control and GZSL.
+        """Id of the same run with rule ``last`` and without search, text control and GZSL.
 
-        All orders of clips and candidates are made from it: draws of a control share them,
-        because a leak by position must not average out, rules share fits and scores, and a GZSL
-        run's ZSL scores are those of the run without.
+        All orders of clips and candidates derive from it. So draws of a control share them (a leak
+        by position must not average out), rules share fits and scores, and a GZSL run has the ZSL
+        scores of the run without.
         """
         return digest(self._plain_identity | {"rule": LAST})[:16]
 
     @property
     def folder(self) -> Path:
-        """Final place; a folder of this name is complete."""
+        """Final folder; if it exists, the run is complete."""
         return self.results / "runs" / self.protocol.folder / self.method.name / self.run_id
 
     @property
     def part(self) -> Path:
-        """Where the run lives until it is complete."""
+        """Folder of the incomplete run."""
         return self.folder.with_name(f".{self.run_id}.part")
 
     def round_folder(self, number: int) -> Path:
-        """Where a round lives until the run is complete."""
+        """Folder of a round of the incomplete run."""
         return self.part / f"round-{number}"
 
     def read_round(self, number: int) -> dict[str, Any]:
-        """What was noted about a finished round, its ``round.json``."""
-        about: dict[str, Any] = files.read_json(self.round_folder(number) / "round.json")
-        return about
+        """The ``round.json`` of a finished round."""
+        content: dict[str, Any] = files.read_json(self.round_folder(number) / "round.json")
+        return content
 
     @property
     def grids(self) -> tuple[int, ...]:
-        """Numbers of states to be kept of the fit on all seen classes."""
+        """Numbers of states to keep of the fit on all seen classes."""
         return tuple(sorted({kept_states(rule) for rule in self.rules or (self.rule,)} - {0}))
 
     @property
     def fit_part(self) -> Path:
-        """Where the fits live. Rules asked for together share theirs, and so do shifts of the
-        candidates' texts, if the method cannot have read these texts in it."""
+        """Folder of the fits. Rules requested together share it, and so do shifts of candidates'
+        texts, if the method does not get these texts in a fit."""
         shared: list[Any] = [self.grids] if len(self.rules) > 1 else []
         shared += [self.gzsl] if shared and self.gzsl else []  # each waits for its own sharers
         inductive = self.method.spec.get("setting") == "inductive"
@@ -156,7 +156,7 @@ class RunPlan:
 
     @property
     def done(self) -> bool:
-        """Whether its record is there, with a proof if one is asked for."""
+        """Whether its record exists, with a proof if one is requested."""
         if not (self.folder / "run.json").is_file():
             return False
         return not self.prove or proven(self.folder)
@@ -164,5 +164,5 @@ class RunPlan:
 
 def proven(folder: Path) -> bool:
     """Whether the record in a run's folder holds a proof."""
-    about = files.read_json(folder / "run.json")
-    return bool((about.get("certificate") or {}).get("proof"))
+    record = files.read_json(folder / "run.json")
+    return bool((record.get("certificate") or {}).get("proof"))

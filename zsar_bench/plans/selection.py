@@ -1,17 +1,17 @@
-"""Which state of a training counts. The referee's own rules; plugins cannot add any.
+"""Selection rules: which state of a training is scored. Plugins cannot add any.
 
-A *state* is what ``state_dict`` gives; the states of one training are taken at evenly spaced
-steps of its declared schedule, so that they can be named by their fraction of it.
+A *state* is a ``state_dict``; states are taken at evenly spaced steps of the declared schedule and
+named by their fraction of it.
 
-- ``last``: the last state. Nothing is chosen, so nothing can be chosen on test.
+- ``last``: the last state; there is no choice.
 - ``seen-val``: the method is fitted without the clips of one in five of the training subjects;
-  the state with the best mean class accuracy on these clips, over the seen classes, counts. (The
-  features are those of the encoder that every rule shares, which has met these subjects.)
-- ``pseudo-unseen``: some seen classes play unseen ones, in three rotations: encoder and method
-  are trained without them and every state is tested on their training clips. The median of the
-  three best fractions of the schedule is taken over to the fit on all seen classes.
-- ``oracle@E``: the best of E states on the test clips themselves, as papers do. It shows what
-  peeking buys; it is marked wherever it is shown, never the default and never ranked.
+  the state with the best mean class accuracy on these clips, over the seen classes, is taken.
+  (The shared encoder was trained on these subjects.)
+- ``pseudo-unseen``: three rotations each hold out some seen classes: encoder and method are
+  trained without them, and every state is tested on their training clips. The median of the three
+  best fractions of the schedule is taken over to the fit on all seen classes.
+- ``oracle@E``: the best of E states on the test clips, as in papers. It measures the gain from
+  test-set selection; it is always marked, never the default and never ranked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PSEUDO_UNSEEN = "pseudo-unseen"
 ORACLE = "oracle"
 
 RULES = {
-    LAST: "the last step of the declared schedule; looks at nothing",
+    LAST: "the last step of the declared schedule; nothing is chosen",
     SEEN_VAL: "best on seen classes of held-out training subjects",
     PSEUDO_UNSEEN: "median best fraction of the schedule over rotations of held-out seen classes",
     f"{ORACLE}@E": "best of E states on the test clips, as papers do; never ranked",
@@ -72,7 +72,7 @@ def parse_rules(text: str) -> tuple[str, ...]:
 
 
 def peeks(rule: str) -> bool:
-    """Whether the rule looks at test clips."""
+    """Whether the rule selects on test clips."""
     return rule.startswith(f"{ORACLE}@")
 
 
@@ -88,67 +88,64 @@ def kept_states(rule: str) -> int:
     return STATES if rule == PSEUDO_UNSEEN else 0
 
 
-def rotations(protocol: Protocol, one: Round) -> list[tuple[str, ...]]:
+def rotations(protocol: Protocol, round_: Round) -> list[tuple[str, ...]]:
     """The classes held out in each rotation of a round: the published list where one exists.
 
-    Without one: three disjoint draws of v = min(K_u, K_s/4) seen classes that depend on nothing
-    but the classes, so that all methods and seeds share them, and their encoders.
+    Without one: three disjoint draws of v = min(K_u, K_s/4) seen classes. They depend on the
+    classes only, so that all methods and seeds share them and their encoders.
 
     Raises:
-        UserError: if v is below 2: one class is no choice.
+        UserError: if v is below 2.
     """
-    if protocol.pseudo_unseen and {*protocol.pseudo_unseen} < {*one.seen}:
+    if protocol.pseudo_unseen and {*protocol.pseudo_unseen} < {*round_.seen}:
         return [protocol.pseudo_unseen]
-    count = min(len(one.unseen), len(one.seen) // 4)
+    count = min(len(round_.unseen), len(round_.seen) // 4)
     if count < 2:
         raise UserError(
-            f"'{PSEUDO_UNSEEN}' needs at least 2 classes to hold out; {one.name} of "
-            f"'{protocol.id}' has {len(one.seen)} seen and {len(one.unseen)} unseen ones.",
+            f"'{PSEUDO_UNSEEN}' needs at least 2 classes to hold out; {round_.name} of "
+            f"'{protocol.id}' has {len(round_.seen)} seen and {len(round_.unseen)} unseen ones.",
             f"Use --selection {SEEN_VAL} or {LAST}.",
         )
-    drawn = hash_order(one.seen, PSEUDO_UNSEEN)
+    drawn = hash_order(round_.seen, PSEUDO_UNSEEN)
     held = [{*drawn[r * count : (r + 1) * count]} for r in range(ROTATIONS)]
-    return [tuple(c for c in one.seen if c in classes) for classes in held]
+    return [tuple(c for c in round_.seen if c in classes) for classes in held]
 
 
-def rotated(one: Round, number: int, held: Sequence[str], classes: Sequence[str]) -> Round:
-    """The round in which held-out seen classes play the unseen ones.
-
-    Their clips are those that train in ``one``; no clip that it tests takes part.
+def rotated(round_: Round, number: int, held: Sequence[str], classes: Sequence[str]) -> Round:
+    """The round in which held-out seen classes are the unseen ones, on training clips only.
 
     Args:
-        one: the round itself.
+        round_: the original round.
         number: of the rotation, from 0.
         held: official ids of the held-out classes.
         classes: class of every clip.
     """
     return replace(
-        one,
-        name=f"{one.name} rotation-{number + 1}",
-        train=[i for i in one.train if classes[i] not in held],
-        test_unseen=[i for i in one.train if classes[i] in held],
+        round_,
+        name=f"{round_.name} rotation-{number + 1}",
+        train=[i for i in round_.train if classes[i] not in held],
+        test_unseen=[i for i in round_.train if classes[i] in held],
         test_seen=[],
-        seen=tuple(c for c in one.seen if c not in held),
+        seen=tuple(c for c in round_.seen if c not in held),
         unseen=tuple(held),
     )
 
 
-def validation_subjects(one: Round, clips: Mapping[str, Sequence[Any]]) -> list[str]:
-    """One in five of a round's training subjects, at least one; every class keeps clips of
-    the others.
+def validation_subjects(round_: Round, clips: Mapping[str, Sequence[Any]]) -> list[str]:
+    """One in five of a round's training subjects, at least one; every class keeps training clips.
 
     Raises:
         UserError: if subjects are not known, or there is no such choice.
     """
-    cells = {(clips["subject"][i], clips["class"][i]) for i in one.train}
+    cells = {(clips["subject"][i], clips["class"][i]) for i in round_.train}
     drawn = hash_order({s for s, _ in cells if s}, SEEN_VAL)
     count = max(1, round(VALIDATION_SHARE * len(drawn)))
     for start in range(len(drawn)):
         held = {drawn[(start + n) % len(drawn)] for n in range(count)}
-        if {c for s, c in cells if s not in held} == {*one.seen}:
+        if {c for s, c in cells if s not in held} == {*round_.seen}:
             return sorted(held)
     raise UserError(
-        f"'{SEEN_VAL}' holds out training subjects, and {one.name} has none without whom "
+        f"'{SEEN_VAL}' holds out training subjects, and {round_.name} has none without whom "
         "every seen class keeps training clips.",
         f"Use --selection {PSEUDO_UNSEEN} or {LAST}.",
     )
@@ -158,18 +155,18 @@ def due(step: int, before: int, total: int, grids: Sequence[int]) -> bool:
     """Whether a state has to be taken after ``step``, the report before it being ``before``.
 
     Point i of a grid of E states is due at the first report at or after step i * total / E. The
-    last point is the state that a fit leaves behind, and is not taken here.
+    last point is the final state and is not taken here.
     """
     return step < total and any(step * e // total > before * e // total for e in grids)
 
 
 def state_step(point: int, grid: int, total: int, kept: Sequence[int]) -> int | None:
-    """The step whose state stands for a point of a grid; None: the state left behind.
+    """The step of the state for a point of a grid; None: the final state.
 
     Args:
         point: 1 to ``grid``.
         grid: E.
-        total: steps of the schedule; 0 if the method never said.
+        total: steps of the schedule; 0 if the method reports none.
         kept: ascending steps at which states were taken.
     """
     if point == grid:

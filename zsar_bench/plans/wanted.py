@@ -1,4 +1,4 @@
-"""A request with every name in it looked up: entries, settings, machine. Nothing is made yet."""
+"""A request with all names looked up: entries, settings, machine. Nothing is made yet."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EncoderChoice:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request names, on one protocol.
+    """A looked-up request on one protocol.
 
     Attributes:
         request: as it was given.
@@ -69,18 +69,18 @@ class Wanted:
 
     @property
     def changed(self) -> list[tuple[Entry, Settings]]:
-        """Plugins whose parameters may differ from their profiles: their classes check them."""
+        """Plugins whose parameters may differ from their profiles and need a check."""
         if not self.request.assignments:
-            return []  # profiles as they are were checked by the discovery child
+            return []  # discovery has checked the profiles
         encoder = [(self.encoder.entry, self.encoder.settings)] if self.encoder else []
         return [*self.methods, (self.text_encoder, self.text_settings), *encoder]
 
 
 def look_up(request: Request, catalogue: Catalogue) -> list[Wanted]:
-    """What a request names: one a protocol, several where it names an average.
+    """Look up a request: one result a protocol, several for an average.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: for anything invalid in the request.
     """
     if not request.methods:
         raise UserError("No method was named.", "See: zsar-bench list methods")
@@ -101,14 +101,9 @@ def _look_up(request: Request, catalogue: Catalogue) -> Wanted:
     data = choose_data(request.protocol, request.wanted_data, catalogue)
     rules = parse_rules(request.selection or LAST)
     _check_control(request, data.protocol)
-    check_gzsl(
-        request.gzsl,
-        data.protocol,
-        methods,
-        rules,
-        released=request.features is not None,
-        control=request.text_control,
-    )
+    released = request.features is not None
+    control = request.text_control
+    check_gzsl(request.gzsl, data.protocol, methods, rules, released=released, control=control)
     controls = plan_controls(request.text_control, request.draws, len(data.protocol.unseen))
     machine, device_choice = choose_machine(request, catalogue)
     profile, profile_choice = choose_profile(request, machine, methods)
@@ -139,15 +134,15 @@ def _look_up(request: Request, catalogue: Catalogue) -> Wanted:
 
 
 def _trackers(names: Iterable[str]) -> tuple[Choice, ...]:
-    """What a record says of trackers, if there are any."""
+    """The record's choice about trackers, if there are any."""
     text = ", ".join(names)
     return (("trackers", text, "installed; they get events, and are not confined"),) if text else ()
 
 
 def _check_control(request: Request, protocol: Protocol) -> None:
-    """Shifts are one cycle of one set of candidates."""
-    one_cycle = protocol.one_split and not protocol.own_candidates
-    if request.text_control == SHUFFLED_UNSEEN and not one_cycle:
+    """Refuse shifts where clips differ in their candidates."""
+    single_cycle = protocol.one_split and not protocol.own_candidates
+    if request.text_control == SHUFFLED_UNSEEN and not single_cycle:
         raise UserError(
             f"'{SHUFFLED_UNSEEN}' shifts texts among all candidates, and the clips of "
             f"'{protocol.id}' differ in theirs.",
@@ -208,7 +203,7 @@ def named(catalogue: Catalogue, kind: str, name: str | None) -> tuple[Entry, Cho
 
 @dataclass(frozen=True)
 class WantedEncoder:
-    """A skeleton encoder that is wanted for itself, without any method."""
+    """A looked-up request for a skeleton encoder without a method."""
 
     data: DataChoice
     encoder: EncoderChoice
@@ -219,10 +214,10 @@ class WantedEncoder:
 
 
 def look_up_encoder(request: Request, catalogue: Catalogue) -> WantedEncoder:
-    """The skeleton encoder that a request names; an assignment without owner is meant for it.
+    """The skeleton encoder that a request names; assignments without owner are for it.
 
     Raises:
-        UserError: for anything in the request that cannot be.
+        UserError: for anything invalid in the request.
     """
     data = choose_data(request.protocol, request.data, catalogue)
     machine, device_choice = choose_machine(request, catalogue)

@@ -1,4 +1,4 @@
-"""Where a run is made: versions, source tree, machine."""
+"""The environment of a run: versions, source tree, machine."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 
 @functools.cache
 def source_state() -> tuple[str, bool | None]:
-    """Git commit of the tree this package lies in, and whether its code was changed since."""
+    """Git commit of this package's source tree, and whether its code was changed since."""
     return git_state(Path(__file__).resolve().parent.parent)
 
 
 def git_state(root: Path) -> tuple[str, bool | None]:
     """Commit of a source tree, and whether it has uncommitted changes.
 
-    ``results`` does not count: making runs writes there, and is not a change of code.
-
-    Returns:
-        ``("", None)`` if it is no git tree or git is not there.
+    Changes below ``results`` do not count: runs write there. ``("", None)`` without git or a
+    git tree.
     """
     if not (root / ".git").exists():
         return "", None

@@ -25,12 +25,12 @@ def place_of(record: Record) -> Path:
 
 
 def seal_run(folder: Path) -> None:
-    """Seal the files of a run; the last thing that is written before it gets its name."""
+    """Seal the files of a run, as the last step before it gets its final name."""
     checksums.seal(folder, deep=False)
 
 
 def check_run(folder: Path) -> None:
-    """Refuse a run whose files are not as they were sealed; what somebody has added is let be.
+    """Refuse a run whose files are not as they were sealed; added files are ignored.
 
     Raises:
         Damaged: naming the file.
@@ -86,8 +86,8 @@ def write_predictions(
 
 
 def sorted_header(blob: bytes) -> bytes:
-    """The same safetensors file with its header in one order: the library's order of metadata
-    is random, and equal runs must leave equal bytes."""
+    """The same safetensors file with a sorted header: the library orders metadata at random, and
+    equal runs must give equal bytes."""
     import json
 
     size = int.from_bytes(blob[:8], "little")
@@ -113,10 +113,10 @@ def read_predictions(
 
     try:
         with safe_open(path, framework="np") as f:
-            about = f.metadata()
-            ids, candidates = json.loads(about["ids"]), json.loads(about["candidates"])
+            metadata = f.metadata()
+            ids, candidates = json.loads(metadata["ids"]), json.loads(metadata["candidates"])
             labels, scores = f.get_tensor("labels"), f.get_tensor("scores")
-    # An AttributeError is of a type that numpy does not have, such as float8.
+    # AttributeError: a type that numpy does not have, such as float8.
     except (
         SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, AttributeError,
     ) as error:  # fmt: skip
@@ -143,21 +143,21 @@ def find_records(results: Path, protocol: str = "") -> list[Path]:
         protocol: a protocol's folder name: its runs, those of its stand-in, and of the random
             splits and folds of both; empty: all.
     """
-    found = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
+    folders = sorted(p.parent for p in (results / "runs").glob("*/*/[!.]*/run.json"))
     if not protocol:
-        return found
+        return folders
     names = (protocol, folder_name(STAND_IN) + protocol)
     variants = (folder_name(RANDOM), folder_name(FOLDS))
     behind = tuple(name + more for name in names for more in variants)
     return [
         folder
-        for folder in found
+        for folder in folders
         if (name := folder.parent.parent.name) in names or name.startswith(behind)
     ]
 
 
 def load_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """Records, and a message for each that is damaged (it is left out, not guessed)."""
+    """Records, and a message for each damaged one, which is left out."""
     records, damaged = [], []
     for folder in folders:
         try:

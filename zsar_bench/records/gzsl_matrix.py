@@ -1,8 +1,8 @@
-"""``gzsl.safetensors``: the scores that every number of a record's GZSL part follows from.
+"""``gzsl.safetensors``: the scores from which a record's GZSL numbers are computed.
 
 ids, candidates                          in the metadata, lists in JSON
 labels, rounds, seen, scores             of the test clips; see ``Matrix``
-unseen, logits                           of the same, for a gate
+unseen, logits                           of the same clips, for a gate
 training-R.scores, .unseen, .logits      of training clips of round R's fit
 rotation-N.labels, .scores, ...          of pseudo-unseen split N: labelled, then training clips
 """
@@ -27,7 +27,7 @@ FILE = "gzsl.safetensors"
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a fit, and its encoder, said about clips; seen classes have the first columns.
+    """Scores of a fit and its encoder on clips; seen classes have the first columns.
 
     Attributes:
         labels: (n,) columns of the first n clips' classes; the others are training clips.
@@ -55,8 +55,8 @@ class Matrix:
         rounds: (N,) number of the clip's round.
         unseen: (N, K_u) scores over the unseen classes alone; None without a gate.
         logits: (N, K_s) of the encoder over the seen classes; None without a gate.
-        training: what each round's fit said about training clips; no labels.
-        rotations: what was said in each pseudo-unseen split.
+        training: scores of each round's fit on training clips; no labels.
+        rotations: scores of each pseudo-unseen split.
     """
 
     ids: list[str]
@@ -77,15 +77,15 @@ _TYPES = {"labels": "<i8", "rounds": "<i8", "seen": "|b1", **dict.fromkeys(_SCOR
 
 
 def write_matrix(path: Path, matrix: Matrix) -> None:
-    """Store a GZSL matrix; equal ones as equal bytes."""
+    """Store a GZSL matrix; equal matrices give equal bytes."""
     from safetensors.numpy import save
 
     from zsar_bench.records.files import sorted_header
 
     arrays = {name: getattr(matrix, name) for name in _TESTED}
-    for group, asked in (("training", matrix.training), ("rotation", matrix.rotations)):
-        for number, one in enumerate(asked):
-            arrays |= {f"{group}-{number}.{name}": value for name, value in vars(one).items()}
+    for group, predictions in (("training", matrix.training), ("rotation", matrix.rotations)):
+        for number, predicted in enumerate(predictions):
+            arrays |= {f"{group}-{number}.{name}": value for name, value in vars(predicted).items()}
     metadata = {"ids": json.dumps(matrix.ids), "candidates": json.dumps(matrix.candidates)}
     blob = save({n: a for n, a in arrays.items() if a is not None}, metadata=metadata)
     write_bytes(path, sorted_header(blob))
@@ -101,8 +101,8 @@ def read_matrix(path: Path) -> Matrix:
 
     try:
         with safe_open(path, framework="np") as f:
-            about = f.metadata()
-            ids, candidates = json.loads(about["ids"]), json.loads(about["candidates"])
+            metadata = f.metadata()
+            ids, candidates = json.loads(metadata["ids"]), json.loads(metadata["candidates"])
             groups: dict[str, dict[str, Any]] = {}
             for key in f.keys():  # noqa: SIM118 - it is no mapping
                 group, _, name = key.rpartition(".")
@@ -111,7 +111,7 @@ def read_matrix(path: Path) -> Matrix:
         matrix = Matrix(ids, candidates=candidates, training=training, rotations=rotations,
                         **groups.pop(""))  # fmt: skip
         fault = "it holds more than it should" if groups else _fault(matrix)
-    # An AttributeError is of a type that numpy does not have, such as float8.
+    # AttributeError: a type that numpy does not have, such as float8.
     except (
         SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, AttributeError,
     ) as error:  # fmt: skip
@@ -122,15 +122,15 @@ def read_matrix(path: Path) -> Matrix:
 
 
 def _numbered(groups: dict[str, dict[str, Any]], name: str) -> list[Predicted]:
-    """The groups ``name-0``, ``name-1`` and so on, which are taken out."""
-    found: list[Predicted] = []
-    while f"{name}-{len(found)}" in groups:
-        found.append(Predicted(**groups.pop(f"{name}-{len(found)}")))
-    return found
+    """The groups ``name-0``, ``name-1`` and so on, removed from ``groups``."""
+    predicted: list[Predicted] = []
+    while f"{name}-{len(predicted)}" in groups:
+        predicted.append(Predicted(**groups.pop(f"{name}-{len(predicted)}")))
+    return predicted
 
 
 def _fault(matrix: Matrix) -> str:
-    """What cannot be in such a file; empty if nothing."""
+    """What is wrong with a matrix; empty if nothing."""
     for names in (matrix.ids, matrix.candidates):
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             return "its ids and candidates are no lists of texts"
@@ -153,25 +153,28 @@ def _fault(matrix: Matrix) -> str:
         return "its seen classes do not stand first"
     if len(np.unique(matrix.seen[labels])) < 2:
         return "it lacks clips of seen or of unseen classes"
-    for one in (*matrix.training, *matrix.rotations):
-        rows, width = one.scores.shape
-        shapes = {"labels": (len(one.labels),), "scores": (rows, width)}
-        if matrix.logits is not None and one.logits is not None:
-            mine = one.logits.shape[1]
+    for predicted in (*matrix.training, *matrix.rotations):
+        rows, width = predicted.scores.shape
+        shapes = {"labels": (len(predicted.labels),), "scores": (rows, width)}
+        if matrix.logits is not None and predicted.logits is not None:
+            mine = predicted.logits.shape[1]
             shapes |= {"unseen": (rows, width - mine), "logits": (rows, mine)}
-        if _wrong(one, shapes) or (one.logits is None) != (matrix.logits is None):
+        if _wrong(predicted, shapes) or (predicted.logits is None) != (matrix.logits is None):
             return "arrays of its training clips and rotations disagree"
-        if len(one.labels) >= rows or ((one.labels < 0) | (one.labels >= width)).any():
+        if (
+            len(predicted.labels) >= rows
+            or ((predicted.labels < 0) | (predicted.labels >= width)).any()
+        ):
             return "labels of its rotations are none"
     return ""
 
 
 def _wrong(arrays: Matrix | Predicted, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Whether arrays are not those of these shapes, of their types and finite."""
-    found = {n: a for n in _TESTED if (a := getattr(arrays, n, None)) is not None}
-    return found.keys() != shapes.keys() or any(
+    """Whether arrays differ from these shapes or their types, or are not finite."""
+    present = {n: a for n in _TESTED if (a := getattr(arrays, n, None)) is not None}
+    return present.keys() != shapes.keys() or any(
         array.shape != shapes[name]
         or array.dtype.str != _TYPES[name]
         or not np.isfinite(array).all()
-        for name, array in found.items()
+        for name, array in present.items()
     )

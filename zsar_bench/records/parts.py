@@ -1,4 +1,4 @@
-"""The parts of a record: what was run, on what, with what, and the numbers that came out."""
+"""The parts of a record: what was run, on which data, and the resulting numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Of every model in a record: no fields that the schema does not know, none changed afterwards.
+#: Of every model in a record: no unknown fields, and none changed afterwards.
 STRICT = ConfigDict(extra="forbid", frozen=True)
 
 #: Levels of confinement, weakest first: made elsewhere; a process of its own; the kernel.
@@ -15,12 +15,12 @@ LEVELS = ("none", "process", "landlock")
 
 
 def weakest_level(levels: Iterable[str]) -> Any:
-    """The weakest of some levels; ``none``, where nothing was made here, if there is no other."""
+    """The weakest of some levels; ``none`` (made elsewhere) only if there is no other."""
     return min({*levels} - {"none"}, key=LEVELS.index, default="none")
 
 
 def doc(meaning: str) -> Any:
-    """What a field of a record means."""
+    """The description of a record's field."""
     return Field(description=meaning)
 
 
@@ -54,19 +54,19 @@ class ProtocolPart(_Part):
 class TuningPart(_Part):
     """The search that a method's parameters come from; see ``zsar_bench.runs.tuning.search``."""
 
-    budget: Annotated[int, doc("trials that were asked for, the profile's own values included")]
-    trials: Annotated[int, doc("trials there were; fewer if the space has no more points")]
+    budget: Annotated[int, doc("trials that were requested, with the profile's own values")]
+    trials: Annotated[int, doc("trials that were made; fewer if the space has no more points")]
     trial: Annotated[int, doc("the best one, whose values the run has; 0: the profile's own")]
     accuracy: Annotated[float, doc("its mean class accuracy on pseudo-unseen classes")]
     base_accuracy: Annotated[float, doc("that of trial 0")]
     space: Annotated[dict[str, Any], doc("parameter -> where it was searched")]
     seeds: Annotated[list[tuple[int, int]], doc("seeds of encoder and method, averaged over")]
-    recipe: Annotated[str, doc("SHA-256 of all that makes two searches the same procedure")]
-    search: Annotated[str, doc("SHA-256 of what was found: the digest in tuning.json")]
+    recipe: Annotated[str, doc("SHA-256 of what two searches of one procedure share")]
+    search: Annotated[str, doc("SHA-256 of the outcome: the digest in tuning.json")]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run's identity says of it."""
+        """Its part of a run's identity."""
         return {"budget": self.budget, "recipe": self.recipe, "search": self.search}
 
 
@@ -89,7 +89,7 @@ class MethodPart(_Part):
     ]
     leak: Annotated[
         Literal["", "labels"],
-        doc("labels: it asked for the test clips' true classes; such a run is not ranked"),
+        doc("labels: it requested the test clips' true classes; such a run is not ranked"),
     ] = ""
     tuning: Annotated[TuningPart | None, doc("the search, where hp is tuned")] = None
 
@@ -119,7 +119,7 @@ class Released(_Part):
         int, doc("unseen test clips of the complete data set less those of ztest")
     ]
     train_classes: Annotated[
-        list[str], doc("official ids of the classes with training clips; said by the labels")
+        list[str], doc("official ids of the classes with training clips, by the labels")
     ]
 
 
@@ -160,10 +160,10 @@ class TextPart(_Part):
 
 
 class Choice(_Part):
-    """Something nobody named, and why it was taken."""
+    """A value that the user left open, and why it was chosen."""
 
     what: Annotated[str, doc("what was chosen")]
-    value: Annotated[str, doc("what it became")]
+    value: Annotated[str, doc("its value")]
     reason: Annotated[str, doc("why")]
 
 
@@ -172,7 +172,7 @@ class Rescoring(_Part):
 
     clips: Annotated[int, doc("clips scored twice")]
     largest_change: Annotated[float, doc("largest absolute change of a score")]
-    tolerance: Annotated[float, doc("largest change taken for rounding")]
+    tolerance: Annotated[float, doc("largest change that counts as rounding")]
 
 
 class Metrics(_Part):
@@ -222,7 +222,7 @@ class Seconds(_Part):
 
 
 class ConfinementPart(_Part):
-    """What stood around a worker before any code of a plugin ran in it."""
+    """How a worker was confined before any plugin code ran in it."""
 
     level: Annotated[
         Literal["landlock", "process"],
@@ -237,14 +237,14 @@ class ConfinementPart(_Part):
 
 
 class Proof(_Part):
-    """What ``--prove`` found: a refit without unseen clips, and inputs moved by a little."""
+    """Result of ``--prove``: a refit without unseen clips, and scores of slightly moved inputs."""
 
     refit_identical: Annotated[
         bool, doc("whether the fit ended in the same bytes with unseen clips and labels scrambled")
     ]
     jitter: Annotated[float, doc("size of the noise on inputs, as a share of their spread")]
     largest_change: Annotated[float, doc("largest absolute change of a score by that noise")]
-    tolerance: Annotated[float, doc("largest change taken for a continuous method's")]
+    tolerance: Annotated[float, doc("largest change of a continuous method")]
     stable: Annotated[bool, doc("whether the change was within tolerance")]
 
 
@@ -280,7 +280,7 @@ class Certificate(_Part):
         doc("labels: its scoring workers were sent the true classes of the clips; empty: no label "
             "of a test clip left the parent"),
     ] = ""  # fmt: skip
-    proof: Annotated[Proof | None, doc("what --prove found; null: it was not asked for")] = None
+    proof: Annotated[Proof | None, doc("result of --prove; null: not requested")] = None
 
 
 class Evaluation(_Part):
@@ -292,7 +292,7 @@ class Evaluation(_Part):
 
 
 class Rotation(_Part):
-    """One validation: a fit that held something out of the training clips, and its scores."""
+    """One validation: a fit without some of the training clips, and its scores on these."""
 
     round: Annotated[str, doc("name of the round")]
     held_out: Annotated[
@@ -313,7 +313,7 @@ class StateChoice(_Part):
     fractions: Annotated[
         dict[str, float], doc("round -> fraction of the schedule whose state was scored")
     ]
-    evaluated: Annotated[int, doc("states that were looked at")]
+    evaluated: Annotated[int, doc("states that were evaluated")]
     validation: Annotated[list[Rotation], doc("on training clips; empty where none were used")] = []
     curve: Annotated[
         list[Evaluation], doc("oracle only: every evaluation on the test clips, in order")
@@ -321,16 +321,18 @@ class StateChoice(_Part):
 
 
 class GzslNumbers(_Part):
-    """S, U, H and what stands around them, top-1 or mean class; fractions."""
+    """S, U, H and related numbers, of top-1 or mean class accuracy; fractions."""
 
     seen: Annotated[float, doc("S: accuracy of clips of seen classes over all classes")]
     unseen: Annotated[float, doc("U: the same of unseen classes")]
     harmonic: Annotated[float, doc("H = 2SU / (S + U)")]
-    ausuc: Annotated[float, doc("area under S over U as one constant takes every value")]
+    ausuc: Annotated[float, doc("area under the curve of S over U, over all constants")]
     oracle_harmonic: Annotated[
         float, doc("chosen on test: highest H that one constant for all rounds reaches")
     ]
-    oracle_constant: Annotated[float, doc("chosen on test: that constant, off the seen scores")]
+    oracle_constant: Annotated[
+        float, doc("chosen on test: that constant, subtracted from seen scores")
+    ]
 
 
 class GzslRotation(_Part):
@@ -338,31 +340,33 @@ class GzslRotation(_Part):
 
     round: Annotated[str, doc("name of the round")]
     held_out: Annotated[list[str], doc("official ids of the seen classes that were pseudo-unseen")]
-    subjects: Annotated[list[str], doc("training subjects that nothing was learnt from")]
+    subjects: Annotated[list[str], doc("training subjects that were held out")]
     unseen_of: Annotated[
         Literal["validation", "training"],
         doc("whose clips were pseudo-unseen: these subjects', or all training subjects'"),
     ]
     seen_clips: Annotated[int, doc("clips of kept classes by these subjects")]
     unseen_clips: Annotated[int, doc("clips of held-out classes")]
-    encoder: Annotated[str, doc("key of its own skeleton encoder")]
+    encoder: Annotated[str, doc("key of its skeleton encoder")]
     training_clips: Annotated[int, doc("of its fit's training clips, those whose margins count")]
     size: Annotated[float, doc("root mean square of these margins; 1 where all are 0")]
-    constant: Annotated[float, doc("of the best mean class H in the rotation")]
-    normalized_constant: Annotated[float, doc("constant / size: what is carried over")]
+    constant: Annotated[float, doc("that gives the best mean class H in the rotation")]
+    normalized_constant: Annotated[float, doc("constant / size: what the round takes over")]
     harmonic: Annotated[float, doc("that mean class H")]
 
 
 class GzslGate(_Part):
-    """A fitted gate; ``gzsl_gate`` says how it reads a clip."""
+    """A fitted gate; see ``zsar_bench.metrics.gate``."""
 
     k: Annotated[int, doc("softmax values that it reads of each expert")]
     temperature: Annotated[float, doc("of the method's scores, divided by their spread")]
     supervised: Annotated[float, doc("temperature of the encoder's logits")]
-    threshold: Annotated[float, doc("probability of a seen class above which a clip is one's")]
+    threshold: Annotated[float, doc("probability above which a clip counts as one of a seen class")]
     weights: Annotated[list[float], doc("of k values of the method, then of k of the encoder")]
     bias: Annotated[float, doc("of the logistic regression")]
-    harmonic: Annotated[float, doc("mean mean class H of the rotations, which it was chosen by")]
+    harmonic: Annotated[
+        float, doc("mean over rotations of the mean class H; it was chosen by this")
+    ]
 
 
 class GzslRound(_Part):
@@ -373,7 +377,7 @@ class GzslRound(_Part):
     size: Annotated[float, doc("root mean square of these margins; 1 where all are 0")]
     normalized_constant: Annotated[float, doc("median of that of its rotations")]
     constant: Annotated[
-        float, doc("normalized_constant x size: off the seen scores, without a gate")
+        float, doc("normalized_constant x size: subtracted from seen scores, without a gate")
     ]
     spread: Annotated[float | None, doc("of these clips' unseen scores; null without a gate")]
     gate: Annotated[GzslGate | None, doc("null without a gate")]
@@ -383,7 +387,7 @@ class GzslRound(_Part):
 
 
 class GzslPart(_Part):
-    """Clips of seen and unseen classes judged over all classes."""
+    """Clips of seen and unseen classes scored over all classes."""
 
     kind: Annotated[Literal["constant", "gate"], doc("how the two sides are balanced")]
     seen_clips: Annotated[int, doc("tested clips of seen classes, by new subjects")]

@@ -35,7 +35,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run, read from its folder when it is asked for something.
+    """One finished run; its files are read on access.
 
     Attributes:
         folder: holds ``run.json``, ``predictions.safetensors``, ``events.jsonl`` and a seal.
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def record(self) -> Record:
-        """What ``run.json`` says, checked against schema and seal.
+        """The content of ``run.json``, checked against schema and seal.
 
         Raises:
             UserError: if a file is not as the run left it.
@@ -77,7 +77,7 @@ class Run:
         return read_matrix(path) if path.is_file() else None
 
     def events(self) -> list[dict[str, Any]]:
-        """What was reported while it was made: stage, step, total, losses; in time's order."""
+        """Events of its workers in order: stage, step, total, losses."""
         path = self.folder / "events.jsonl"
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         return [json.loads(line) for line in lines]

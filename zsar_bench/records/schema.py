@@ -1,8 +1,7 @@
-"""What a run leaves behind: ``run.json``, every field documented, and one score matrix.
+"""The record of a run: ``run.json``, every field documented.
 
-A run's folder is sealed when it is complete: a record whose files are not as the run left them is
-refused with its name. The first runs have no seal; their metrics must follow from their
-predictions wherever these are read.
+The folder of a complete run is sealed: a record whose files have changed is refused. The first
+runs have no seal; their metrics must follow from their predictions wherever these are read.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from zsar_bench.records.parts import (
 )
 from zsar_bench.records.parts import doc as _doc
 
-SCHEMA = 1  #: rises when a record could not be read by the release before
+SCHEMA = 1  #: rises when the release before could not read a record
 
 
 class NewerSchemaError(ValueError):
@@ -64,20 +63,22 @@ class Record(BaseModel):
     selection: Annotated[str, _doc("rule that chose the checkpoint, or unknown")]
     metrics: Annotated[Metrics, _doc("numbers computed from the stored score matrix")]
     rescoring: Annotated[Rescoring, _doc("clips scored again one at a time in another order")]
-    choices: Annotated[list[Choice], _doc("what nobody named, and why it was taken")]
-    environment: Annotated[Environment, _doc("where and with what the run was made, or judged")]
+    choices: Annotated[
+        list[Choice], _doc("values that the user left open, and why they were chosen")
+    ]
+    environment: Annotated[Environment, _doc("where and with what the run was made, or scored")]
     seconds: Annotated[Seconds, _doc("wall time of the run's own stages; 0 where not known")]
     origin: Annotated[
-        Literal["run", "self-reported"], _doc("self-reported: only its scores were judged here")
+        Literal["run", "self-reported"], _doc("self-reported: only its scores are known")
     ] = "run"
-    states: Annotated[
-        StateChoice | None, _doc("how the state was chosen; null: the last, nothing to choose")
-    ] = None
+    states: Annotated[StateChoice | None, _doc("how the state was chosen; null: the last one")] = (
+        None
+    )
     certificate: Annotated[
         Certificate | None, _doc("what its workers could reach; null: self-reported")
     ] = None
     gzsl: Annotated[
-        GzslPart | None, _doc("clips of all classes over all classes; null: not asked for")
+        GzslPart | None, _doc("clips of all classes over all classes; null: not requested")
     ] = None
 
 
@@ -86,8 +87,8 @@ def parse_record(data: bytes) -> Record:
 
     Raises:
         NewerSchemaError: if a later release wrote it.
-        ValueError: in a sentence that names the field, if it does not follow its schema or
-            has a name that could not be a path's part.
+        ValueError: naming the field, if it does not follow its schema, or if a name could not be
+            part of a path.
     """
     from pydantic_core import from_json
 
@@ -122,9 +123,8 @@ def record_bytes(record: Record) -> bytes:
 def fault_in_record(r: Record) -> str:
     """What is wrong with a record's names, with the field; empty if nothing.
 
-    A record may be untrusted input, and its names become paths here. Its other texts are the
-    user's own words (a parameter may be a prompt of several lines): they are made plain where they
-    are shown.
+    A record may be untrusted input, and its names become paths. Its other texts are made plain
+    where they are shown.
     """
     for where, pattern, name in _names(r):
         if not pattern.fullmatch(name):
@@ -135,7 +135,7 @@ def fault_in_record(r: Record) -> str:
 
 
 def _names(r: Record) -> Iterator[tuple[str, re.Pattern[str], str]]:
-    """Every name of a record that may become part of a path, or is one by its kind."""
+    """Field, pattern and value of every name in a record."""
     yield "run_id", RUN_ID, r.run_id
     yield "protocol.id", PROTOCOL, r.protocol.id
     yield "protocol.dataset", NAME, r.protocol.dataset

@@ -1,7 +1,7 @@
-"""What a record certifies: how its workers were confined in, what they were shown, what they tried.
+"""The certificate of a record: confinement of its workers, their inputs, refused accesses.
 
-Everything here was noted by the parent: the walls as each worker's own first words, before any
-code of a plugin ran in it; digests of what was handed out; accesses that were refused.
+The parent has recorded all of it: the confinement that each worker reports before any plugin code
+runs in it, digests of what was sent, and refused accesses.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
     """The certificate of a run whose rounds are all scored."""
     rounds = {e.round.name: plan.read_round(n) for n, e in enumerate(plan.encoders)}
     noted = [*rounds.values(), *(g for n in range(len(rounds)) for g in read_gzsl(plan, n))]
-    workers = [(WORKERS[k], one[k]) for one in noted for k in WORKERS if k in one]
+    workers = [(WORKERS[k], notes[k]) for notes in noted for k in WORKERS if k in notes]
     workers += [("fit", t) for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     made = {e.round.name: e.certify() for e in plan.encoders}
     denied: Counter[str] = Counter()
-    for stage, about in [*workers, *(("encoder", m) for m in made.values())]:
-        denied.update({f"{stage}: {what}": times for what, times in about["denied"].items()})
+    for stage, notes in [*workers, *(("encoder", m) for m in made.values())]:
+        denied.update({f"{stage}: {what}": times for what, times in notes["denied"].items()})
     moved = [m["moved"] for m in made.values()]
     return Certificate(
-        confinement=weakest([about["confinement"] for _, about in workers]),
+        confinement=weakest([notes["confinement"] for _, notes in workers]),
         encoder_level=weakest_level(m["level"] for m in made.values()),
-        bundles={name: one["bundle"] for name, one in rounds.items()},
-        fitted={name: one["state"] for name, one in rounds.items()},
-        scored={name: one["scored"] for name, one in rounds.items()},
+        bundles={name: note["bundle"] for name, note in rounds.items()},
+        fitted={name: note["state"] for name, note in rounds.items()},
+        scored={name: note["scored"] for name, note in rounds.items()},
         encoder_classes={name: m["classes"] for name, m in made.items()},
         encoder_clips={name: m["clips"] for name, m in made.items()},
         encoder_moved=None if None in moved else max(moved),
@@ -63,7 +63,7 @@ def certificate(plan: RunPlan, proof: Proof | None) -> Certificate:
 
 
 def weakest(confinement: Sequence[Json]) -> ConfinementPart:
-    """Only what stood around every one of some workers."""
+    """The confinement that all of these workers had."""
     return ConfinementPart(
         level="landlock" if all(w["level"] == "landlock" for w in confinement) else "process",
         abi=min(w["abi"] for w in confinement),
@@ -75,20 +75,20 @@ def weakest(confinement: Sequence[Json]) -> ConfinementPart:
 
 
 def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> StateChoice | None:
-    """How the state that counts was chosen; None where nothing was.
+    """How the scored state was chosen; None where nothing was.
 
     Args:
         plan: a run whose rounds are all scored.
-        curve: (fraction, top-1, mean class) of every state that was evaluated on test.
+        curve: (fraction, top-1, mean class accuracy) of every state evaluated on test.
     """
     if plan.rule == LAST:
         return None
-    looked = [t for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
+    trials = [t for n in range(len(plan.encoders)) for t in read_trials(plan, n)]
     return StateChoice(
         fractions={
             e.round.name: plan.read_round(n)["fraction"] for n, e in enumerate(plan.encoders)
         },
-        evaluated=len(curve) + STATES * len(looked),
+        evaluated=len(curve) + STATES * len(trials),
         validation=[
             Rotation(
                 round=t["round"],
@@ -98,7 +98,7 @@ def state_choice(plan: RunPlan, curve: Sequence[tuple[float, float, float]]) -> 
                 accuracies=list(zip(_fractions(t["accuracies"]), t["accuracies"], strict=True)),
                 best=t["best"] / STATES,
             )
-            for t in looked
+            for t in trials
         ],
         curve=[
             Evaluation(fraction=f, top1=top1, mean_class=mean_class)

@@ -1,9 +1,9 @@
-"""One run: every round fitted and scored in workers, then joined with labels by the parent.
+"""The end of a run: the parent joins the scores of all rounds with labels.
 
 <run>.part/round-N/round.json, scores.sealed     a finished round
 <run>.part/round-N/trial-R/trial.json            a rotation, or a validation, of a round
-<run>.part/round-N/curve.sealed                  scores of every state, where a rule peeks
-<run>.part/out/                                  what becomes the run's folder
+<run>.part/round-N/curve.sealed                  scores of every state, for selection on test
+<run>.part/out/                                  becomes the run's folder
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.measures import measure
 from zsar_bench.plans.controls import SHUFFLED_UNSEEN, Control
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.plans.selection import (
-    best_point,
-    evaluations,
-    peeks,
-)
+from zsar_bench.plans.selection import best_point, evaluations, peeks
 from zsar_bench.records.environment import environment
 from zsar_bench.records.parts import (
     Choice,
@@ -53,22 +49,14 @@ from zsar_bench.runs.round import _evaluation_set, _owner, _rescored, _stacked, 
 from zsar_bench.sandbox.client import Worker
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.data.protocols.protocol import Protocol
     from zsar_bench.records.gzsl_matrix import Matrix
-    from zsar_bench.records.schema import Record
-
-
-# --- Rounds ------------------------------------------------------------------------------------
-
-
-# --- The end of a run --------------------------------------------------------------------------
 
 
 def finish_run(plan: RunPlan, on_event: Event) -> Record:
-    """Join the rounds with labels, compute the metrics and give the run its final name."""
+    """Join the rounds with labels, compute the metrics and rename the run's folder."""
     from zsar_bench.records.files import read_record, seal_run, write_predictions
     from zsar_bench.records.gzsl_matrix import FILE, write_matrix
     from zsar_bench.records.schema import record_bytes
@@ -86,7 +74,7 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
             write_bytes(out / "events.jsonl", _json_lines(_events(plan)))
             write_bytes(out / "run.json", record_bytes(record))
             seal_run(out)
-            if plan.folder.is_dir():  # it was there without the proof that is asked for now
+            if plan.folder.is_dir():  # an earlier record, without the requested proof
                 plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
             rename_folder(out, plan.folder)
         shutil.rmtree(plan.part, ignore_errors=True)
@@ -96,43 +84,43 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
 
 
 def sweep(plan: RunPlan) -> None:
-    """Delete what a finished run was made of, where a kill came between its name and that."""
+    """Delete the working files of a finished run that was killed before it deleted them."""
     if plan.done and plan.part.is_dir():
         with locked(plan.part):
             shutil.rmtree(plan.part, ignore_errors=True)
 
 
 def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, float]]:
-    """The best state on test, one point of the schedule for all rounds; written into the rounds
-    as if it had been chosen by them.
+    """Choose the best state on test, one point of the schedule for all rounds, and store its scores
+    as those of the rounds.
 
     Returns:
-        (fraction, top-1, mean class) of every point, the last state's last.
+        (fraction, top-1, mean class accuracy) of every point, in order.
     """
     from zsar_bench.metrics import accuracy
 
     grid = evaluations(plan.rule)
     folders = [plan.round_folder(n) for n in range(len(plan.encoders))]
-    found = [read_scores(plan, n, curve=True) for n in range(len(folders))]
+    by_round = [read_scores(plan, n, curve=True) for n in range(len(folders))]
     curve = []
     for point in range(1, grid + 1):
-        joined = join(plan, [scores[point - 1] for scores in found])
+        joined = join(plan, [scores[point - 1] for scores in by_round])
         credit = accuracy.judge(joined.scores, joined.labels).credit
         mean_class = accuracy.mean_class(credit, joined.labels, len(joined.candidates))
         curve.append((point / grid, accuracy.top1(credit), mean_class))
     best = best_point([top1 for _, top1, _ in curve])
     for number, folder in enumerate(folders):
-        about = plan.read_round(number)
-        if "rescored" in about:
-            continue  # killed here before
-        scores = found[number][best - 1]
+        notes = plan.read_round(number)
+        if "rescored" in notes:
+            continue  # done by an earlier, killed command
+        scores = by_round[number][best - 1]
         write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
         log = EventLog(plan.encoders[number].round.name, on_event)
         training = full_training(plan, number)
         evaluation = _evaluation_set(plan, number, training)
-        about |= _rescored(plan, evaluation, training.state(best, grid), scores, log.record)
-        about |= {"fraction": best / grid, "events": [*about["events"], *log.events]}
-        write_json(folder / "round.json", about)
+        notes |= _rescored(plan, evaluation, training.state(best, grid), scores, log.record)
+        notes |= {"fraction": best / grid, "events": [*notes["events"], *log.events]}
+        write_json(folder / "round.json", notes)
     return curve
 
 
@@ -146,13 +134,11 @@ def _sharers(plan: RunPlan) -> list[RunPlan]:
 
 
 def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:
-    """Everything that was heard, trials before the round that they are of."""
-    from zsar_bench.runs.gzsl import read_gzsl
-
+    """All recorded events, those of a round's trials first."""
     for number in range(len(plan.encoders)):
-        about = [*read_trials(plan, number), plan.read_round(number)]
-        for one in (*about, *read_gzsl(plan, number)):
-            yield from one["events"]
+        finished = [*read_trials(plan, number), plan.read_round(number)]
+        for notes in (*finished, *read_gzsl(plan, number)):
+            yield from notes["events"]
 
 
 def _json_lines(rows: Any) -> bytes:
@@ -179,7 +165,7 @@ class Joined:
     scores: NDArray[np.float32]
 
 
-def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
+def join(plan: RunPlan, by_round: list[NDArray[np.float32]]) -> Joined:
     """Join the scores of every round, each (n, K) over its own classes, with the labels."""
     clips = plan.encoders[0].dataset.clips
     index = [i for encoder in plan.encoders for i in encoder.round.test_unseen]
@@ -187,11 +173,11 @@ def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
     column = {c: n for n, c in enumerate(candidates)}
     scores = np.full((len(index), len(candidates)), np.nan, dtype=np.float32)
     start = 0
-    for encoder, own_scores in zip(plan.encoders, found, strict=True):
-        one = encoder.round
-        own = np.where(candidate_mask(plan.protocol, clips, one), own_scores, np.float32(np.nan))
-        scores[start : start + len(own), [column[c] for c in one.unseen]] = own
-        start += len(own_scores)
+    for encoder, part in zip(plan.encoders, by_round, strict=True):
+        round_ = encoder.round
+        masked = np.where(candidate_mask(plan.protocol, clips, round_), part, np.float32(np.nan))
+        scores[start : start + len(masked), [column[c] for c in round_.unseen]] = masked
+        start += len(part)
     return Joined(
         ids=[clips["id"][i] for i in index],
         subjects=[clips["subject"][i] for i in index],
@@ -204,19 +190,17 @@ def join(plan: RunPlan, found: list[NDArray[np.float32]]) -> Joined:
 def assemble(
     plan: RunPlan, curve: Sequence[tuple[float, float, float]]
 ) -> tuple[Record, tuple[Any, ...], Matrix | None]:
-    """The record of a run whose rounds are all scored, the arguments of
-    ``record.write_predictions`` after the path, and the GZSL matrix, if there is one.
+    """The record of a run whose rounds are all scored, the arguments of ``write_predictions``
+    after the path, and the GZSL matrix, if any.
 
     Args:
         plan: the run.
-        curve: (fraction, top-1, mean class) of every state that was evaluated on test.
+        curve: (fraction, top-1, mean class accuracy) of every state evaluated on test.
     """
-    from zsar_bench.runs.round import read_scores
-
-    found = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
-    predictions = (found.ids, found.labels, found.candidates, found.scores)
+    joined = join(plan, [read_scores(plan, n)[0] for n in range(len(plan.encoders))])
+    predictions = (joined.ids, joined.labels, joined.candidates, joined.scores)
     gzsl, matrix = assemble_gzsl(plan) if plan.gzsl else (None, None)
-    return _record(plan, found, curve, gzsl), predictions, matrix
+    return _record(plan, joined, curve, gzsl), predictions, matrix
 
 
 def protocol_part(
@@ -241,24 +225,24 @@ def protocol_part(
 
 def _record(
     plan: RunPlan,
-    found: Joined,
+    joined: Joined,
     curve: Sequence[tuple[float, float, float]],
     gzsl: GzslPart | None,
 ) -> Record:
     from datetime import UTC, datetime
 
-    candidates, labels, scores = found.candidates, found.labels, found.scores
-    ids, subjects = found.ids, found.subjects
+    candidates, labels, scores = joined.candidates, joined.labels, joined.scores
+    ids, subjects = joined.ids, joined.subjects
     rounds = [plan.read_round(n) for n in range(len(plan.encoders))]
-    change = max(one["largest_change"] for one in rounds)
-    proof = judge_proof([one["proof"] for one in rounds], scores) if plan.prove else None
-    trust = certificate(plan, proof)
+    change = max(note["largest_change"] for note in rounds)
+    proof = judge_proof([note["proof"] for note in rounds], scores) if plan.prove else None
+    certified = certificate(plan, proof)
     allowed = tolerance(scores, plan.precision)
     declared = plan.method.spec["setting"]
     # Scores that depend on other clips, by the method or by its features.
-    moves = change > allowed or (trust.encoder_moved or 0.0) > MOVED
+    moves = change > allowed or (certified.encoder_moved or 0.0) > MOVED
     moves = moves or (gzsl is not None and gzsl.rescoring.largest_change > gzsl.rescoring.tolerance)
-    calibrated = [one for n in range(len(plan.encoders)) for one in read_gzsl(plan, n)]
+    calibrated = [note for n in range(len(plan.encoders)) for note in read_gzsl(plan, n)]
     return Record(
         run_id=plan.run_id,
         identity=plan.identity,
@@ -296,13 +280,13 @@ def _record(
         method_seed=plan.method_seed,
         selection=plan.rule,
         states=state_choice(plan, curve),
-        certificate=trust,
+        certificate=certified,
         metrics=Metrics(
             **vars(measure(candidates, labels, subjects, scores)),
             plugins=_plugin_metrics(plan, labels, subjects, scores),
         ),
         rescoring=Rescoring(
-            clips=sum(one["rescored"] for one in rounds), largest_change=change, tolerance=allowed
+            clips=sum(note["rescored"] for note in rounds), largest_change=change, tolerance=allowed
         ),
         choices=[Choice(what=w, value=v, reason=why) for w, v, why in plan.choices],
         environment=environment(plan.machine, plan.precision),
@@ -315,14 +299,14 @@ def _record(
 
 
 def _origin_of_values(plan: RunPlan) -> str:
-    """What the method declares of its published values, where these are in use."""
+    """Declared origin of the method's published values, if these are used."""
     return str(plan.method.spec["hp"]) if plan.params.published else "untuned"
 
 
 def _plugin_metrics(
     plan: RunPlan, labels: NDArray[np.int64], subjects: list[str], scores: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Metrics of other plugins, each in a worker; they get labels, so they come last."""
+    """Metrics of other plugins, each in a worker; last, because they get labels."""
     from safetensors.numpy import save
 
     number = {s: n for n, s in enumerate(sorted(set(subjects)))}

@@ -1,13 +1,13 @@
-"""Fits in workers: what a training may see, what it leaves behind, and where that is kept.
+"""Fits in workers: their inputs, their results, and where these are kept.
 
     <fit>/seen-texts.safetensors   texts of the seen classes
     <fit>/checkpoint.sealed        where an interrupted fit continues
-    <fit>/states/<step>.sealed     states that a selection rule wants to look at
-    <fit>/state.sealed             the state that the fit leaves behind
-    <fit>/fit.json                 schedule, states and what the worker was shown; written last
+    <fit>/states/<step>.sealed     states for a selection rule
+    <fit>/state.sealed             the final state
+    <fit>/fit.json                 schedule, states and digests of the inputs; written last
 
-Only the parent writes there: a worker has a folder of its own, which nobody reads, and hands
-everything over through the pipe.
+Only the parent writes there: a worker sends everything through the pipe, and its own folder is
+never read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Training:
 
     Attributes:
         plan: the run.
-        source: features; their round names the seen classes, and the unseen ones.
+        source: features; their round has the seen and unseen classes.
         name: of the fit; its seed derives from it.
         clips: indices of the training clips.
         folder: where it is kept.
@@ -84,9 +84,11 @@ class Training:
         return self.states(grid)[point - 1]
 
     def states(self, grid: int) -> list[Path]:
-        """The files of the states at every point of a grid, the last one's last."""
-        about = self.about
-        steps = (state_step(p, grid, about["total"], about["kept"]) for p in range(1, grid + 1))
+        """The files of the states at every point of a grid, in order."""
+        schedule = self.about
+        steps = (
+            state_step(p, grid, schedule["total"], schedule["kept"]) for p in range(1, grid + 1)
+        )
         return [self.folder / (STATE if s is None else f"states/{s}.sealed") for s in steps]
 
 
@@ -98,7 +100,7 @@ def full_training(plan: RunPlan, number: int) -> Training:
 
 
 def fit(training: Training, on_event: Event) -> None:
-    """Fit in a worker whose bundle holds seen training clips and seen texts only."""
+    """Fit in a worker that gets seen training clips and seen texts only."""
     if training.done:
         return
     folder = make_folder(training.folder)
@@ -133,9 +135,9 @@ def fit_job(training: Training, checkpoint: str = "") -> dict[str, Any]:
         checkpoint: file to continue from; empty: from the start.
     """
     plan, source, folder = training.plan, training.source, training.folder
-    one = source.round
+    round_ = source.round
     texts = folder / "seen-texts.safetensors"
-    write_texts(plan, one, list(one.seen), texts)
+    write_texts(plan, round_, list(round_.seen), texts)
     bundle = source.fit_bundle(training.clips, plan.wants)
     reads = [file for row in bundle for file in _files(row)]
     job = plan.machine.job(
@@ -159,14 +161,14 @@ def fit_job(training: Training, checkpoint: str = "") -> dict[str, Any]:
     reads += [job["encoder"]["state"]] if job["encoder"] else []
     if plan.method.spec["setting"] != "inductive":
         unseen = folder / "unseen-texts.safetensors"
-        write_texts(plan, one, shuffled(plan, one.unseen, one.name)[0], unseen)
+        write_texts(plan, round_, shuffled(plan, round_.unseen, round_.name)[0], unseen)
         job["unseen_texts"] = str(unseen)
         reads.append(str(unseen))
     return job | {"reads": reads}
 
 
 def bundle_digest(job: dict[str, Any]) -> str:
-    """SHA-256 over all a fit is shown: contents of its files, labels and lengths; no names."""
+    """SHA-256 over the inputs of a fit: contents of its files, labels and lengths; no names."""
     total = hashlib.sha256()
     for row in job["bundle"]:
         content = [[digest_of(Path(f)) for f in _files(row)], row["label"], row["subject"]]
@@ -185,10 +187,10 @@ def _files(row: dict[str, Any]) -> list[str]:
 # --- Texts -----------------------------------------------------------------------------------
 
 
-def write_texts(plan: RunPlan, one: Round, classes: list[str], path: Path) -> None:
+def write_texts(plan: RunPlan, round_: Round, classes: list[str], path: Path) -> None:
     """Write the text bank that these classes of a round get."""
     if plan.control is not None:
-        source = plan.control.sources(one.seen, one.unseen)
+        source = plan.control.sources(round_.seen, round_.unseen)
         given = {
             f: {c: plan.class_texts.fields[f][source[c]] for c in classes} for f in plan.fields
         }
@@ -200,8 +202,8 @@ def write_texts(plan: RunPlan, one: Round, classes: list[str], path: Path) -> No
 
 def shuffled(plan: RunPlan, classes: Sequence[str], name: str) -> tuple[list[str], list[int]]:
     """Classes in the order a worker gets them as candidates, and that order."""
-    said = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in classes]
-    order = content_order((s.encode() for s in said), "candidates", plan.fit_id, name).tolist()
+    texts = ["\n".join(plan.class_texts.fields[f][c] for f in plan.fields) for c in classes]
+    order = content_order((s.encode() for s in texts), "candidates", plan.fit_id, name).tolist()
     return [classes[i] for i in order], order
 
 
@@ -209,7 +211,7 @@ def shuffled(plan: RunPlan, classes: Sequence[str], name: str) -> tuple[list[str
 
 
 def _with_size_that_fits(training: Training, error: RunFailed) -> RunFailed:
-    """Out of memory: say which batch would fit. It is never changed unasked: it is science."""
+    """An out-of-memory error with the batch size that fits. Only the user may change it."""
     name = training.plan.method.spec.get("batch", "")
     if error.status != "oom" or not name:
         return error
@@ -229,8 +231,8 @@ def _fits(training: Training, values: dict[str, Any]) -> bool:
     job = fit_job(probe) | {"params": values, "probe": True}
     try:
         with Worker(job, Path(job["workdir"])) as worker:
-            said = worker.answer()
-        return isinstance(said, dict) and ("probed" in said or "fitted" in said)
+            answer = worker.answer()
+        return isinstance(answer, dict) and ("probed" in answer or "fitted" in answer)
     except RunFailed as error:
         if error.status != "oom":
             raise

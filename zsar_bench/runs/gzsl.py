@@ -1,11 +1,10 @@
-"""The work of a GZSL run beside its ZSL rounds: pseudo-unseen splits, and exams over all classes.
+"""The GZSL part of a run: pseudo-unseen splits, and evaluation sets over all classes.
 
 <run>.part/round-N/rotation-R/rotation.json, rotation.sealed    a finished pseudo-unseen split
 <run>.part/round-N/gzsl/gzsl.json, gzsl.sealed                  a round's clips over all classes
 
-A clip of a seen class goes the way of all others: through the pipe, shuffled among the unseen
-ones, without a label. Training clips, whose margins say how large this fit's scores are, go the
-same way in the same exam.
+Clips of seen classes are sent like all others: through the pipe, shuffled among the unseen ones,
+without labels. So are training clips, whose margins give the scale of the fit's scores.
 """
 
 from __future__ import annotations
@@ -35,19 +34,18 @@ from zsar_bench.runs.round import chosen, chosen_point
 from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from zsar_bench.data.protocols.splits import Round
 
 Json = dict[str, Any]
 
-TRAINING_CLIPS = 512  #: whose margins are looked at; more say the same
+TRAINING_CLIPS = 512  #: used for margins; more give the same scale
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a fit says about clips of all classes, row by row: unseen, seen, training clips.
+class StoredScores:
+    """Scores of a fit on clips of all classes, in the order unseen, seen, training clips.
 
     Attributes:
         scores: (n, K) over the seen classes, then the unseen ones, bound together.
@@ -63,12 +61,12 @@ class Said:
 
 
 def rotation_folder(plan: RunPlan, number: int, rotation: int) -> Path:
-    """Where a pseudo-unseen split lives until the run is complete."""
+    """Folder of a pseudo-unseen split until the run is complete."""
     return plan.round_folder(number) / f"rotation-{rotation}"
 
 
 def read_rotations(plan: RunPlan, number: int) -> list[Json]:
-    """What the pseudo-unseen splits of a round found, each its ``rotation.json``."""
+    """The ``rotation.json`` of each pseudo-unseen split of a round."""
     count = len(rotation_sources(plan, number))
     return [read_json(rotation_folder(plan, number, r) / "rotation.json") for r in range(count)]
 
@@ -80,7 +78,7 @@ def read_evaluation(plan: RunPlan, number: int) -> Json:
 
 
 def read_gzsl(plan: RunPlan, number: int) -> list[Json]:
-    """What was noted about the pseudo-unseen splits of a round and its exam; empty without GZSL."""
+    """The JSON files of a round's pseudo-unseen splits and evaluation; empty without GZSL."""
     return [*read_rotations(plan, number), read_evaluation(plan, number)] if plan.gzsl else []
 
 
@@ -91,25 +89,25 @@ def run_rotation(plan: RunPlan, number: int, rotation: int, on_event: Event) -> 
         if plan.done or (folder / "rotation.json").is_file():
             return
         split, source = rotation_sources(plan, number)[rotation]
-        one = split.round
+        round_ = split.round
         point, grid = chosen_point(plan, number)
         grids = () if grid == 1 else (grid,)
-        training = Training(plan, source, one.name, one.train, folder, grids)
-        log = EventLog(one.name, on_event)
+        training = Training(plan, source, round_.name, round_.train, folder, grids)
+        log = EventLog(round_.name, on_event)
         fit(training, lambda e: log.record({"stage": "fit", **e}))
-        about = _examine(training, training.state(point, grid), folder, "rotation", log.record)[1]
+        noted = _evaluate(training, training.state(point, grid), folder, "rotation", log.record)[1]
         write_json(
             folder / "rotation.json",
             {
-                "name": one.name,
-                "held_out": list(one.unseen),
+                "name": round_.name,
+                "held_out": list(round_.unseen),
                 "subjects": split.subjects,
                 "unseen_of": split.unseen_of,
                 "encoder": source.key,
                 "fit_seconds": training.about["seconds"],
                 "fit_confinement": {k: training.about[k] for k in ("confinement", "denied")},
                 "events": log.events,
-                **about,
+                **noted,
             },
         )
 
@@ -124,60 +122,61 @@ def run_evaluation(plan: RunPlan, number: int, on_event: Event) -> None:
         log = EventLog(f"{plan.encoders[number].round.name} gzsl", on_event)
         training, point, grid = chosen(plan, number, log)
         state = training.state(point, grid)
-        (evaluation, scores), about = _examine(training, state, folder, "gzsl", log.record)
+        (evaluation, scores), noted = _evaluate(training, state, folder, "gzsl", log.record)
         count = -(-RESCORED // len(plan.encoders))
         change, again, seen = rescore(evaluation, state, scores, count, log.record)
-        about |= {"rescored": again, "largest_change": change, "rescore_confinement": seen}
-        write_json(folder / "gzsl.json", {**about, "events": log.events})
+        noted |= {"rescored": again, "largest_change": change, "rescore_confinement": seen}
+        write_json(folder / "gzsl.json", {**noted, "events": log.events})
 
 
-def read_said(plan: RunPlan, number: int, rotation: int | None = None) -> Said:
-    """What was said in a pseudo-unseen split, or (None) in a round's exam."""
+def read_stored(plan: RunPlan, number: int, rotation: int | None = None) -> StoredScores:
+    """The scores of a pseudo-unseen split or, for None, of a round."""
     from safetensors.numpy import load
 
     part = "gzsl" if rotation is None else "rotation"
     folder = plan.round_folder(number)
     folder = folder / part if rotation is None else rotation_folder(plan, number, rotation)
-    found = load(sealed_content(folder / f"{part}.sealed", _owner(plan, folder)))
-    tested = int(found["tested"][0])
-    return Said(found["scores"], found.get("unseen"), found.get("logits"), tested)
+    tensors = load(sealed_content(folder / f"{part}.sealed", _owner(plan, folder)))
+    tested = int(tensors["tested"][0])
+    return StoredScores(tensors["scores"], tensors.get("unseen"), tensors.get("logits"), tested)
 
 
-def _examine(
+def _evaluate(
     training: Training, state: Path, folder: Path, part: str, on_event: Event
 ) -> tuple[tuple[EvaluationSet, NDArray[np.float32]], Json]:
-    """Ask a state about the test clips of its round and some training clips; all is stored.
+    """Score the test clips of a round and some training clips; the scores are stored.
 
     Returns:
-        The exam over all classes with its scores, and what is noted about it.
+        The evaluation set over all classes with its scores, and facts about them.
     """
-    import numpy as np
     from safetensors.numpy import save
 
     started = time.monotonic()
     plan, source = training.plan, training.source
-    one = source.round
-    tested = [*one.test_unseen, *one.test_seen]
-    asked = [*tested, *_some(training)]
-    evaluation = _evaluation_set(training, asked, (*one.seen, *one.unseen), "all classes", folder)
+    round_ = source.round
+    tested = [*round_.test_unseen, *round_.test_seen]
+    clips = [*tested, *_some(training)]
+    evaluation = _evaluation_set(
+        training, clips, (*round_.seen, *round_.unseen), "all classes", folder
+    )
     confinement = {}
     with Scorer(evaluation, [state], on_event, "score-all") as scorer:
         scores = scorer.all()
     confinement["score_confinement"] = scorer.seen
-    found: dict[str, NDArray[Any]] = {"scores": scores}
-    found["tested"] = np.array([len(tested)], dtype=np.int64)
+    tensors: dict[str, NDArray[Any]] = {"scores": scores}
+    tensors["tested"] = np.array([len(tested)], dtype=np.int64)
     scored = [evaluation.digest()]
     if plan.gzsl == GATE:
         beside = make_folder(folder / "unseen")
-        alone = _evaluation_set(training, asked, one.unseen, "unseen classes", beside)
+        alone = _evaluation_set(training, clips, round_.unseen, "unseen classes", beside)
         with Scorer(alone, [state], on_event, "score-unseen") as scorer:
-            found["unseen"] = scorer.all()
+            tensors["unseen"] = scorer.all()
         confinement["unseen_confinement"] = scorer.seen
-        found["logits"] = source.read(asked, ("logits",))["logits"]
+        tensors["logits"] = source.read(clips, ("logits",))["logits"]
         scored.append(alone.digest())
-    write_sealed(folder / f"{part}.sealed", save(found), _owner(plan, folder))
+    write_sealed(folder / f"{part}.sealed", save(tensors), _owner(plan, folder))
     return (evaluation, scores), {
-        "training_clips": len(asked) - len(tested),
+        "training_clips": len(clips) - len(tested),
         "scored": scored,
         "seconds": round(time.monotonic() - started, 3),
         **confinement,
@@ -185,12 +184,12 @@ def _examine(
 
 
 def _evaluation_set(
-    training: Training, asked: list[int], classes: tuple[str, ...], over: str, folder: Path
+    training: Training, clips: list[int], classes: tuple[str, ...], over: str, folder: Path
 ) -> EvaluationSet:
-    one = training.source.round
+    round_ = training.source.round
     return EvaluationSet(
-        training.plan, training.source, asked, one, classes, f"{one.name} over {over}", folder,
-        training.owner, "gzsl",
+        training.plan, training.source, clips, round_, classes, f"{round_.name} over {over}",
+        folder, training.owner, "gzsl",
     )  # fmt: skip
 
 
@@ -202,93 +201,95 @@ def _some(training: Training) -> list[int]:
 
 
 def _owner(plan: RunPlan, folder: Path) -> str:
-    """What sealed scores belong to."""
+    """The owner of sealed scores."""
     return f"{plan.run_id} {folder.parent.name} {folder.name}"
 
 
 def numbers(rounds: Sequence[GzslRound], matrix: Matrix) -> Measured:
-    """Every number that follows from a matrix and its operating points.
+    """All numbers of a matrix at its operating points.
 
     Raises:
         ValueError: if there is no operating point for a clip.
     """
-    found = sides(matrix.scores, matrix.labels, matrix.seen)
+    both = sides(matrix.scores, matrix.labels, matrix.seen)
     if matrix.rounds.max() >= len(rounds):
         raise ValueError("clips of rounds that have no operating point")
     if matrix.unseen is None or matrix.logits is None:
-        constants = np.array([one.constant for one in rounds])
-        return measure(found, credit(found, constants[matrix.rounds]))
+        constants = np.array([point.constant for point in rounds])
+        return measure(both, credit(both, constants[matrix.rounds]))
     given = np.zeros(len(matrix.ids))
-    for number, one in enumerate(rounds):
+    for number, point in enumerate(rounds):
         mine = matrix.rounds == number
-        if one.gate is None or one.spread is None:
-            raise ValueError(f"there is no gate for {one.round}")
+        if point.gate is None or point.spread is None:
+            raise ValueError(f"there is no gate for {point.round}")
         experts = _experts(
-            matrix.unseen[mine], matrix.logits[mine], matrix.labels[mine], one.spread
+            matrix.unseen[mine], matrix.logits[mine], matrix.labels[mine], point.spread
         )
-        given[mine] = gated(experts, _gate(one.gate).taken_for_seen(experts))
-    return measure(found, given)
+        given[mine] = gated(experts, _gate(point.gate).taken_for_seen(experts))
+    return measure(both, given)
 
 
 def _experts(unseen: Any, logits: Any, labels: Any, spread: float) -> Experts:
     return Experts(unseen.astype(np.float64) / spread, logits.astype(np.float64), labels)
 
 
-def _gate(said: GzslGate) -> Gate:
-    about = said.model_dump(exclude={"harmonic"})
-    return Gate(**about | {"weights": tuple(said.weights)})
+def _gate(gate: GzslGate) -> Gate:
+    values = gate.model_dump(exclude={"harmonic"})
+    return Gate(**values | {"weights": tuple(gate.weights)})
 
 
-def named_numbers(found: Measured, kind: str) -> GzslNumbers:
-    """The ``top1`` or ``mean_class`` numbers as a record says them."""
-    balance, (best, constant) = found.balance[kind], found.best[kind]
+def named_numbers(measured: Measured, kind: str) -> GzslNumbers:
+    """The ``top1`` or ``mean_class`` numbers in the form of a record."""
+    balance, (best, constant) = measured.balance[kind], measured.best[kind]
     return GzslNumbers(
         seen=balance.seen,
         unseen=balance.unseen,
         harmonic=balance.harmonic,
-        ausuc=found.ausuc[kind],
+        ausuc=measured.ausuc[kind],
         oracle_harmonic=best,
         oracle_constant=constant,
     )
 
 
-def rotation_numbers(asked: Predicted, known: int) -> tuple[dict[str, Any], Experts | None]:
-    """What a pseudo-unseen split found, as the record says it, and what a gate learns from it.
+def rotation_numbers(predicted: Predicted, known: int) -> tuple[dict[str, Any], Experts | None]:
+    """The record's numbers of a pseudo-unseen split, and the training data for a gate.
 
     Args:
-        asked: pseudo-unseen and pseudo-seen clips, then training clips.
-        known: how many classes, the first ones, play seen ones.
+        predicted: of pseudo-unseen and pseudo-seen clips, then of training clips.
+        known: number of pseudo-seen classes, which come first.
 
     Raises:
-        ValueError: if these are no clips of both sides.
+        ValueError: if clips of one side are missing.
     """
-    seen, count = np.arange(asked.scores.shape[1]) < known, len(asked.labels)
-    best, constant = calibrated(asked.scores[:count], asked.labels, seen)
-    rms = size(asked.scores[count:], seen)
-    found = {
+    seen, count = np.arange(predicted.scores.shape[1]) < known, len(predicted.labels)
+    best, constant = calibrated(predicted.scores[:count], predicted.labels, seen)
+    rms = size(predicted.scores[count:], seen)
+    values = {
         "size": rms,
         "constant": constant,
         "normalized_constant": constant / rms,
         "harmonic": best,
     }
-    if asked.unseen is None or asked.logits is None:
-        return found, None
-    own = spread(asked.unseen[count:])
-    return found, _experts(asked.unseen[:count], asked.logits[:count], asked.labels, own)
+    if predicted.unseen is None or predicted.logits is None:
+        return values, None
+    scale = spread(predicted.unseen[count:])
+    return values, _experts(
+        predicted.unseen[:count], predicted.logits[:count], predicted.labels, scale
+    )
 
 
 def round_numbers(
-    asked: Predicted, seen: NDArray[np.bool_], normalized: list[float], experts: list[Experts]
+    predicted: Predicted, seen: NDArray[np.bool_], normalized: list[float], experts: list[Experts]
 ) -> dict[str, Any]:
-    """The operating point of a round, as the record says it.
+    """The record's operating point of a round.
 
     Args:
-        asked: training clips of its fit.
+        predicted: of training clips of its fit.
         seen: (K,) whether a class is seen.
-        standings: of its rotations.
+        normalized: calibration constants of its rotations.
         experts: of its rotations; empty without a gate.
     """
-    rms = size(asked.scores, seen)
+    rms = size(predicted.scores, seen)
     middle, constant = carried(normalized, rms)
     gate = None
     if experts:
@@ -298,44 +299,44 @@ def round_numbers(
         "size": rms,
         "normalized_constant": middle,
         "constant": constant,
-        "spread": None if asked.unseen is None else spread(asked.unseen),
+        "spread": None if predicted.unseen is None else spread(predicted.unseen),
         "gate": gate,
     }
 
 
 def assemble_gzsl(plan: RunPlan) -> tuple[GzslPart, Matrix]:
-    """The part of a run and its matrix, from what its pseudo-unseen splits and exams have left."""
-    evaluations, said = [], []
+    """The GZSL part and matrix of a run, from its stored scores."""
+    evaluations, tested = [], []
     turns: list[GzslRotation] = []
     rounds: list[GzslRound] = []
-    asked: list[Predicted] = []
+    predictions: list[Predicted] = []
     for number, encoder in enumerate(plan.encoders):
-        found, experts, own = _rotations(plan, number)
-        turns, asked = [*turns, *found], [*asked, *own]
-        said.append(_asked(plan, encoder.round, number))
+        new_turns, experts, new_predictions = _rotations(plan, number)
+        turns, predictions = [*turns, *new_turns], [*predictions, *new_predictions]
+        tested.append(_predicted(plan, encoder.round, number))
         evaluations.append(read_evaluation(plan, number))
         point = round_numbers(
-            _after(said[-1]),
+            _after(tested[-1]),
             _seen(encoder.round),
-            [turn.normalized_constant for turn in found],
+            [turn.normalized_constant for turn in new_turns],
             experts,
         )
-        told = {name: evaluations[-1][name] for name in ("training_clips", "scored")}
-        rounds.append(GzslRound(round=encoder.round.name, **told, **point))
-    matrix = _matrix(plan, said, asked)
-    own_numbers = numbers(rounds, matrix)
+        noted = {name: evaluations[-1][name] for name in ("training_clips", "scored")}
+        rounds.append(GzslRound(round=encoder.round.name, **noted, **point))
+    matrix = _matrix(plan, tested, predictions)
+    measured = numbers(rounds, matrix)
     part = GzslPart(
         kind=plan.gzsl,  # type: ignore[arg-type]  # checked by the schema
-        seen_clips=own_numbers.seen,
-        unseen_clips=own_numbers.unseen,
+        seen_clips=measured.seen,
+        unseen_clips=measured.unseen,
         samples=digest(sorted(matrix.ids)),
-        top1=named_numbers(own_numbers, "top1"),
-        mean_class=named_numbers(own_numbers, "mean_class"),
+        top1=named_numbers(measured, "top1"),
+        mean_class=named_numbers(measured, "mean_class"),
         rounds=rounds,
         rotations=turns,
         rescoring=r.Rescoring(
-            clips=sum(about["rescored"] for about in evaluations),
-            largest_change=max(about["largest_change"] for about in evaluations),
+            clips=sum(evaluation["rescored"] for evaluation in evaluations),
+            largest_change=max(evaluation["largest_change"] for evaluation in evaluations),
             tolerance=tolerance(matrix.scores, plan.precision),
         ),
     )
@@ -345,54 +346,54 @@ def assemble_gzsl(plan: RunPlan) -> tuple[GzslPart, Matrix]:
 def _rotations(
     plan: RunPlan, number: int
 ) -> tuple[list[GzslRotation], list[Experts], list[Predicted]]:
-    """What the pseudo-unseen splits of a round gave: parts, what a gate learns from, scores."""
-    found, experts, asked = [], [], []
+    """Record parts, gate training data and scores of a round's pseudo-unseen splits."""
+    parts, experts, predictions = [], [], []
     sources = rotation_sources(plan, number)
-    for turn, about in enumerate(read_rotations(plan, number)):
-        one = sources[turn][0].round
-        asked.append(_asked(plan, one, number, turn))
-        own, told = rotation_numbers(asked[-1], len(one.seen))
-        said = {n: about[n] for n in ("held_out", "subjects", "unseen_of", "encoder")}
-        found.append(
+    for turn, rotation in enumerate(read_rotations(plan, number)):
+        round_ = sources[turn][0].round
+        predictions.append(_predicted(plan, round_, number, turn))
+        values, learned = rotation_numbers(predictions[-1], len(round_.seen))
+        noted = {n: rotation[n] for n in ("held_out", "subjects", "unseen_of", "encoder")}
+        parts.append(
             GzslRotation(
                 round=plan.encoders[number].round.name,
-                seen_clips=len(one.test_seen),
-                unseen_clips=len(one.test_unseen),
-                training_clips=about["training_clips"],
-                **said,
-                **own,
+                seen_clips=len(round_.test_seen),
+                unseen_clips=len(round_.test_unseen),
+                training_clips=rotation["training_clips"],
+                **noted,
+                **values,
             )
         )
-        experts += [told] if told is not None else []
-    return found, experts, asked
+        experts += [learned] if learned is not None else []
+    return parts, experts, predictions
 
 
-def _asked(plan: RunPlan, one: Round, number: int, turn: int | None = None) -> Predicted:
-    """What was said in an exam, with the labels of the clips that it tests."""
-    said, classes = read_said(plan, number, turn), plan.encoders[number].dataset.clips["class"]
-    column = {c: n for n, c in enumerate((*one.seen, *one.unseen))}
-    tested = [column[classes[i]] for i in (*one.test_unseen, *one.test_seen)]
-    return Predicted(np.array(tested, dtype=np.int64), said.scores, said.unseen, said.logits)
+def _predicted(plan: RunPlan, round_: Round, number: int, turn: int | None = None) -> Predicted:
+    """Stored scores with the labels of the tested clips."""
+    stored, classes = read_stored(plan, number, turn), plan.encoders[number].dataset.clips["class"]
+    column = {c: n for n, c in enumerate((*round_.seen, *round_.unseen))}
+    tested = [column[classes[i]] for i in (*round_.test_unseen, *round_.test_seen)]
+    return Predicted(np.array(tested, dtype=np.int64), stored.scores, stored.unseen, stored.logits)
 
 
-def _after(asked: Predicted) -> Predicted:
+def _after(predicted: Predicted) -> Predicted:
     """The training clips alone."""
-    count = len(asked.labels)
-    parts = (asked.scores, asked.unseen, asked.logits)
-    rest = (None if p is None else np.ascontiguousarray(p[count:]) for p in parts)
-    return Predicted(asked.labels[:0], *rest)  # type: ignore[arg-type]  # there are always scores
+    count = len(predicted.labels)
+    parts = (predicted.scores, predicted.unseen, predicted.logits)
+    tails = (None if p is None else np.ascontiguousarray(p[count:]) for p in parts)
+    return Predicted(predicted.labels[:0], *tails)  # type: ignore[arg-type]  # there are always scores
 
 
-def _matrix(plan: RunPlan, said: list[Predicted], rotations: list[Predicted]) -> Matrix:
+def _matrix(plan: RunPlan, predictions: list[Predicted], rotations: list[Predicted]) -> Matrix:
     clips = plan.encoders[0].dataset.clips
     rounds = [encoder.round for encoder in plan.encoders]
-    index = [i for one in rounds for i in (*one.test_unseen, *one.test_seen)]
+    index = [i for round_ in rounds for i in (*round_.test_unseen, *round_.test_seen)]
 
     def rows(name: str) -> Any:
-        parts = [getattr(one, name) for one in said]
+        parts = [getattr(predicted, name) for predicted in predictions]
         if any(part is None for part in parts):
             return None
-        tested = [p[: len(s.labels)] for p, s in zip(parts, said, strict=True)]
+        tested = [p[: len(s.labels)] for p, s in zip(parts, predictions, strict=True)]
         return np.concatenate(tested)
 
     return Matrix(
@@ -401,14 +402,16 @@ def _matrix(plan: RunPlan, said: list[Predicted], rotations: list[Predicted]) ->
         candidates=[*rounds[0].seen, *rounds[0].unseen],
         seen=_seen(rounds[0]),
         scores=rows("scores"),
-        rounds=np.repeat(np.arange(len(said)), [len(one.labels) for one in said]),
+        rounds=np.repeat(
+            np.arange(len(predictions)), [len(predicted.labels) for predicted in predictions]
+        ),
         unseen=rows("unseen"),
         logits=rows("logits"),
-        training=[_after(one) for one in said],
+        training=[_after(predicted) for predicted in predictions],
         rotations=rotations,
     )
 
 
-def _seen(one: Round) -> NDArray[np.bool_]:
+def _seen(round_: Round) -> NDArray[np.bool_]:
     """(K,) whether a class is seen; seen ones have the first columns."""
-    return np.arange(len(one.seen) + len(one.unseen)) < len(one.seen)
+    return np.arange(len(round_.seen) + len(round_.unseen)) < len(round_.seen)

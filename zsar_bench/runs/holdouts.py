@@ -1,7 +1,7 @@
-"""Trials: what a selection rule looks at in the place of test clips.
+"""Trials: the validation fits of a selection rule.
 
-A trial fits a round's method without some training subjects, or some seen classes, and judges
-every state of that fit on what it was not shown.
+A trial fits a round's method without some training subjects, or some seen classes, and evaluates
+every state of that fit on the held-out clips.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from zsar_bench.common.files import locked, read_json, write_json
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.holdouts import trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.plans.selection import (
-    SEEN_VAL,
-    STATES,
-    best_point,
-    validation_subjects,
-)
+from zsar_bench.plans.selection import SEEN_VAL, STATES, best_point, validation_subjects
 from zsar_bench.runs.fit import Training, fit
 from zsar_bench.runs.score import EvaluationSet, score_states
 
 
 def read_trials(plan: RunPlan, number: int) -> list[dict[str, Any]]:
-    """What the trials of a round found, each its ``trial.json``."""
+    """The ``trial.json`` of each trial of a round."""
     files = plan.round_folder(number).glob("trial-*/trial.json")
     return [read_json(f) for f in sorted(files)]
 
 
 def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
-    """Fit a trial of a round and judge its states; leaves ``trial.json``."""
+    """Fit a trial of a round and evaluate its states; writes ``trial.json``."""
     folder = plan.round_folder(number) / f"trial-{trial}"
     with locked(folder):
         if plan.done or (folder / "trial.json").is_file():
@@ -40,7 +35,7 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
         training, evaluation, held = make_trial(plan, source, folder)
         log = EventLog(evaluation.name, on_event)
         fit(training, lambda e: log.record({"stage": "fit", **e}))
-        about = training.about
+        fitted = training.about
         accuracies = judge_states(evaluation, training, STATES, log.record)
         write_json(
             folder / "trial.json",
@@ -52,9 +47,9 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
                 "encoder": source.key,
                 "accuracies": accuracies,
                 "best": best_point(accuracies),
-                "seconds": about["seconds"],
-                "confinement": about["confinement"],
-                "denied": about["denied"],
+                "seconds": fitted["seconds"],
+                "confinement": fitted["confinement"],
+                "denied": fitted["denied"],
                 "events": log.events,
             },
         )
@@ -63,26 +58,28 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
 def make_trial(
     plan: RunPlan, source: FeatureSource, folder: Path
 ) -> tuple[Training, EvaluationSet, list[str]]:
-    """What a trial fits on, what it is asked, and what it holds out."""
-    one, clips = source.round, source.dataset.clips
+    """The training and the evaluation set of a trial, and what it holds out."""
+    round_, clips = source.round, source.dataset.clips
     if plan.rule == SEEN_VAL:
-        held = validation_subjects(one, clips)
-        train = [i for i in one.train if clips["subject"][i] not in held]
-        asked = [i for i in one.train if clips["subject"][i] in held]
-        name, candidates = f"{one.name} validation", one.seen
+        held = validation_subjects(round_, clips)
+        train = [i for i in round_.train if clips["subject"][i] not in held]
+        tested = [i for i in round_.train if clips["subject"][i] in held]
+        name, candidates = f"{round_.name} validation", round_.seen
     else:
-        held, train, asked = list(one.unseen), one.train, one.test_unseen
-        name, candidates = one.name, one.unseen
+        held, train, tested = list(round_.unseen), round_.train, round_.test_unseen
+        name, candidates = round_.name, round_.unseen
     training = Training(plan, source, name, train, folder, (STATES,))
     owner = training.owner
-    evaluation = EvaluationSet(plan, source, asked, one, candidates, name, folder, owner, "select")
+    evaluation = EvaluationSet(
+        plan, source, tested, round_, candidates, name, folder, owner, "select"
+    )
     return training, evaluation, held
 
 
 def judge_states(
     evaluation: EvaluationSet, training: Training, grid: int, on_event: Event
 ) -> list[float]:
-    """Mean class accuracy of a trial's evenly spaced states; only the parent knows the labels."""
+    """Mean class accuracy of a trial's evenly spaced states; only the parent has the labels."""
     import numpy as np
 
     from zsar_bench.metrics import accuracy
@@ -90,8 +87,8 @@ def judge_states(
     column = {c: n for n, c in enumerate(evaluation.classes)}
     classes = evaluation.source.dataset.clips["class"]
     labels = np.array([column[classes[i]] for i in evaluation.clips])
-    found = score_states(evaluation, training, grid, on_event)
+    by_state = score_states(evaluation, training, grid, on_event)
     return [
         accuracy.mean_class(accuracy.judge(scores, labels).credit, labels, len(evaluation.classes))
-        for scores in found
+        for scores in by_state
     ]

@@ -1,9 +1,9 @@
-"""Proofs on demand: a refit among scrambled unseen clips, and a scoring of slightly moved inputs.
+"""Proofs on demand: a refit with scrambled unseen clips, and a scoring of slightly moved inputs.
 
-A fit that has read anything but its bundle ends in another state once all else is scrambled.
-The copy it is refitted from lies elsewhere, so that a way found through the bundle's own paths
-leads to scrambled clips; a fixed path to the real store is what confinement is for. Answers
-kept by a clip's content do not survive a little noise on the clip; a continuous score does.
+A fit that reads anything but its bundle ends in another state when all else is scrambled. The
+scrambled copy lies in another folder, so that paths derived from the bundle's lead to it; fixed
+paths to the real store are refused by confinement. Answers stored by a clip's content change with
+a little noise on the clip; a continuous score hardly does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 JITTER = 1e-3  #: noise on inputs, as a share of their spread
-STABLE = 0.1  #: share of the scores' spread by which they may move then
+STABLE = 0.1  #: share of their spread by which scores may then change
 PROVED = 64  #: clips of a round that are scored with noise
 
 
@@ -46,10 +46,10 @@ def prove_round(
 
     Args:
         training: the fit whose state was scored.
-        exam: what was asked.
+        evaluation: what was scored.
         state: file of that state.
-        scores: (n, K) what came out.
-        on_event: hears that it happens.
+        scores: (n, K) its scores.
+        on_event: gets progress events.
 
     Returns:
         ``refit_identical`` and ``largest_change``.
@@ -76,10 +76,10 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
     from zsar_bench.records.parts import Proof
 
     rounds = list(rounds)
-    change = max(one["largest_change"] for one in rounds)
+    change = max(note["largest_change"] for note in rounds)
     allowed = STABLE * float(np.nanstd(scores))
     return Proof(
-        refit_identical=all(one["refit_identical"] for one in rounds),
+        refit_identical=all(note["refit_identical"] for note in rounds),
         jitter=JITTER,
         largest_change=change,
         tolerance=allowed,
@@ -88,7 +88,7 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
 
 
 def _refit(training: Training, folder: Path, on_event: Event) -> str:
-    """SHA-256 of the state that the same fit leaves behind in a scrambled store."""
+    """SHA-256 of the final state of the same fit in a scrambled store."""
     job = fit_job(training) | {"grids": ()}
     shown = {Path(p) for p in job["reads"]}
     tops = {_top(path) for path in shown} - {None}
@@ -111,7 +111,7 @@ def _top(path: Path) -> Path | None:
 
 
 def _scrambled_copy(top: Path, copy: Path, shown: set[Path]) -> None:
-    """A folder of the store in which all that a fit is not shown says nothing."""
+    """Copy a folder of the store; files that a fit does not get are scrambled."""
     for path in sorted(p for p in top.rglob("*") if p.is_file()):
         to = copy / path.relative_to(top)
         make_folder(to.parent)
@@ -145,15 +145,15 @@ def _scramble_array(path: Path, to: Path) -> None:
     np.save(to, noise.astype(like.dtype), allow_pickle=False)
 
 
-def _scrambled_table(about: dict[str, Any], shown: set[str]) -> dict[str, Any]:
-    """A data set's table whose classes, subjects and ids of clips not shown are mixed up."""
+def _scrambled_table(table: dict[str, Any], shown: set[str]) -> dict[str, Any]:
+    """A data set's table with permuted ids, classes and subjects of clips that are not shown."""
     import numpy as np
 
-    clips = about["clips"]
+    clips = table["clips"]
     rows = [n for n, shard in enumerate(clips["shard"]) if shard not in shown]
     order = np.random.default_rng(0).permutation(rows).tolist()
     for column in ("id", "class", "subject", "camera", "setup"):
         values = list(clips[column])
         for to, source in zip(rows, order, strict=True):
             clips[column][to] = values[source]
-    return about
+    return table

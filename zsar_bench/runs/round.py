@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
-    """Fit and score one round; leaves ``round.json`` and ``scores.sealed`` in its folder, or
-    ``curve.sealed`` where the rule looks at the clips of all rounds together."""
+    """Fit and score one round; writes ``round.json`` and ``scores.sealed`` into its folder, or
+    ``curve.sealed`` where the rule selects on the test clips of all rounds."""
     folder = plan.round_folder(number)
     with locked(folder):
         if plan.done or (folder / "round.json").is_file():
@@ -38,12 +38,12 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         if peeks(plan.rule):
             curve = score_states(evaluation, training, grid, log.record)
             write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
-            about: dict[str, Any] = {}
+            scored: dict[str, Any] = {}
         else:
             with Scorer(evaluation, [state], log.record) as scorer:
                 scores = scorer.all()
             write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
-            about = {"score_confinement": scorer.seen} | _rescored(
+            scored = {"score_confinement": scorer.seen} | _rescored(
                 plan, evaluation, state, scores, log.record
             )
         fitted, trials = training.about, read_trials(plan, number)
@@ -63,21 +63,21 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
                     "denied": fitted["denied"],
                 },
                 "events": log.events,
-                **about,
+                **scored,
             },
         )
 
 
 def _evaluation_set(plan: RunPlan, number: int, training: Training) -> EvaluationSet:
-    """A round's unseen clips and classes, asked of states of this training."""
+    """A round's unseen clips and classes, for states of this training."""
     source = plan.encoders[number]
-    one, folder = source.round, plan.round_folder(number)
-    asked, classes = one.test_unseen, one.unseen
-    return EvaluationSet(plan, source, asked, one, classes, one.name, folder, training.owner)
+    round_, folder = source.round, plan.round_folder(number)
+    clips, classes = round_.test_unseen, round_.unseen
+    return EvaluationSet(plan, source, clips, round_, classes, round_.name, folder, training.owner)
 
 
 def chosen(plan: RunPlan, number: int, log: EventLog) -> tuple[Training, int, int]:
-    """The training of a round, fitted, and the point of which grid its rule has chosen."""
+    """The training of a round, fitted, with the point and grid that its rule has chosen."""
     folder = plan.round_folder(number)
     if plan.rule == SEEN_VAL:
         training, _, _ = make_trial(plan, plan.encoders[number], folder / "trial-0")
@@ -89,10 +89,7 @@ def chosen(plan: RunPlan, number: int, log: EventLog) -> tuple[Training, int, in
 
 
 def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
-    """The point of which grid a round's rule has chosen, its trials being done.
-
-    An oracle has chosen nothing yet: its point is the last.
-    """
+    """The point and grid that a round's rule chose by its trials; of an oracle, the last."""
     if plan.rule == LAST:
         return 1, 1
     if peeks(plan.rule):
@@ -107,7 +104,7 @@ def _rescored(
     scores: NDArray[np.float32],
     on_event: Event,
 ) -> dict[str, Any]:
-    """What a round's second scoring found out."""
+    """Facts about the second scoring of a round."""
     count = -(-RESCORED // len(plan.encoders))
     change, again, seen = rescore(evaluation, state, scores, count, on_event)
     return {"rescored": again, "largest_change": change, "rescore_confinement": seen}
@@ -122,7 +119,7 @@ def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
 
 
 def read_scores(plan: RunPlan, number: int, curve: bool = False) -> NDArray[np.float32]:
-    """A round's scores (E, n, K): of the state that counts, or of every state on a curve."""
+    """A round's scores (E, n, K): of the chosen state, or of every state on a curve."""
     from safetensors.numpy import load
 
     path = plan.round_folder(number) / ("curve.sealed" if curve else "scores.sealed")
@@ -132,12 +129,12 @@ def read_scores(plan: RunPlan, number: int, curve: bool = False) -> NDArray[np.f
 
 
 def _owner(plan: RunPlan, number: int) -> str:
-    """What a round's sealed scores belong to."""
+    """The owner of a round's sealed scores."""
     return f"{plan.run_id} {number}"
 
 
 def prove(plan: RunPlan, number: int, on_event: Event) -> None:
-    """Refit a round and score it again; what comes out is added to its ``round.json``."""
+    """Refit a round and score it again; adds the result to its ``round.json``."""
     folder = plan.round_folder(number)
     with locked(folder):
         if plan.done or "proof" in plan.read_round(number):
@@ -147,5 +144,5 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
         evaluation = _evaluation_set(plan, number, training)
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
         state = training.state(point, grid)
-        found = prove_round(training, evaluation, state, scores, log.record)
-        write_json(folder / "round.json", plan.read_round(number) | {"proof": found})
+        proof = prove_round(training, evaluation, state, scores, log.record)
+        write_json(folder / "round.json", plan.read_round(number) | {"proof": proof})

@@ -1,10 +1,9 @@
 """Clips scored in workers: candidates first, then clips without labels, in shuffled chunks.
-(With labels, too, where the method asks for a leak: such a run says so and is not ranked.)
+(With labels where a method declares a leak and it is on: such a run is marked and not ranked.)
 
-Only the parent knows which clips it sends. A second worker, which has met none of them, scores
-some again one at a time and in another order: what a method remembers of other clips does not
-help it there, and scores that depend on them move. Which ones is drawn in secret, so that a
-method cannot be careful with these alone.
+A second worker scores some clips again, one at a time and in another order: scores that depend on
+other clips change there. These clips are drawn in secret, so that a method cannot treat them
+differently.
 """
 
 from __future__ import annotations
@@ -43,20 +42,20 @@ class EvaluationSet:
 
     Attributes:
         plan: the run.
-        source: whose features the clips have.
+        source: features of the clips.
         clips: their indices.
         one: round whose classes the texts are of.
         classes: the candidates, in the order of the scores' columns.
         name: seeds and orders derive from it.
         folder: an existing folder for texts and workers.
-        owner: of the sealed states that are asked.
+        owner: of the sealed states.
         stage: for events.
     """
 
     plan: RunPlan
     source: FeatureSource
     clips: list[int]
-    one: Round
+    round: Round
     classes: tuple[str, ...]
     name: str
     folder: Path
@@ -80,12 +79,12 @@ class EvaluationSet:
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """(n,) place of each clip's class among the candidates as a worker gets them, -1 where
-        it is none. For runs that are marked as leaking; no other worker is sent any."""
+        it is none. Only for runs that are marked as leaking."""
         import numpy as np
 
         place = {c: n for n, c in enumerate(self.candidates[0])}
-        own = self.source.dataset.clips["class"]
-        return np.array([place.get(own[i], -1) for i in self.clips], dtype=np.int64)
+        classes = self.source.dataset.clips["class"]
+        return np.array([place.get(classes[i], -1) for i in self.clips], dtype=np.int64)
 
     @property
     def texts(self) -> Path:
@@ -100,7 +99,7 @@ class EvaluationSet:
         return content_order(self.contents, purpose, self.plan.fit_id, self.name)
 
     def digest(self) -> str:
-        """SHA-256 over all that a worker is sent to score: texts of candidates, and clips."""
+        """SHA-256 over all that a worker gets to score: texts of candidates, and clips."""
         total = hashlib.sha256(file_digest(self.texts).encode())
         for name, array in sorted(self.inputs.items()):
             total.update(f"{name} {array.dtype.str} {array.shape} ".encode())
@@ -114,12 +113,12 @@ class EvaluationSet:
 
 
 class Scorer:
-    """A worker bound to the candidates of an exam. Use as a context manager.
+    """A worker bound to the candidates of an evaluation set. Use as a context manager.
 
     Args:
-        exam: what is asked.
+        evaluation: clips and candidates.
         states: files of states; the first is used until ``use``.
-        on_event: hears how far scoring is.
+        on_event: gets progress events.
         name: of the worker's own folder, which is emptied.
     """
 
@@ -133,10 +132,10 @@ class Scorer:
         self.evaluation = evaluation
         self.seen: dict[str, Any] = {}
         self._chunk = SCORE_CHUNK
-        self._hear = on_event
+        self._on_event = on_event
         plan = evaluation.plan
         if not evaluation.texts.is_file():
-            write_texts(plan, evaluation.one, evaluation.candidates[0], evaluation.texts)
+            write_texts(plan, evaluation.round, evaluation.candidates[0], evaluation.texts)
         job = plan.machine.job(
             "score",
             plan.method,
@@ -172,7 +171,7 @@ class Scorer:
         self._worker.__exit__(*about)
 
     def _bind(self, answer: Any) -> None:
-        """Bound to the candidates; only now may clips come."""
+        """Wait until the worker is bound to the candidates; clips are sent after that."""
         expect(answer, "bound", "it was bound")
         if self.evaluation.transductive:
             everything = self._request(self.evaluation.order("clips"))
@@ -191,14 +190,16 @@ class Scorer:
         for start in range(0, len(order), SCORE_CHUNK):
             rows = order[start : start + SCORE_CHUNK]
             scores[rows] = self.rows(rows)
-            self._hear({"stage": evaluation.stage, "step": start + len(rows), "total": len(order)})
+            self._on_event(
+                {"stage": evaluation.stage, "step": start + len(rows), "total": len(order)}
+            )
         return scores
 
     def rows(self, rows: NDArray[np.int64], jitter: float = 0.0) -> NDArray[np.float32]:
         """Scores (len(rows), K) of some clips; fewer at once where memory is short.
 
         Args:
-            rows: places in ``exam.clips``.
+            rows: places in ``evaluation.clips``.
             jitter: noise to be added to what is sent, as a share of its spread.
         """
         import numpy as np
@@ -216,7 +217,7 @@ class Scorer:
         return np.concatenate(parts)
 
     def _request(self, rows: NDArray[np.int64], jitter: float = 0.0) -> bytes:
-        """Some clips as a worker gets them: features and whatever else the method wants."""
+        """Some clips as a worker gets them: features and what else the method wants."""
         import numpy as np
         from safetensors.numpy import save
 
@@ -231,11 +232,10 @@ class Scorer:
         return save(request)
 
     def _read(self, answer: Any, count: int) -> NDArray[np.float32]:
-        """A chunk's scores, columns back in the order of ``exam.classes``.
+        """A chunk's scores, columns in the order of ``evaluation.classes``.
 
         Raises:
-            RunFailed: unless they are finite numbers of the right shape. A worker is believed
-                nothing: plugin code runs in it.
+            RunFailed: unless they are finite numbers of the right shape.
         """
         import numpy as np
         from safetensors import SafetensorError
@@ -274,14 +274,14 @@ def _jittered(array: NDArray[Any], share: float) -> NDArray[Any]:
 def rescore(
     evaluation: EvaluationSet, state: Path, scores: NDArray[np.float32], count: int, on_event: Event
 ) -> tuple[float, int, dict[str, Any]]:
-    """Score some clips again, one at a time in another order, in a worker that met none of them.
+    """Score some clips again, one at a time in another order, in a new worker.
 
     Args:
-        exam: what was asked.
+        evaluation: what was scored.
         state: file of the state that was used.
-        scores: (n, K) what came out.
+        scores: (n, K) its scores.
         count: clips to score again.
-        on_event: hears that it happens.
+        on_event: gets progress events.
 
     Returns:
         Largest absolute change of a score, clips scored again, how the worker was confined.

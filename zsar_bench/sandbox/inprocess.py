@@ -1,15 +1,14 @@
 """A worker's job in a thread of this process, for debugging and for tests of logic. Unconfined.
 
 ``InProcessWorker`` has the interface of ``zsar_bench.sandbox.client.Worker``: the same messages,
-the same checks of what is answered, the same errors. What it has not is what a process gives:
-nothing keeps plugin code from this process's memory, files and labels, no limit ends it, and what
-it breaks stays broken. So no command uses it, and a record made with it says ``process``, the
-weakest level. A test replaces ``Worker`` by it where a module uses it; a debugger then stops
-inside ``fit``.
+the same checks of answers, the same errors. But plugin code can reach this process's memory, files
+and labels, has no limits, and may break the process. So no command uses it, and a record made with
+it has the level ``process``, the weakest. A test replaces a module's ``Worker`` by it; a debugger
+then stops inside ``fit``.
 
-Jobs run one at a time, since torch's random numbers are the process's: a job gives way only while
-it waits for a request. ``zsar_bench.worker`` lies below this package, and this is the only place
-that may import it: by name, when a job begins.
+Jobs run one at a time, since torch's random state belongs to the process; they change only while a
+job waits for a request. This is the only module here that may import ``zsar_bench.worker``: by
+name, when a job begins.
 """
 
 from __future__ import annotations

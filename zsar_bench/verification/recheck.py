@@ -1,8 +1,8 @@
-"""Is a stored run what it says: every number computed again from its predictions.
+"""Verification of a stored run: every number is computed again from its predictions.
 
-A record may come from another machine, or from a stranger. What can be computed is computed and
-never believed; what can be held against a protocol and data that are here is; what remains is
-said. None of this shows that the scores were come by honestly: see docs/trust.md.
+A record may be untrusted input. It is also compared with the protocol and data on this machine, and
+what could not be checked is reported. None of this shows how the scores were made: see
+docs/trust.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zsar_bench.verification.self_reported import ORIGIN, UNKNOWN, identity_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROUNDING = 1e-9  #: of an accuracy; what another order of summing leaves
+ROUNDING = 1e-9  #: of an accuracy; by the order of summation
 SINGLE = 1e-3  #: share by which a deviation of float32 scores may differ between machines
 NUMBERS = ("clips", "top1", "mean_class", "chance", "chance_top1", "majority_class", "tied")
 SHOWN = 3  #: clips in an error
@@ -39,10 +39,10 @@ SHOWN = 3  #: clips in an error
 
 @dataclass(frozen=True)
 class Checked:
-    """A run that is what it says.
+    """A verified run.
 
     Attributes:
-        record: of it, in our schema.
+        record: of the run.
         notes: what could not be checked here, and why; for people.
     """
 
@@ -63,32 +63,32 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
 
     Args:
         folder: holds ``run.json`` and ``predictions.safetensors``.
-        catalogue: the protocols and data sets that are here.
-        known: what earlier calls have found out about these.
+        catalogue: the local protocols and data sets.
+        known: results of earlier calls about these.
 
     Raises:
-        UserError: naming what does not follow, if the run is not to be believed.
+        UserError: naming the first fault.
     """
     record = read_record(folder)
-    found = _Predictions(*read_predictions(folder / "predictions.safetensors"))
-    faults = [*_identity(record, found), *_leak(record, catalogue), *_clips(record, found)]
+    stored = _Predictions(*read_predictions(folder / "predictions.safetensors"))
+    faults = [*_identity(record, stored), *_leak(record, catalogue), *_clips(record, stored)]
     if faults:
         raise UserError(faults[0])
     tested, note = (known or Known(catalogue)).tested(record)
     notes = [note] if note else []
     if tested is not None:
-        faults += _against(record, found, tested)
+        faults += _against(record, stored, tested)
         if tested.data != record.protocol.data:
             notes.append("the data here are another version: labels compared clip by clip")
     if faults:
         raise UserError(faults[0])
     whole = tested is not None and tested.data == record.protocol.data
-    faults += _numbers(record, found, tested.subjects if whole and tested is not None else None)
+    faults += _numbers(record, stored, tested.subjects if whole and tested is not None else None)
     if faults:
         raise UserError(faults[0])
     if record.gzsl is not None:
-        classes = [found.candidates[n] for n in found.labels]
-        unseen = dict(zip(found.ids, classes, strict=True))
+        classes = [stored.candidates[n] for n in stored.labels]
+        unseen = dict(zip(stored.ids, classes, strict=True))
         faults += gzsl_faults(record, record.gzsl, folder, unseen, tested)
     if faults:
         raise UserError(faults[0])
@@ -98,28 +98,28 @@ def check_run(folder: Path, catalogue: Catalogue, known: Known | None = None) ->
 
 
 # --- What must agree ----------------------------------------------------------------------------
-# Each yields sentences about what does not; the first one is told.
+# Each yields sentences about what does not; the first one is reported.
 
 
-def _identity(record: Record, found: _Predictions) -> Iterator[str]:
-    """The run's id is the digest of its identity, and the record claims what its identity does."""
+def _identity(record: Record, stored: _Predictions) -> Iterator[str]:
+    """The run's id is the digest of its identity, and record and identity agree."""
     identity = record.identity
     try:
-        own = digest(identity)[:16]
+        expected = digest(identity)[:16]
     except ValueError as error:
         yield f"identity: {error}"
         return
-    if own != record.run_id:
-        yield f"run_id: it is {record.run_id}, but its identity makes it {own}"
+    if expected != record.run_id:
+        yield f"run_id: it is {record.run_id}, but its identity makes it {expected}"
     unknown = UNKNOWN in (record.encoder.origin, record.method.setting)
     if unknown != (record.origin == ORIGIN) or (unknown and record.certificate is not None):
-        yield "origin: what a run would know is not known, or the other way round"
+        yield "origin: it disagrees with the fields that are unknown for self-reported scores"
     leaks = {record.method.leak, record.certificate.leak if record.certificate else ""}
     if leaks != {identity.get("leak", "")}:
         yield "method.leak: identity and certificate say otherwise"
     if record.origin == ORIGIN:
         p, name = record.protocol, record.method.name
-        if identity != identity_of(p.digest, p.data, name, found, found.scores):
+        if identity != identity_of(p.digest, p.data, name, stored, stored.scores):
             yield "identity: it is not that of these scores"
         elif record.method.science != {"scores": identity["scores"][:12]}:
             yield "method.science: it is not the beginning of these scores' digest"
@@ -131,7 +131,7 @@ def _identity(record: Record, found: _Predictions) -> Iterator[str]:
             "code": record.method.digest,
             "params": record.method.science,
         },
-        "features": [one.key for one in record.encoder.rounds],
+        "features": [round_.key for round_ in record.encoder.rounds],
         "seeds": [record.encoder_seed, record.method_seed],
         "rule": record.selection,
         "precision": record.environment.precision,
@@ -143,20 +143,20 @@ def _identity(record: Record, found: _Predictions) -> Iterator[str]:
     yield from _identity_of_texts(record)
     yield from _identity_of_tuning(record)
     machine = identity.get("machine")
-    said = (record.environment.device, record.environment.threads)
-    if not isinstance(machine, dict) or (machine.get("device"), machine.get("threads")) != said:
+    recorded = (record.environment.device, record.environment.threads)
+    if not isinstance(machine, dict) or (machine.get("device"), machine.get("threads")) != recorded:
         yield "identity: its 'machine' is not what the record says"
 
 
 def _leak(record: Record, catalogue: Catalogue) -> Iterator[str]:
-    """Where the method is here, its parameters say the same as the record."""
-    name, said = record.method.name, record.method
+    """Parameters and record agree about a leak, if the method is installed."""
+    name, method = record.method.name, record.method
     entry = catalogue.find("methods", name) if name in catalogue.names("methods") else None
-    if entry is None or entry.digest != said.digest:
+    if entry is None or entry.digest != method.digest:
         return
-    on = [name for name in entry.spec.get("leaks", ()) if said.science.get(name)]
-    if bool(on) != bool(said.leak):
-        yield f"method.leak: it is '{said.leak}', its parameters say otherwise"
+    on = [name for name in entry.spec.get("leaks", ()) if method.science.get(name)]
+    if bool(on) != bool(method.leak):
+        yield f"method.leak: it is '{method.leak}', its parameters say otherwise"
 
 
 def _identity_of_tuning(record: Record) -> Iterator[str]:
@@ -164,60 +164,60 @@ def _identity_of_tuning(record: Record) -> Iterator[str]:
     if record.identity.get("tuning") != (None if tuning is None else tuning.identity):
         yield "identity: its 'tuning' is not what the record says"
     if (record.method.hp == "tuned") != (tuning is not None):
-        yield "method.hp: 'tuned' is said of a search that the record does not name, or not of one"
+        yield "method.hp: it must be 'tuned' if, and only if, the record has a search"
 
 
 def _identity_of_texts(record: Record) -> Iterator[str]:
     texts, control = record.identity.get("texts"), record.identity.get("control", {})
-    said = (record.texts.texts, record.texts.fields)
-    if not isinstance(texts, dict) or (texts.get("classes"), texts.get("fields")) != said:
+    recorded = (record.texts.texts, record.texts.fields)
+    if not isinstance(texts, dict) or (texts.get("classes"), texts.get("fields")) != recorded:
         yield "identity: its 'texts' are not what the record says"
     of_record = {"kind": record.texts.control, "draw": record.texts.draw}
     if control != (of_record if record.texts.control else {}):
         yield "identity: its 'control' is not what the record says"
 
 
-def _clips(record: Record, found: _Predictions) -> Iterator[str]:
-    """Every clip once, the candidates that the record names, a score for every question."""
-    if len({*found.ids}) != len(found.ids):
+def _clips(record: Record, stored: _Predictions) -> Iterator[str]:
+    """Every clip once, the record's candidates, and all scores."""
+    if len({*stored.ids}) != len(stored.ids):
         yield "predictions: some clips are there more than once"
-    if found.candidates != record.protocol.unseen:
+    if stored.candidates != record.protocol.unseen:
         yield "predictions: their candidates are not the record's unseen classes"
-    if digest(sorted(found.ids)) != record.protocol.samples:
+    if digest(sorted(stored.ids)) != record.protocol.samples:
         yield "protocol.samples: it is not the digest of the predictions' clips"
-    if not len(found.ids):
+    if not len(stored.ids):
         yield "predictions: there are none"
-    one_set = not record.protocol.folds and record.protocol.rule != "transfer"
-    if np.isnan(found.scores).any() and one_set:
+    shared_candidates = not record.protocol.folds and record.protocol.rule != "transfer"
+    if np.isnan(stored.scores).any() and shared_candidates:
         yield "predictions: some scores are not finite"
 
 
-def _against(record: Record, found: _Predictions, tested: UnseenClips) -> Iterator[str]:
-    """Labels, clips and candidates are those of the store."""
-    if tested.candidates != found.candidates:
+def _against(record: Record, stored: _Predictions, tested: UnseenClips) -> Iterator[str]:
+    """Labels, clips and candidates equal those of the store."""
+    if tested.candidates != stored.candidates:
         yield "predictions: their candidates are not those of the protocol here"
         return
     place = {clip: n for n, clip in enumerate(tested.ids)}
-    shared = [n for n, clip in enumerate(found.ids) if clip in place]
-    rows = np.array([place[found.ids[n]] for n in shared], dtype=np.int64)
+    shared = [n for n, clip in enumerate(stored.ids) if clip in place]
+    rows = np.array([place[stored.ids[n]] for n in shared], dtype=np.int64)
     wrong = [
-        n for n, row in zip(shared, rows, strict=True) if found.labels[n] != tested.labels[row]
+        n for n, row in zip(shared, rows, strict=True) if stored.labels[n] != tested.labels[row]
     ]
     if wrong:
         yield (
             f"labels: {len(wrong)} of {len(shared)} clips have another class in the data here: "
-            f"{_some(found.ids, wrong)}"
+            f"{_some(stored.ids, wrong)}"
         )
     if tested.data != record.protocol.data:
         return
-    if found.ids != tested.ids:
-        strange = [n for n, clip in enumerate(found.ids) if clip not in place]
+    if stored.ids != tested.ids:
+        strange = [n for n, clip in enumerate(stored.ids) if clip not in place]
         lacking = len(tested.ids) - len(shared)
         yield (
-            f"clips: they are not the protocol's test clips ({lacking} are missing, "
-            f"{len(strange)} are others, {_some(found.ids, strange) or 'or in another order'})"
+            f"clips: they are not the protocol's test clips ({lacking} are missing, {len(strange)} "
+            f"are others, {_some(stored.ids, strange) or 'or in another order'})"
         )
-    elif (np.isnan(found.scores) == tested.mask).any():
+    elif (np.isnan(stored.scores) == tested.mask).any():
         yield "predictions: clips have other candidates than the protocol gives them"
 
 
@@ -225,33 +225,33 @@ def _some(ids: Sequence[str], rows: Sequence[int]) -> str:
     return ", ".join(ids[n][:60] for n in rows[:SHOWN])
 
 
-def _numbers(record: Record, found: _Predictions, subjects: list[str] | None) -> Iterator[str]:
+def _numbers(record: Record, stored: _Predictions, subjects: list[str] | None) -> Iterator[str]:
     """Every metric, and credit and clips of every class and, where known, subject.
 
     Args:
-        subjects: N subjects; None where the data are not here.
+        subjects: N subjects; None without local data.
     """
-    nobody = [NOBODY] * len(found.ids)
+    nobody = [NOBODY] * len(stored.ids)
     try:
-        own = measure(found.candidates, found.labels, subjects or nobody, found.scores)
+        computed = measure(stored.candidates, stored.labels, subjects or nobody, stored.scores)
     except (RunFailed, ValueError) as error:
         yield f"predictions: {error}"
         return
-    said = record.metrics
+    recorded = record.metrics
     for name in NUMBERS:
-        value, computed = getattr(said, name), getattr(own, name)
-        if not abs(value - computed) <= ROUNDING:  # NaN included
-            yield f"metrics.{name}: the record says {value:.6g}, its predictions {computed:.6g}"
+        value, expected = getattr(recorded, name), getattr(computed, name)
+        if not abs(value - expected) <= ROUNDING:  # NaN included
+            yield f"metrics.{name}: the record says {value:.6g}, its predictions {expected:.6g}"
     if record.encoder.released is not None and subjects is None:
         subjects = nobody
-    if not _same_cells(said.cells, own.cells, exact=subjects is not None):
+    if not _same_cells(recorded.cells, computed.cells, exact=subjects is not None):
         yield "metrics.cells: they do not follow from the predictions"
-    guesses = _weighted(said.guesses, said.cells), _weighted(own.guesses, own.cells)
-    if not _same_cells(*guesses, exact=subjects is not None):
+    guesses = [_weighted(m.guesses, m.cells) for m in (recorded, computed)]
+    if not _same_cells(guesses[0], guesses[1], exact=subjects is not None):
         yield "metrics.guesses: they do not follow from the predictions"
     if record.origin == ORIGIN:
         return
-    allowed = tolerance(found.scores, record.environment.precision)
+    allowed = tolerance(stored.scores, record.environment.precision)
     slack = SINGLE * allowed
     if not abs(record.rescoring.tolerance - allowed) <= slack:
         yield "rescoring.tolerance: it does not follow from the predictions"
@@ -282,55 +282,57 @@ def _weighted(guesses: dict[str, dict[str, float]], counts: Cells) -> Cells:
     }
 
 
-def _same_cells(said: Cells, computed: Cells, exact: bool) -> bool:
+def _same_cells(recorded: Cells, computed: Cells, exact: bool) -> bool:
     """Whether two tables agree: cell by cell, or only (not ``exact``) class by class."""
-    if said.keys() != computed.keys():
+    if recorded.keys() != computed.keys():
         return False
-    for class_id, row in said.items():
-        own = computed[class_id]
+    for class_id, row in recorded.items():
+        cells = computed[class_id]
         pairs: list[tuple[Any, Any]]
         if exact:
-            if row.keys() != own.keys():
+            if row.keys() != cells.keys():
                 return False
-            pairs = [(row[s], own[s]) for s in row]
+            pairs = [(row[s], cells[s]) for s in row]
         else:
             if any(n < 1 or not 0 <= credit <= n + ROUNDING for credit, n in row.values()):
                 return False
-            pairs = [(np.sum([*row.values()], axis=0), np.sum([*own.values()], axis=0))]
-        for (credit, clips), (own_credit, own_clips) in pairs:
-            if clips != own_clips or not abs(credit - own_credit) <= ROUNDING * max(1, clips):
+            pairs = [(np.sum([*row.values()], axis=0), np.sum([*cells.values()], axis=0))]
+        for (credit, clips), (expected_credit, expected_clips) in pairs:
+            if clips != expected_clips or not abs(credit - expected_credit) <= ROUNDING * max(
+                1, clips
+            ):
                 return False
     return True
 
 
 class Known:
-    """The test clips of protocols on the data that are here; each is looked up once."""
+    """The test clips of protocols on local data; each is looked up once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._found: dict[str, tuple[Protocol | None, UnseenClips | None, str]] = {}
+        self._known: dict[str, tuple[Protocol | None, UnseenClips | None, str]] = {}
 
     def tested(self, record: Record) -> tuple[UnseenClips | None, str]:
-        """The clips that a record's protocol tests here, or why that is not known.
+        """The test clips of a record's protocol here, or why they are not known.
 
         Raises:
-            UserError: if the protocol of this name is another one here.
+            UserError: if the local protocol of this name differs.
         """
         name = record.protocol.id
-        if name not in self._found:
-            self._found[name] = self._look_up(name)
-        protocol, tested, note = self._found[name]
+        if name not in self._known:
+            self._known[name] = self._look_up(name)
+        protocol, tested, note = self._known[name]
         if protocol is not None:
-            said = record.protocol
+            recorded = record.protocol
             same = (protocol.id, protocol.digest, protocol.dataset, list(protocol.seen))
-            if (name, said.digest, said.dataset, said.seen) != same:
+            if (name, recorded.digest, recorded.dataset, recorded.seen) != same:
                 raise UserError(
                     f"protocol: '{name}' has other classes or another sample rule here "
-                    f"(digest {protocol.digest[:12]}, not {said.digest[:12]})"
+                    f"(digest {protocol.digest[:12]}, not {recorded.digest[:12]})"
                 )
-            if [list(fold) for fold in protocol.folds] != said.folds:
+            if [list(fold) for fold in protocol.folds] != recorded.folds:
                 raise UserError(f"protocol: the folds of '{name}' are others here")
-            if protocol.stand_in_for != said.stand_in_for:
+            if protocol.stand_in_for != recorded.stand_in_for:
                 raise UserError(f"protocol: '{name}' has other clips here")
         if record.encoder.released is not None:
             return None, "released features: their clips' labels are not here"
@@ -347,5 +349,5 @@ class Known:
             if store not in prepared():
                 return protocol, None, f"the data '{store}' are not here"
             return protocol, unseen_clips(protocol, open_dataset(store)), ""
-        except UserError as error:  # it lacks classes, or is damaged: no judge of anything
+        except UserError as error:  # it lacks classes, or is damaged
             return protocol, None, f"the data are no help here ({error.what.removesuffix('.')})"

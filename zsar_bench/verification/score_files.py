@@ -1,13 +1,12 @@
-"""Scores that were made elsewhere: files of a stranger become ids, classes and a matrix.
+"""Files of scores that were made elsewhere, read as untrusted input.
 
 ``.npz``          arrays ``ids`` (N,), ``classes`` (K,), both texts, and ``scores`` (N, K)
 ``.csv``          a line a clip: ``id`` and a column a class
-``.safetensors``  the layout of a run's predictions; labels in it are not looked at
+``.safetensors``  the layout of a run's predictions; labels in it are ignored
 ``.json``         ``{"ids": [...], "classes": [...], "scores": [[...], ...]}``
 
-Every size is known and bounded before memory is asked for, and nothing is unpickled. What the
-ids and classes must be is ``self_reported``'s business. A score that a file leaves open (an empty
-cell, a null) is NaN.
+Every size is checked before memory is allocated, and nothing is unpickled. ``self_reported`` checks
+ids and classes. A score that a file leaves open (an empty cell, a null) is NaN.
 """
 
 from __future__ import annotations
@@ -67,12 +66,12 @@ def read_scores(path: Path) -> Scores:
         size = path.stat().st_size
         if size > LARGEST:
             raise DataError(f"it has {size >> 20} MiB, more than {LARGEST >> 20}")
-        found = read(path)
+        scores = read(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
     except DataError as error:
         raise UserError(f"{path}: {error.what.removesuffix('.')}.", error.hint or HINT) from None
-    return found
+    return scores
 
 
 def _checked(ids: Any, classes: Any, scores: NDArray[Any]) -> Scores:
@@ -136,22 +135,22 @@ def _safetensors(path: Path) -> Scores:
 
     try:
         with safe_open(path, framework="np") as f:
-            about = f.metadata() or {}
+            metadata = f.metadata() or {}
             shape = f.get_slice("scores").get_shape()
             if len(shape) != 2:
                 raise DataError(f"'scores' has the shape {tuple(shape)[:8]}")
             _check_size(*shape)
             scores = f.get_tensor("scores")
-    # An AttributeError or TypeError is of a type that numpy does not have, such as float8.
+    # AttributeError or TypeError: a type that numpy does not have, such as float8.
     except (SafetensorError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"it is damaged or holds no tensor 'scores' ({error})") from None
     if scores.dtype.kind not in "fiu":
         raise DataError(f"'scores' is of the type {scores.dtype}")
     names = []
     for key in ("ids", "candidates"):
-        if key not in about:
+        if key not in metadata:
             raise DataError(f"its metadata lacks '{key}', a list in JSON")
-        names.append(_parsed(about[key], f"its metadata '{key}'"))
+        names.append(_parsed(metadata[key], f"its metadata '{key}'"))
     return _checked(names[0], names[1], scores)
 
 
@@ -170,10 +169,10 @@ def _json(path: Path) -> Scores:
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != width:
             raise DataError(f"row {number + 1} of 'scores' is no list of {width} numbers")
-        for column, one in enumerate(row):
-            if type(one) not in (int, float, type(None)):
-                raise DataError(f"row {number + 1} of 'scores' holds {str(one)[:40]!r}")
-            scores[number, column] = math.nan if one is None else _double(one)
+        for column, score in enumerate(row):
+            if type(score) not in (int, float, type(None)):
+                raise DataError(f"row {number + 1} of 'scores' holds {str(score)[:40]!r}")
+            scores[number, column] = math.nan if score is None else _double(score)
     return _checked(value["ids"], value["classes"], scores)
 
 

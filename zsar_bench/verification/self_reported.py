@@ -1,7 +1,6 @@
-"""Scores that were made elsewhere, judged here: by our labels, and believed in nothing else.
+"""Scores that were made elsewhere, evaluated here with the data set's labels.
 
-Neither the clips that the method has seen nor what it knew of the classes can be told from its
-scores. The record says so in every field that a run here would have: ``unknown``, empty or 0.
+How they were made is not known: such fields of the record are ``unknown``, empty or 0.
 """
 
 from __future__ import annotations
@@ -47,24 +46,24 @@ SHOWN = 3  #: names in an error
 
 
 def judge_scores(
-    found: Scores, source: str, sha256: str, method: str, protocol: Protocol, tested: UnseenClips
+    given: Scores, source: str, sha256: str, method: str, protocol: Protocol, tested: UnseenClips
 ) -> tuple[Record, tuple[Any, ...]]:
     """The record of scores that were made elsewhere, and what to store of them.
 
     Args:
-        found: content of the file.
+        given: content of the file.
         source: name of the file, and ``sha256`` of its bytes.
         method: name for the record.
-        protocol: what is tested.
-        tested: on which clips, with their labels.
+        protocol: of the test.
+        tested: its clips with their labels.
 
     Returns:
-        The record, and the arguments of ``record.write_predictions`` after the path.
+        The record, and the arguments of ``write_predictions`` after the path.
 
     Raises:
         UserError: if the scores are not one finite number for every clip and candidate.
     """
-    scores = arrange(found, source, protocol, tested)
+    scores = arrange(given, source, protocol, tested)
     try:
         metrics = Metrics(
             **vars(measure(tested.candidates, tested.labels, tested.subjects, scores))
@@ -127,7 +126,7 @@ def judge_scores(
 def identity_of(
     protocol: str, data: str, method: str, tested: UnseenClips | Any, scores: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """Everything that makes these scores these: JSON values.
+    """The identity of these scores: JSON values.
 
     Args:
         protocol, data: digests.
@@ -165,20 +164,20 @@ def keep(results: Path, record: Record, predictions: tuple[Any, ...]) -> Path:
 
 
 def arrange(
-    found: Scores, source: str, protocol: Protocol, tested: UnseenClips
+    given: Scores, source: str, protocol: Protocol, tested: UnseenClips
 ) -> NDArray[np.float32]:
     """(N, K) the scores in the test's order of clips and classes; NaN for no candidate.
 
     Raises:
-        UserError: for ids or classes that are missing, unknown or there twice, and for scores
-            that are not finite, or that only more digits than are stored could tell apart.
+        UserError: for missing, unknown or repeated ids or classes, for scores that are not finite,
+            and for best scores that differ only in digits that are not stored.
     """
     where = f"{source}, protocol '{protocol.id}'"
-    rows = _places(where, "clip", found.ids, tested.ids, "test clips")
-    said = _ids_of(found.classes, protocol)
-    columns = _places(where, "class", said, tested.candidates, "candidates")
-    scores = found.scores[np.ix_(rows, columns)]
-    scores[~tested.mask] = np.nan  # whatever was said of it, it was no question
+    rows = _places(where, "clip", given.ids, tested.ids, "test clips")
+    named = _ids_of(given.classes, protocol)
+    columns = _places(where, "class", named, tested.candidates, "candidates")
+    scores = given.scores[np.ix_(rows, columns)]
+    scores[~tested.mask] = np.nan  # no candidate
     bad = tested.mask & ~np.isfinite(scores)
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -203,17 +202,17 @@ def _ids_of(classes: Iterable[str], protocol: Protocol) -> list[str]:
 def _places(
     where: str, what: str, given: Sequence[str], wanted: Sequence[str], role: str
 ) -> list[int]:
-    """Where in ``given`` each of ``wanted`` stands; it must hold each once and nothing else."""
+    """The place in ``given`` of each of ``wanted``; it must hold each once and nothing else."""
     counts, expected = Counter(given), {*wanted}
     more = "classes" if what == "class" else "clips"
-    for faulty, said in (
+    for faulty, fault in (
         ([n for n, count in counts.items() if count > 1], "are there more than once"),
         ([n for n in counts if n not in expected], f"are no {role}"),
         ([n for n in wanted if n not in counts], f"of the {len(wanted)} {role} are missing"),
     ):
         if faulty:
             raise UserError(
-                f"{where}: {len(faulty)} {more} {said}: {_first(faulty)}.",
+                f"{where}: {len(faulty)} {more} {fault}: {_first(faulty)}.",
                 "To get a file with the right ids and classes: zsar-bench score --protocol ID "
                 "--template FILE.csv",
             )
@@ -222,12 +221,12 @@ def _places(
 
 
 def _first(names: Collection[str]) -> str:
-    few = [name[:60] for name in list(names)[:SHOWN]]
-    return ", ".join(few) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    shown = [name[:60] for name in list(names)[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _stored(scores: NDArray[np.float64], where: str, tested: UnseenClips) -> NDArray[np.float32]:
-    """The scores as they are stored; nobody may lose by it, or win."""
+    """The scores as they are stored; the best classes of a clip must not change."""
     with np.errstate(over="ignore"):
         stored = scores.astype(np.float32)
     if np.isinf(stored).any():
@@ -247,7 +246,7 @@ def _stored(scores: NDArray[np.float64], where: str, tested: UnseenClips) -> NDA
 def write_template(path: Path, protocol: Protocol, tested: UnseenClips) -> None:
     """A CSV file with the clips and classes of a test, to be filled with scores.
 
-    Clips stand in an order that says nothing about their classes.
+    Clips are in an order that is independent of their classes.
     """
     import csv
     import io
@@ -269,7 +268,7 @@ def _now() -> str:
 
 
 def _environment() -> Environment:
-    """Who judged; with what the scores were made is not known."""
+    """The environment of the evaluation; that of the scores is not known."""
     commit, dirty = source_state()
     return Environment(
         zsar_bench=__version__,

@@ -1,7 +1,7 @@
-"""Runs of other machines: read, verified, and only then given their place.
+"""Import of runs from other machines: read, verified, then stored.
 
-Nothing of a source is unpacked: files of known names are read up to a fixed size, and where a run
-is put follows from its checked record, never from a name in the source.
+Nothing of a source is unpacked: files of known names are read up to a fixed size, and a run's
+folder follows from its checked record, never from a name in the source.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from zsar_bench.verification import recheck
 from zsar_bench.verification.recheck import Known
 
 RECORD, PREDICTIONS, EVENTS = "run.json", "predictions.safetensors", "events.jsonl"
-LARGEST_RECORD = 16 * 2**20  #: bytes of a record; the longest of ours has a tenth of a megabyte
-#: Fields in which two machines may differ that came to the same result.
+LARGEST_RECORD = 16 * 2**20  #: bytes of a record; the longest have a tenth of a megabyte
+#: Fields in which equal results of two machines may differ.
 LOCAL = {"created", "environment", "seconds", "choices"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one run.
+    """The verification of one run.
 
     Attributes:
-        source: where it was found.
-        status: ``imported``, ``kept`` (it was there already), ``sound`` (verified in place) or
+        source: its folder or name in the archive.
+        status: ``imported``, ``kept`` (it exists already), ``sound`` (verified in place) or
             ``refused``.
         about: its place, or why it was refused.
         notes: what could not be checked.
@@ -74,11 +74,11 @@ def check_runs(results: Path, catalogue: Catalogue) -> Iterator[Verdict]:
     Raises:
         UserError: if there is none.
     """
-    found = find_records(results)
-    if not found:
+    folders = find_records(results)
+    if not folders:
         raise UserError(f"There are no finished runs in {results}.")
     known = Known(catalogue)
-    for folder in found:
+    for folder in folders:
         place = folder.relative_to(results / "runs")
         try:
             checked = recheck.check_run(folder, catalogue, known)
@@ -124,14 +124,14 @@ def _parts(files: RawFiles, name: str) -> dict[str, bytes]:
     """The files of one run, by their own names.
 
     Raises:
-        UserError: if one is missing, there twice, a link, too large or not of its kind.
+        UserError: if one is missing, repeated, a link, too large or not of its kind.
     """
-    found = {}
+    contents = {}
     for file in (RECORD, PREDICTIONS, EVENTS, GZSL, SEAL):
         count = files.names.count(name + file)
         if count > 1:
             raise UserError(f"{file} is there more than once")
-        if not count and file in (EVENTS, GZSL, SEAL):  # not everybody keeps them, or has them
+        if not count and file in (EVENTS, GZSL, SEAL):  # optional
             continue
         if not count:
             raise UserError(f"{file} is missing")
@@ -139,9 +139,9 @@ def _parts(files: RawFiles, name: str) -> dict[str, bytes]:
             raise UserError(f"{file} is a link, which may lead to any file of this machine")
         if file == RECORD and files.size(name + file) > LARGEST_RECORD:
             raise UserError(f"{file} has more than {LARGEST_RECORD >> 20} MiB")
-        found[file] = files.read(name + file)
-    _check_events(found.get(EVENTS, b""))
-    return found
+        contents[file] = files.read(name + file)
+    _check_events(contents.get(EVENTS, b""))
+    return contents
 
 
 def _linked(root: Path, name: str) -> bool:
@@ -160,22 +160,28 @@ def _check_events(data: bytes) -> None:
             raise UserError(f"{EVENTS}, line {number}: it is no JSON object")
 
 
-def _differences(new: Path, there: Path) -> str:
-    """In what two runs of one id differ, apart from when and where they were made."""
+def _differences(new: Path, stored: Path) -> str:
+    """The fields in which two runs of one id differ, apart from ``LOCAL`` ones."""
     try:
         for file in (PREDICTIONS, *([GZSL] if (new / GZSL).exists() else [])):
-            if (new / file).read_bytes() != (there / file).read_bytes():
+            if (new / file).read_bytes() != (stored / file).read_bytes():
                 return file
     except OSError as error:
         return f"{error.filename} ({error.strerror})"
-    one, other = (_content(read_record(folder)) for folder in (new, there))
-    return ", ".join(sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k)))
+    new_content, stored_content = (_content(read_record(folder)) for folder in (new, stored))
+    return ", ".join(
+        sorted(
+            k
+            for k in new_content.keys() | stored_content.keys()
+            if new_content.get(k) != stored_content.get(k)
+        )
+    )
 
 
 def _content(record: Record) -> dict[str, object]:
     content = record.model_dump(exclude=LOCAL)
-    for one in content["encoder"]["rounds"]:
-        one.pop("seconds")
+    for round_ in content["encoder"]["rounds"]:
+        round_.pop("seconds")
     return content
 
 

@@ -1,7 +1,7 @@
-"""What the workers of an import answer, checked: the code of a reader may have patched them.
+"""Checks of the answers of import workers, in which a reader's code runs.
 
-A worker writes shards into a folder of its own. The parent looks at each and moves it into the
-store, where no worker may write.
+A worker writes shards into its own folder. The parent checks each and moves it into the store,
+where no worker may write.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def checked_listing(answer: dict[str, Any], places: Sequence[str]) -> dict[str, 
         places: the sources; only these, or archives that lie in them, are read later.
 
     Raises:
-        RunFailed: if it cannot be one.
+        RunFailed: if it is none.
     """
     try:
         listing = dict(answer["listing"])
         listing["clips"] = [_clip(row) for row in listing["clips"]]
-        sources = [str(one) for one in listing["sources"]]
-        if sources != list(places) and not all(_archive_in(one, places) for one in sources):
+        sources = [str(source) for source in listing["sources"]]
+        if sources != list(places) and not all(_archive_in(source, places) for source in sources):
             raise ValueError
         for name in ("skipped", "bad"):
             listing[name] = _reasons(listing[name])
@@ -74,16 +74,16 @@ def _reasons(rows: Any) -> list[dict[str, str]]:
 def take_shards(
     answer: dict[str, Any], clips: Sequence[Listed], made: Path, shards: Path
 ) -> list[dict[str, Any]]:
-    """Move what a worker has made into the store.
+    """Move a worker's shards into the store.
 
     Args:
         answer: of the worker: ``shards``, as ``import_job.ShardMaker.make`` gives them.
-        clips: that it was asked for; whole shards.
+        clips: of its request; whole shards.
         made: where it has written them.
         shards: where they go.
 
     Returns:
-        The rows, and nothing in them but what belongs there.
+        The checked rows.
 
     Raises:
         RunFailed: if these are not the shards of these clips.
@@ -97,8 +97,8 @@ def take_shards(
             raise ValueError
         for row in rows:
             if row["clips"]:
-                about = os.lstat(made / row["shard"])
-                plain = stat.S_ISREG(about.st_mode) and about.st_nlink == 1
+                status = os.lstat(made / row["shard"])
+                plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
                 if not plain:
                     raise ValueError
     except (KeyError, TypeError, ValueError, FileNotFoundError):
@@ -110,8 +110,8 @@ def take_shards(
 
 
 def _row(row: dict[str, Any], ids: set[str]) -> dict[str, Any]:
-    clips = [[str(one), frames] for one, frames in row["clips"]]
-    names, lengths = {one for one, _ in clips}, [frames for _, frames in clips]
+    clips = [[str(clip_id), frames] for clip_id, frames in row["clips"]]
+    names, lengths = {clip_id for clip_id, _ in clips}, [frames for _, frames in clips]
     if not names <= ids or len(names) != len(clips):
         raise ValueError
     if not all(type(frames) is int and frames > 0 for frames in lengths):

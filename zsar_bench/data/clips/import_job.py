@@ -1,7 +1,4 @@
-"""A worker's part of an import: what the raw files are, and shards from them.
-
-The same for a generator, which is asked for its clips instead of being given files.
-"""
+"""A worker's part of an import: a listing of raw files or of a generator's clips, and shards."""
 
 from __future__ import annotations
 
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
     Clip = NDArray[np.float32]
 
 PACKED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
-OTHER = "no clip"  #: why a file nobody knows is not read
+OTHER = "no clip"  #: why an unknown file is not read
 FIRST = 3  #: names kept of files that are only counted
 GREEDY = "reading it takes more memory than this import may use (--memory-limit)"
 OPEN = 32  #: containers that a worker keeps open: a shard's clips lie in several
 
 
 class Listed(NamedTuple):
-    """One clip to come: what its name says, its shard, and where it is.
+    """One listed clip: the facts in its name, its shard, and its file.
 
     ``source`` is the number of the folder or archive, ``label`` the file's name in messages,
     ``stamp`` changes with its content; all empty or 0 for a generated clip. ``part`` is the
@@ -56,7 +53,7 @@ class Listed(NamedTuple):
 
 
 class Note:
-    """The file that is being read, for who finds this worker dead."""
+    """Writes down the file that is being read, for errors of a killed worker."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
@@ -68,7 +65,7 @@ class Note:
 
 
 def _unnoted(label: str) -> None:
-    """Nobody would look for it."""
+    """No note."""
 
 
 # --- What there is -----------------------------------------------------------------------------
@@ -80,7 +77,7 @@ def list_files(
     sources: Sequence[Path],
     note: Callable[[str], None] = _unnoted,
 ) -> dict[str, Any]:
-    """What the raw files are, from their names only; ``note`` hears of each container.
+    """List raw files by their names only; ``note`` gets each container.
 
     Returns:
         ``clips``: a ``Listed`` each, in the store's order; ``skipped``: files that are no clips
@@ -90,16 +87,16 @@ def list_files(
         folders that hold no clip themselves.
 
     Raises:
-        UserError, DataError: if nothing can come of it; says why.
+        UserError, DataError: with the reason, if there are no clips to import.
     """
     holds = _optional(reader, "holds", False)
     raws = [RawFiles(source, holds) for source in sources]
     clips: list[Listed] = []
     skipped: list[dict[str, str]] = []
     bad: list[dict[str, str]] = []
-    others: list[tuple[str, str]] = []  # name and label of what is neither
+    unclaimed: list[tuple[str, str]] = []  # name and label of what is neither
     used: set[str] = set()  # labels of files that belong to a container
-    left_out, sister = (_optional(reader, name, "") for name in ("left_out", "aside"))
+    left_out, aside_reason = (_optional(reader, name, "") for name in ("left_out", "aside"))
     for number, raw in enumerate(raws):
         prefix = f"{raw.source.name}: " if len(raws) > 1 else ""
         for name, size, stamp in raw.files:
@@ -120,17 +117,17 @@ def list_files(
                     continue
                 where |= watched.stamp(name, len(inside))
                 clips += [_listed(clip, **where, part=n) for n, clip in enumerate(inside)]
-                used |= {prefix + one for one in watched.used}
+                used |= {prefix + member for member in watched.used}
             elif (clip := reader.identify(name)) is not None:
                 clips.append(_listed(clip, **where, size=size, stamp=stamp))
             elif reason := left_out(name):
                 skipped.append({"file": label, "reason": reason})
             else:
-                others.append((name, label))
+                unclaimed.append((name, label))
     aside: dict[str, dict[str, Any]] = {}
-    for name, label in others:
+    for name, label in unclaimed:
         if label not in used:
-            row = aside.setdefault(sister(name) or OTHER, {"count": 0, "first": []})
+            row = aside.setdefault(aside_reason(name) or OTHER, {"count": 0, "first": []})
             row["count"] += 1
             row["first"] += [label] if row["count"] <= FIRST else []
     if not clips and not bad:
@@ -175,17 +172,17 @@ class Watched:
         return self.raw.open(name)
 
     def _use(self, name: str) -> None:
-        self.used.add(self.raw.about(name)[0])  # only files that were listed: no way out
+        self.used.add(self.raw.about(name)[0])  # only listed files
 
     def stamp(self, name: str, clips: int) -> dict[str, int]:
         """Size of one of a container's clips, and a stamp of all the files it was listed from."""
-        files = [self.raw.about(one) for one in sorted({name, *self.used})]
+        files = [self.raw.about(file) for file in sorted({name, *self.used})]
         size = sum(size for _, size, _ in files)
         return {"size": size // max(1, clips), "stamp": int(digest(files)[:15], 16)}
 
 
 def list_generated(generator: DatasetGenerator, spec: dict[str, Any]) -> dict[str, Any]:
-    """What a generator can make; the same answer as ``list_files``."""
+    """List the clips of a generator, like ``list_files``."""
     clips = _in_order([_listed(clip, label=clip.id) for clip in generator.clips()], spec)
     if not clips:
         raise UserError(f"{spec['title']} has no clip with these parameters.")
@@ -203,7 +200,7 @@ def _listed(c: ClipName, **where: Any) -> Listed:
 
 
 def _in_order(clips: list[Listed], spec: dict[str, Any]) -> list[Listed]:
-    """By class in official order, then shard, then id; each clip must be there once."""
+    """Clips by class in official order, then shard, then id; repeated ones are refused."""
     order = {c.id: i for i, c in enumerate(read_classes(Path(spec["classes"])))}
     first: dict[str, str] = {}
     for clip in clips:
@@ -226,7 +223,7 @@ def _unlisted(bad: list[dict[str, str]]) -> DataError:
 
 
 def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) -> UserError:
-    """The error for sources without a clip: says what they hold instead."""
+    """The error for sources without a clip, with their content."""
     where = " and ".join(str(raw.source) for raw in raws)
     names = [name for raw in raws for name in raw.names]
     packed = [name for name in names if name.lower().endswith(PACKED)]
@@ -237,8 +234,8 @@ def _nothing(raws: list[RawFiles], spec: dict[str, Any], aside: dict[str, Any]) 
             f"{what}, but archives: {shown}.",
             "Give the zip archives themselves (several are fine), or unpack them.",
         )
-    told = [f"{row['count']} files: {reason}" for reason, row in aside.items() if reason != OTHER]
-    remark = f" ({'; '.join(told)})" if told else "" if names else ": it is empty"
+    counts = [f"{row['count']} files: {reason}" for reason, row in aside.items() if reason != OTHER]
+    remark = f" ({'; '.join(counts)})" if counts else "" if names else ": it is empty"
     return UserError(
         f"{what}{remark}.", "Give the folder or zip archive with the data set's own files."
     )
@@ -274,9 +271,9 @@ def from_files(
                 yield error
             except MemoryError:
                 yield DataError(GREEDY)
-            except UserError:  # what this machine lacks, say
+            except UserError:  # e.g. a missing package
                 raise
-            except Exception as error:  # the reader's own fault: say on which file
+            except Exception as error:  # a fault of the reader
                 reason = f"{type(error).__name__}: {error}"
                 raise ValueError(f"the reader fails on {clip.label} ({reason})") from error
 
@@ -284,7 +281,7 @@ def from_files(
 
 
 def from_generator(generator: DatasetGenerator) -> Take:
-    """Clips made together; once, one is made again alone and must be the same."""
+    """Clips made together; one of them is made again alone, once, and must be equal."""
     import numpy as np
 
     proved = False
@@ -373,9 +370,9 @@ class ShardMaker:
 
 
 class _Shard:
-    """A ``.npy`` file that grows by clips: the bytes ``numpy.save`` gives, but never all at once.
+    """A ``.npy`` file, as of ``numpy.save``, that is written clip by clip.
 
-    numpy leaves room in the header for any number of frames, so it can be written again.
+    The header has room for any number of frames, so it can be written again.
     """
 
     def __init__(self, file: IO[bytes], shape: tuple[int, int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The workers of an import: who does what, and how far they are."""
+"""The workers of an import, their chunks of clips, and the journal of finished shards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHUNK_BYTES = 32 * 2**20  #: of their files, at most (one shard is never split)
 
 
 def _chunks(todo: dict[str, list[Listed]], jobs: int) -> list[list[Listed]]:
-    """Whole shards together, in the order of their files: so archives are read forwards."""
+    """Chunks of whole shards in the order of their files, so that archives are read forwards."""
     groups = sorted(todo.values(), key=lambda group: min((c.source, c.name) for c in group))
     most = max(1, min(CHUNK, sum(map(len, groups)) // (8 * jobs)))
     chunks: list[list[Listed]] = []
@@ -63,12 +63,12 @@ def _fitting(groups: dict[str, list[Listed]]) -> int:
     return max(1, free_memory() // (2 * largest)) if largest else sys.maxsize
 
 
-class Crew:
-    """Workers that read at once, each driven by a thread.
+class WorkerPool:
+    """Parallel workers, each driven by a thread.
 
     Args:
-        work, journal: what is made, and what is done of it.
-        kept: clips that are there already.
+        work, journal: the import and its finished shards.
+        kept: clips of finished shards.
         total: clips in all.
     """
 
@@ -129,16 +129,16 @@ Say = Callable[[str], None]
 
 
 def _silent(message: str) -> None:
-    """Nobody reads along."""
+    """No messages."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One prepared data set to be made.
+    """A prepared data set that is to be made.
 
     Attributes:
         entry: the data set.
-        machine: knows the plugin files.
+        machine: has the plugin files.
         store: its name in the prepared store.
         sources: folders and zip archives with raw files; none for a generator.
         params: of the generator.
@@ -198,7 +198,7 @@ class Work:
         """A job for a worker, which may read the sources and write to ``workdir`` alone."""
         spec, parts = self.entry.spec, {n: str(p.folder) for n, p in self.parts.items()}
         reads = [spec["classes"], spec["layout"], *self.places, *parts.values()]
-        # What the user gives to be read is read, even if it holds the store as well.
+        # The sources are readable, even if they contain the store.
         protected = [str(home().absolute()), *self.machine.protected]
         given = [real(place) for place in self.places]
         job = self.machine.job(
@@ -247,15 +247,15 @@ class Journal:
         self.shards = folder / "store" / "shards"
         self.keys = keys
         self.rows: dict[str, Row] = {}
-        found = _read(self.path)
-        self.found = len(found)
-        for row in found.values():
+        rows = _read(self.path)
+        self.earlier = len(rows)
+        for row in rows.values():
             if self._holds(row):
                 self.rows[row["shard"]] = row
         self._rewrite()
 
     def _holds(self, row: Row) -> bool:
-        """Whether a row still says what is there. What could not be read is tried again."""
+        """Whether a row still describes its shard. Files that could not be read are tried again."""
         if row["bad"] or self.keys.get(row["shard"]) != row["key"]:
             return False
         if not row["clips"]:
@@ -274,7 +274,7 @@ class Journal:
             raise StorageError(f"Cannot write {self.path}: {error.strerror or error}.") from None
 
     def add(self, rows: list[Row]) -> None:
-        """Take down finished shards."""
+        """Record finished shards."""
         for row in rows:
             row["key"] = self.keys[row["shard"]]
             self.rows[row["shard"]] = row
@@ -293,13 +293,13 @@ class Journal:
 
 
 def _line(rows: list[Row]) -> str:
-    """Finished shards as a line that tells whether it is whole."""
+    """Finished shards as a line with a checksum."""
     return json.dumps([digest(rows), rows]) + "\n"
 
 
 def _read(path: Path) -> dict[str, Row]:
-    """Shard -> its last row; lines that are not as they were written are as good as none."""
-    found: dict[str, Row] = {}
+    """Shard -> its last row; damaged lines are ignored."""
+    rows_by_shard: dict[str, Row] = {}
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -311,5 +311,5 @@ def _read(path: Path) -> dict[str, Row]:
         except (ValueError, TypeError, RecursionError):
             continue
         if whole:
-            found |= {row["shard"]: row for row in rows}
-    return found
+            rows_by_shard |= {row["shard"]: row for row in rows}
+    return rows_by_shard

@@ -1,8 +1,7 @@
 """Raw files, or a generator's clips, into the prepared store: on all cores, and resumable.
 
-The parent splits the clips into chunks of whole shards and hands them to workers; it alone knows
-the order, writes ``dataset.json`` and gives the finished folder its name. Neither the order nor
-the bytes of the result depend on the number of workers or on interruptions.
+The parent sends chunks of whole shards to workers, orders them, writes ``dataset.json`` and renames
+the finished folder. The result does not depend on the number of workers or on interruptions.
 """
 
 from __future__ import annotations
@@ -30,7 +29,15 @@ from zsar_bench.common.files import (
 from zsar_bench.common.hashing import digest
 from zsar_bench.data.clips.import_answers import checked_listing, named
 from zsar_bench.data.clips.import_job import Listed
-from zsar_bench.data.clips.import_pool import Crew, Journal, Say, Work, _silent, by_shard, shard_key
+from zsar_bench.data.clips.import_pool import (
+    Journal,
+    Say,
+    Work,
+    WorkerPool,
+    _silent,
+    by_shard,
+    shard_key,
+)
 from zsar_bench.data.clips.store import (
     COLUMNS,
     FORMAT,
@@ -86,13 +93,13 @@ def ensure_generated(
 ) -> Dataset:
     """The data set that a generator makes with these parameters; made unless it is there.
 
-    One that other code, classes, joints or parts made is made again, and so is one that is
-    damaged. Of several processes one makes it and the others wait.
+    It is made again if it is damaged, or if code, classes, joints or parts have changed. Of several
+    processes one makes it and the others wait.
 
     Args:
         entry: a data set that stands in for another, or is pooled from several.
         params: values that differ from the defaults, or all.
-        machine: knows the plugin files.
+        machine: has the plugin files.
         on_event: gets ``{"stage": "generate", "step": clips made, "total": clips in all}``.
         say: gets sentences for the user.
         jobs: workers at once; 0: one a core.
@@ -101,23 +108,17 @@ def ensure_generated(
     store = store_name(entry, params)
     values = _values(entry, params)
     work = Work(
-        entry,
-        machine,
-        store,
-        params=values,
-        jobs=jobs or cores(),
-        on_event=on_event,
-        say=say,
+        entry, machine, store, params=values, jobs=jobs or cores(), on_event=on_event, say=say
     )
     if not replace and _current(work):
         return open_dataset(store)
     return _once(work, lambda: not replace and _current(work), "made")
 
 
-def _once(work: Work, there: Callable[[], bool], verb: str) -> Dataset:
+def _once(work: Work, made: Callable[[], bool], verb: str) -> Dataset:
     """Make the data set under its lock, unless somebody else was quicker."""
     with locked(work.beside, lambda: work.say(f"{work.store} is being {verb}; waiting.")):
-        if there():
+        if made():
             _discard_if_empty(work.beside)
         else:
             _make(work)
@@ -127,8 +128,8 @@ def _once(work: Work, there: Callable[[], bool], verb: str) -> Dataset:
 def store_name(entry: Entry, params: Mapping[str, Any]) -> str:
     """Name in the store of a generated data set: ``name``, or ``name+key=value,...``.
 
-    Only science parameters that differ from their defaults are named, sorted. What is too long
-    or no file name is a digest instead.
+    Only science parameters that differ from their defaults are named, sorted. A digest replaces
+    names that are too long or no file names.
     """
     changed = _changed(entry, params)
     if not changed:
@@ -160,7 +161,7 @@ def _changed(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _current(work: Work) -> bool:
-    """Whether the store holds what this code and these parameters make, and holds it whole."""
+    """Whether the store holds the whole data set of this code and these parameters."""
     if work.store not in prepared():
         return False
     expected = {"format": FORMAT, **_origin(work), **_facts(work.entry)}
@@ -188,7 +189,7 @@ def _origin(work: Work) -> dict[str, Any]:
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    """What the data set's own files say of its joints and classes."""
+    """Joints and classes in the data set's own files."""
     return {
         "layout": read_toml(Path(entry.spec["layout"])),
         "classes": [vars(c) for c in read_classes(Path(entry.spec["classes"]))],
@@ -213,23 +214,23 @@ def _make(work: Work) -> None:
         _say_what_is_kept(work, journal)
         todo = {s: group for s, group in groups.items() if s not in journal.rows}
         kept = len(clips) - sum(map(len, todo.values()))
-        Crew(work, journal, kept, len(clips)).run(todo, shards)
-        about = _about(work, listing, groups, journal)
-        write_json(work.beside / "store" / "dataset.json", about)
+        WorkerPool(work, journal, kept, len(clips)).run(todo, shards)
+        content = _about(work, listing, groups, journal)
+        write_json(work.beside / "store" / "dataset.json", content)
         journal.clear_strays()
         checksums.seal(work.beside / "store", deep=False)  # the shards' checksums are in that file
     except BaseException:
         _discard_if_empty(work.beside)
         raise
     final = data_folder() / work.store
-    if final.is_dir():  # an earlier one, or what is left of it
+    if final.is_dir():  # an earlier one, perhaps incomplete
         discard(final)
     rename_folder(work.beside / "store", final)
     shutil.rmtree(work.beside)
 
 
 def _scanned(work: Work) -> dict[str, Any]:
-    """What a worker finds in the sources; see ``import_job.list_files``."""
+    """The listing of the sources by a worker; see ``import_job.list_files``."""
     folder = make_folder(work.beside / "scan")
     try:
         answer = run_job(work.job("scan", folder), folder)
@@ -248,13 +249,13 @@ def _from(work: Work, sources: list[str]) -> Work:
 
 
 def _discard_if_empty(beside: Path) -> None:
-    """Leave nothing behind where nothing was achieved, by this import or an earlier one."""
+    """Delete the folder of an import without any finished shard."""
     if not any((beside / "store" / "shards").glob("[!.]*")):
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _say_what_is_kept(work: Work, journal: Journal) -> None:
-    if not journal.found:
+    if not journal.earlier:
         return
     if journal.rows:
         work.say(
@@ -269,10 +270,7 @@ def _say_what_is_kept(work: Work, journal: Journal) -> None:
 
 
 def _about(
-    work: Work,
-    listing: dict[str, Any],
-    groups: dict[str, list[Listed]],
-    journal: Journal,
+    work: Work, listing: dict[str, Any], groups: dict[str, list[Listed]], journal: Journal
 ) -> dict[str, Any]:
     """The content of ``dataset.json``, in the store's order."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}

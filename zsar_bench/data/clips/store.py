@@ -4,13 +4,12 @@
     <home>/data/<name>/seal.json             that dataset.json is as it was written
     <home>/data/<name>/shards/a3_5.npy       (frames, B, V, 3) float32, clips end to end
 
-A shard holds the clips of one class by one subject in one setup by one camera, so that what a
-worker may open is a list of files, however clips are divided. Reading the store needs no plugin
-code; only an import does. A generated data set may have variants, ``<name>+<key=value,...>``.
+A shard holds the clips of one class, subject, setup and camera, so that every division of clips is
+a list of files. Only an import needs plugin code, not reading the store. A generated data set may
+have variants, ``<name>+<key=value,...>``.
 
-A process checks every shard against its checksum, which ``dataset.json`` holds, before it or a
-worker of its reads it the first time. Raw data cannot be made again here: what is damaged is
-refused with its name.
+Every process checks a shard against its checksum in ``dataset.json`` before its first use. Damaged
+shards are refused: raw data cannot be made again.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ def data_folder() -> Path:
 
 
 def prepared() -> list[str]:
-    """Names of the prepared data sets, those that lost their ``dataset.json`` included."""
+    """Names of the prepared data sets, including damaged ones without ``dataset.json``."""
     folder = data_folder()
     if not folder.is_dir():
         return []
@@ -170,8 +169,8 @@ def prepared() -> list[str]:
 
 def unfinished() -> list[str]:
     """Names of the data sets whose import was interrupted, or is going on."""
-    found = data_folder().glob(".*.import") if data_folder().is_dir() else ()
-    return sorted(path.name.removeprefix(".").removesuffix(".import") for path in found)
+    folders = data_folder().glob(".*.import") if data_folder().is_dir() else ()
+    return sorted(path.name.removeprefix(".").removesuffix(".import") for path in folders)
 
 
 def unfinished_folder(name: str) -> Path:
@@ -193,31 +192,28 @@ def open_dataset(name: str, how_to_get: str = "") -> Dataset:
         )
     again = f"Type: zsar-bench data import {name} PATH --force"
     checksums.check(folder, hint=again, added=False)
-    about = read_json(folder / "dataset.json")
+    content = read_json(folder / "dataset.json")
     if (
-        not isinstance(about, dict)
-        or about.get("format") != FORMAT
-        or set(about.get("clips", {})) != set(COLUMNS)
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or set(content.get("clips", {})) != set(COLUMNS)
     ):
-        raise UserError(
-            f"{folder} was written by another version of zsar-bench.",
-            again,
-        )
-    return Dataset(folder, about)
+        raise UserError(f"{folder} was written by another version of zsar-bench.", again)
+    return Dataset(folder, content)
 
 
 def remove(name: str) -> None:
-    """Delete a prepared data set. Killed half-way, it is gone all the same."""
+    """Delete a prepared data set; also complete if killed half-way."""
     if name not in prepared():
         raise unknown("prepared data set", name, prepared(), "zsar-bench data list")
     discard(data_folder() / name)
 
 
-def _again(about: dict[str, Any]) -> str:
+def _again(content: dict[str, Any]) -> str:
     """What to type for a data set that is damaged."""
-    if about.get("stand_in_for") or about.get("parts"):
+    if content.get("stand_in_for") or content.get("parts"):
         return "It is generated: type the same command again, and it is made anew."
-    return f"Type: zsar-bench data import {about['name']} PATH --force"
+    return f"Type: zsar-bench data import {content['name']} PATH --force"
 
 
 def forget(name: str) -> None:
@@ -269,14 +265,12 @@ def shard_file(folder: Path, shard: str) -> Path:
 def clip_bundle(
     dataset: Dataset, index: list[int], seen: Sequence[str], raw: bool = True
 ) -> list[dict[str, Any]]:
-    """The shards of these clips with their labels: all a training worker may open.
-
-    Every shard is used whole, so that a bundle is a list of files and never a copy.
+    """The shards of these clips with their labels; a training worker may open no others.
 
     Args:
-        dataset, index: the clips.
+        dataset, index: the clips of whole shards.
         seen: official ids of the seen classes, in label order.
-        raw: whether the raw files are in view; they are checked then.
+        raw: whether to include the raw files, which are checked then.
 
     Raises:
         Damaged: naming a raw file that is not as it was imported.

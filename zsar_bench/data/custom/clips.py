@@ -1,7 +1,7 @@
 """One clip from the bytes of a ``.npy``, ``.csv`` or ``.json`` file.
 
-The bytes are a stranger's: nothing is unpickled, and every size is checked against the file's
-own before memory is taken. Errors do not name the file: the caller knows it.
+The bytes are untrusted input: nothing is unpickled, and every size is checked against the file's
+before memory is allocated. The caller adds the file's name to errors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_clip(file: str, data: bytes, shape: Shape) -> NDArray[np.float32]:
     """The clip in a file.
 
     Args:
-        file: its name, whose ending says what it is.
+        file: its name; the ending determines the format.
         data: its bytes.
         shape: (B, V, 3) of the data set; a clip may have fewer bodies.
 
@@ -64,10 +64,10 @@ def _checked(clip: Values, shape: Shape) -> NDArray[np.float32]:
     # In float64, because the difference of two float16 may be none.
     with np.errstate(over="ignore"):
         heights = (clip.max(axis=2).astype(float) - clip.min(axis=2)).max(axis=2)  # (T, b)
-    there = heights[heights > 0]
-    if not len(there):
+    measured = heights[heights > 0]
+    if not len(measured):
         raise DataError("all joints are at the same place in every frame")
-    if (height := float(np.median(there))) > TALLEST:
+    if (height := float(np.median(measured))) > TALLEST:
         raise DataError(f"a body measures {height:.4g} in the median frame, so these are no metres")
     whole = np.zeros((len(clip), *shape), np.float32)
     with np.errstate(over="ignore"):
@@ -82,12 +82,12 @@ def _check_length(frames: int) -> None:
         raise DataError(f"it has {frames} frames, not 1 to {LONGEST}")
 
 
-def _wrong_shape(found: tuple[int, ...], shape: Shape) -> str:
+def _wrong_shape(actual: tuple[int, ...], shape: Shape) -> str:
     bodies, joints, _ = shape
     wanted = f"(frames, {joints}, 3)"
     if bodies > 1:
         wanted += f" or (frames, 1 to {bodies}, {joints}, 3)"
-    return f"its shape is {found}, not {wanted}"
+    return f"its shape is {actual}, not {wanted}"
 
 
 # --- .npy ----------------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ def _read_csv(data: bytes, shape: Shape) -> Values:
     return np.stack(rows).reshape(len(rows), -1, *shape[1:])
 
 
-def _width(found: int, shape: Shape) -> int:
+def _width(count: int, shape: Shape) -> int:
     """How many numbers a line must have, given how many the first one has."""
     bodies, joints, _ = shape
-    one = joints * 3
-    return found if found in range(one, bodies * one + 1, one) else one
+    of_body = joints * 3
+    return count if count in range(of_body, bodies * of_body + 1, of_body) else of_body
 
 
 def _frame(cells: list[str], line: int, width: int) -> NDArray[np.float64]:
@@ -200,8 +200,8 @@ def _text(data: bytes) -> str:
 def _read_json(data: bytes, shape: Shape) -> Values:
     """``{"frames": [...]}``, nested as an array is: frames, bodies (or not), joints, x y z."""
     text = _text(data)
-    # Python takes 80 bytes for what two bytes say, "[]": there must be numbers for the lists. A
-    # list of every three numbers, one of every body and one of every frame; some for the rest.
+    # Python takes 80 bytes for the two bytes "[]", so the number of lists is limited: one for every
+    # three numbers, body and frame, and a few more.
     lists, numbers = text.count("[") + text.count("{"), text.count(",") + 1
     if lists > numbers / 3 * (1 + 2 / shape[1]) + 64:
         raise DataError("it holds more lists than its numbers need")
@@ -214,10 +214,10 @@ def _read_json(data: bytes, shape: Shape) -> Values:
         raise DataError("it has no list 'frames'")
     _check_length(len(frames))
     made = [_array(frame, number) for number, frame in enumerate(frames)]
-    for number, one in enumerate(made):
-        if one.shape != made[0].shape:
+    for number, array in enumerate(made):
+        if array.shape != made[0].shape:
             raise DataError(
-                f"frame {number} has the shape {one.shape}, but frame 0 has {made[0].shape}"
+                f"frame {number} has the shape {array.shape}, but frame 0 has {made[0].shape}"
             )
     return np.stack(made)
 

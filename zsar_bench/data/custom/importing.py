@@ -1,7 +1,6 @@
-"""A folder of one's own data on its way into the store: checked, read, and then registered.
+"""Import of a folder of the user's own data: checked, read, then registered.
 
-The description is copied beside its place, the clips are read with it, and only then does it get
-its name; an import that fails leaves what was there before.
+The description is registered only after the clips were read; a failed import changes nothing.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ Read = Callable[[Entry], Dataset]
 
 @dataclass(frozen=True)
 class OwnData:
-    """A folder that was checked as far as that goes without reading clips.
+    """A folder that was checked without reading clips.
 
     Attributes:
         folder: where it lies.
         description: with its classes.
         clips: how many.
         files: name -> bytes of the description's files.
-        reads: digest of all, except the clips themselves, that the stored clips rest on.
+        reads: digest of all that the stored clips depend on, except the clips themselves.
     """
 
     folder: Path
@@ -69,7 +68,7 @@ def is_own(path: Path) -> bool:
     """Whether this is a folder of one's own data."""
     try:
         return (path.expanduser() / ABOUT).is_file()
-    except (OSError, RuntimeError):  # a name too long for a file, a user nobody knows
+    except (OSError, RuntimeError):  # a name too long for a file, an unknown user
         return False
 
 
@@ -81,9 +80,9 @@ def read_own(folder: Path) -> OwnData:
     """
     folder = folder.expanduser().absolute()
     source = RawFiles(folder)
-    found = [name for name in (ABOUT, CLASSES, LAYOUT, MANIFEST) if name in source.names]
+    descriptions = [name for name in (ABOUT, CLASSES, LAYOUT, MANIFEST) if name in source.names]
     texts = [name for name in source.names if TEXTS.fullmatch(name)]
-    _check_links(folder, [*found, *texts])
+    _check_links(folder, [*descriptions, *texts])
     opened = Reader().open(MANIFEST, source)
     _check_links(folder, opened.files)
     description = opened.description
@@ -92,7 +91,7 @@ def read_own(folder: Path) -> OwnData:
     for name in texts:
         read_texts(str(folder / name), {}, description.classes)
     files = {n: source.read(n) for n in (ABOUT, LAYOUT, *texts)}
-    given = CLASSES in found
+    given = CLASSES in descriptions
     files[CLASSES] = source.read(CLASSES) if given else _classes_file(description.classes)
     classes = [vars(c) for c in description.classes]
     content = [description.layout, classes, description.bodies, description.min_frames]
@@ -101,37 +100,36 @@ def read_own(folder: Path) -> OwnData:
 
 
 def import_own(
-    own: OwnData, catalogue: Catalogue, read: Read, force: bool = False
+    user_data: OwnData, catalogue: Catalogue, read: Read, force: bool = False
 ) -> tuple[Dataset, str]:
     """Read a folder into the store, unless that is done, and register it.
 
     Args:
-        own: the folder.
-        catalogue: where its name may be taken.
-        read: makes the prepared data set of an entry, instead of an earlier one.
-        force: read the clips even if neither manifest nor joints have changed, and the stored
-            ones are whole.
+        user_data: the checked folder.
+        catalogue: to check that its name is free.
+        read: makes the prepared data set of an entry, replacing an earlier one.
+        force: read the clips even if the stored ones are whole and up to date.
 
     Returns:
         The data set, and a sentence if the clips were not read.
 
     Raises:
-        UserError: if a plugin has the name, or for what cannot be read. What was there stays.
+        UserError: if a plugin has the name, or for files that cannot be read.
     """
-    name = own.description.name
+    name = user_data.description.name
     _check_free(name, catalogue)
     lock = custom_folder(f".{name}.import")
     with locked(lock):
         try:
-            beside = _written(own, lock / "description")
+            beside = _written(user_data, lock / "description")
             known = _known(custom_folder(name))
-            same = name in prepared() and known.get("reads") == own.reads and not force
+            same = name in prepared() and known.get("reads") == user_data.reads and not force
             whole = _whole(name) if same else None
             dataset = whole or read(_entry(beside))
             store_custom(beside, name)
         finally:
             shutil.rmtree(lock)
-    remark = f"Already imported; the clips in {own.folder} were not read." if whole else ""
+    remark = f"Already imported; the clips in {user_data.folder} were not read." if whole else ""
     return dataset, remark
 
 
@@ -139,7 +137,7 @@ def import_own(
 
 
 def _known(folder: Path) -> dict[str, Any]:
-    """What the last import noted; nothing if that is damaged: then the clips are read again."""
+    """The notes of the last import; empty if they are damaged: clips are then read again."""
     if checksums.broken(folder):
         return {}
     return read_imported(folder)
@@ -155,13 +153,13 @@ def _whole(name: str) -> Dataset | None:
     return dataset
 
 
-def _written(own: OwnData, beside: Path) -> Path:
+def _written(user_data: OwnData, beside: Path) -> Path:
     """The description in this folder, and nothing else."""
     shutil.rmtree(beside, ignore_errors=True)  # of an import that was killed
     make_folder(beside)
-    for file, data in own.files.items():
+    for file, data in user_data.files.items():
         write_bytes(beside / file, data)
-    note = {"folder": str(own.folder), "clips": own.clips, "reads": own.reads}
+    note = {"folder": str(user_data.folder), "clips": user_data.clips, "reads": user_data.reads}
     write_json(beside / IMPORTED, note)
     checksums.seal(beside)
     return beside
@@ -185,10 +183,10 @@ def _check_free(name: str, catalogue: Catalogue) -> None:
                 "Choose another 'name' for yours.",
             )
     claimed = catalogue.data["conflicts"].get("datasets", {}).get(name, [])
-    others = [plugin for plugin in claimed if plugin != CORE]
-    if others:
+    plugins = [plugin for plugin in claimed if plugin != CORE]
+    if plugins:
         raise UserError(
-            f"{ABOUT}: the name '{name}' is taken: the plugin '{others[0]}' has a data set of it.",
+            f"{ABOUT}: the name '{name}' is taken: the plugin '{plugins[0]}' has a data set of it.",
             "Choose another 'name' for yours. To drop the one that has it already, type: "
             f"zsar-bench data rm {name}",
         )
@@ -233,5 +231,5 @@ def _check_samples(description: Description, opened: Container) -> None:
 
 
 def _classes_file(classes: tuple[ActionClass, ...]) -> bytes:
-    """A classes.toml of classes whose ids are their names, plain by contract."""
+    """A classes.toml of classes whose ids are their names."""
     return "\n".join(f'[[class]]\nid = "{c.id}"\nname = "{c.name}"\n' for c in classes).encode()

@@ -2,9 +2,8 @@
 
     my-data/dataset.toml  layout.toml  [classes.toml]  [texts-<set>.toml]  manifest.csv  clips/...
 
-No plugin is needed: this reader serves every such folder. It reads the description from the
-folder itself, so that it needs to know nothing beforehand. ``store`` keeps the descriptions of
-what was imported, ``importing`` brings a folder in.
+No plugin is needed: this reader reads the description from the folder itself. ``store`` keeps the
+descriptions of imported data sets, ``importing`` imports a folder.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from zsar_bench.errors import DataError, nearest, unknown
 if TYPE_CHECKING:
     import numpy as np
 
-    from zsar_bench.contracts import ClipName, RawSource
+    from zsar_bench.contracts import RawSource
 
 
 class Container:
@@ -42,7 +41,7 @@ class Container:
         clips: of the manifest, in its order.
         files: the file of each clip.
         rows: the manifest's lines.
-        description: of the folder; its classes are those of the manifest where it names none.
+        description: of the folder; without classes of its own, with those of the manifest.
     """
 
     def __init__(self, source: RawSource, description: Description, rows: Sequence[Row]) -> None:
@@ -68,14 +67,14 @@ class Container:
 
 
 class Reader:
-    """Reader of any folder as ``zsar_bench.contracts.DatasetReader`` asks for it."""
+    """A ``zsar_bench.contracts.DatasetReader`` of any such folder."""
 
     def identify(self, name: str) -> ClipName | None:
-        """No file says by its name alone what it holds: the manifest does."""
+        """None: clips are identified by the manifest, not by file names."""
         return None
 
     def read(self, data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Refuses: only the manifest tells which file is which clip."""
+        """Refuses: clips are read by way of the manifest."""
         raise DataError(f"a clip of one's own is read by way of {MANIFEST} only")
 
     def holds(self, name: str) -> bool:
@@ -83,7 +82,7 @@ class Reader:
         return name == MANIFEST
 
     def aside(self, name: str) -> str:
-        """What is to be said of a file that has no part in the data set."""
+        """The remark about a file that the manifest does not list."""
         return f"not in {MANIFEST}"
 
     def open(self, name: str, source: RawSource) -> Container:
@@ -170,8 +169,8 @@ def read_manifest(
     if not rows:
         raise DataError(f"{MANIFEST} lists no clip.")
     _check_together(rows)
-    found = dict.fromkeys(row.clip.class_id for row in rows)
-    return rows, tuple(classes) or tuple(plain_class(c) for c in found)
+    class_ids = dict.fromkeys(row.clip.class_id for row in rows)
+    return rows, tuple(classes) or tuple(plain_class(c) for c in class_ids)
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -192,8 +191,8 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def _columns(line: int, header: list[str]) -> list[str]:
     where = f"{MANIFEST}, line {line}"
     known = (*REQUIRED, *OPTIONAL)
-    if len(header) == 1 and (other := re.search(r"[;\t]", header[0])):
-        raise DataError(f"{where}: columns are separated by commas, not by {other[0]!r}.")
+    if len(header) == 1 and (separator := re.search(r"[;\t]", header[0])):
+        raise DataError(f"{where}: columns are separated by commas, not by {separator[0]!r}.")
     for number, name in enumerate(header):
         if name not in known:
             hint = unknown("column", name[:LONGEST], known).hint

@@ -36,13 +36,13 @@ class ClassLists:
     def of(self, dataset: Any) -> tuple[ActionClass, ...] | None:
         """Classes of a data set or of its stand-in; None if no plugin brings either."""
         if not isinstance(dataset, str):
-            return None  # the protocol's checks will say so
+            return None  # the protocol's checks report it
         if dataset not in self._read:
             self._read[dataset] = self._classes(dataset) if self._known(dataset) else None
         return self._read[dataset]
 
     def samples(self, dataset: Any) -> Any:
-        """How a data set's clips are divided unless a protocol says it; None if it does not say."""
+        """A data set's own division of clips, for protocols without one; None if it has none."""
         if not isinstance(dataset, str) or not self._known(dataset):
             return None
         return dataset_entry(dataset, self._catalogue).spec.get("samples") or None
@@ -89,19 +89,16 @@ def is_group(data: Mapping[str, Any]) -> bool:
 
 
 def protocol_of(
-    data: dict[str, Any],
-    path: Path,
-    classes: Iterable[ActionClass] | None,
-    samples: Any = None,
+    data: dict[str, Any], path: Path, classes: Iterable[ActionClass] | None, samples: Any = None
 ) -> Protocol:
     """The protocol of a file that has been read.
 
     Args:
         data: content of the file.
         path: for messages.
-        classes: of its data set; None where nobody brings that: such a protocol can be listed
-            and shown, with its own ids as the classes' names.
-        samples: how the data set's clips are divided, where the file leaves it to that.
+        classes: of its data set; None if no plugin has it: such a protocol can be listed and
+            shown, with ids as the classes' names.
+        samples: the data set's own division of clips, for files without one.
 
     Raises:
         UserError: as ``load_protocol``.
@@ -156,17 +153,17 @@ def dataset_protocol(entry: Entry) -> Protocol:
         raise UserError(f"{where} does not say how its clips are divided into train and test.")
     classes = read_classes(Path(entry.spec["classes"]))
     ids = [c.id for c in classes]
-    about = {
+    content = {
         "id": entry.name,
         "title": entry.spec["title"],
         "dataset": entry.name,
         "family": entry.name,
         "source": "The classes are divided by zsar-bench; nobody has published this split.",
-        "seen": ids[1:],  # whatever: a split says which
+        "seen": ids[1:],  # placeholders: a split replaces them
         "unseen": ids[:1],
         "samples": entry.spec["samples"],
     }
-    return protocol_of(about, Path(entry.name), classes)
+    return protocol_of(content, Path(entry.name), classes)
 
 
 def group_of(data: dict[str, Any], path: Path, known: Iterable[str]) -> ProtocolGroup:
@@ -225,7 +222,7 @@ TEXTS = ("id", "title", "family", "source", "confidence", "notes")
 SAMPLES = ("rule", "groups", "pairs", "column", "train", "candidates", "test_clips", "stand-in")
 
 
-#: Sample rule -> the entries that may say how it divides the clips.
+#: Sample rule -> the entries that may define its division of clips.
 DIVIDING: Mapping[str, tuple[str, ...]] = {
     CROSS_FIT: ("groups",),
     TRANSFER: ("pairs",),
@@ -354,9 +351,9 @@ def check_samples(data: Any, where: str) -> dict[str, Any]:
             f"{where}: samples.test_clips must be the number of unseen test clips, or be left "
             "out where nobody has counted them."
         )
-    own = DIVIDING[data["rule"]]
+    allowed = DIVIDING[data["rule"]]
     for name in (n for names in DIVIDING.values() for n in names):
-        if name in data and name not in own:
+        if name in data and name not in allowed:
             raise UserError(
                 f"{where}: samples.{name} has no meaning for the rule '{data['rule']}'."
             )

@@ -1,8 +1,8 @@
-"""Protocols by name, and what a name may say beyond its file.
+"""Protocols by name, and variants of them in a name.
 
 ``NAME/random:5@3``: same data and rule, five unseen classes drawn with seed 3. ``NAME/folds:3``:
 every class unseen once, in one of three folds. ``stand-in/NAME``: on synthetic clips.
-NAME may be a data set too, which then says how its clips are divided.
+NAME may also be a data set with its own division of clips.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def find_protocol(name: str, catalogue: Catalogue) -> Protocol:
     """The protocol of this id or alias, or in this TOML file.
 
     ``NAME/random:5@3`` is NAME with five unseen classes drawn with seed 3, ``NAME/folds:3`` has
-    every class unseen once. A leading ``stand-in/`` is the caller's business.
+    every class unseen once. The caller has removed a leading ``stand-in/``.
 
     Raises:
         UserError: for an unknown name (suggests the nearest), a faulty file, or a name that is
@@ -120,7 +120,7 @@ def load_all(catalogue: Catalogue) -> tuple[list[Protocol], list[ProtocolGroup]]
 
 
 def load_groups(catalogue: Catalogue) -> list[ProtocolGroup]:
-    """All groups, in the order of their files; what is wrong with other files is not looked at.
+    """All groups, in the order of their files; faults in other files are ignored.
 
     Raises:
         UserError: for a faulty file of a group.
@@ -136,22 +136,21 @@ def _find_file(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: for an unknown name.
     """
-    found = _named(name, catalogue)
-    if found is None and name in catalogue.names("datasets"):
+    file = _named(name, catalogue)
+    if file is None and name in catalogue.names("datasets"):
         raise UserError(
             f"'{name}' is a data set; a protocol also says which classes are unseen.",
             f"For example: --protocol {name}/folds:3",
         )
-    if found is None:
+    if file is None:
         raise unknown("protocol", name, protocol_files(catalogue), "zsar-bench list protocols")
-    return found
+    return file
 
 
 def _named(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]] | None:
     """The same, None for an unknown name.
 
-    Files that so much as mention an alias are parsed before the others: it may be spelt with
-    escapes, but nobody does that.
+    Files that contain the name are parsed before the others.
     """
     files = protocol_files(catalogue)
     if name in files:
@@ -167,17 +166,17 @@ def _named(name: str, catalogue: Catalogue) -> tuple[Path, dict[str, Any]] | Non
 def _mentions(path: Path, name: str) -> bool:
     try:
         return name.encode() in path.read_bytes()
-    except OSError:  # read_toml will say so
+    except OSError:  # read_toml reports it
         return False
 
 
 Named = TypeVar("Named", Protocol, ProtocolGroup)
 
 
-def _checked(one: Named, path: Path) -> Named:
-    if one.id != path.stem:
-        raise UserError(f"{path}: its id '{one.id}' is not its file's name.")
-    return one
+def _checked(read: Named, path: Path) -> Named:
+    if read.id != path.stem:
+        raise UserError(f"{path}: its id '{read.id}' is not its file's name.")
+    return read
 
 
 def _base(name: str, catalogue: Catalogue) -> Protocol:

@@ -1,7 +1,6 @@
 """Protocols: which classes are seen and unseen, and which clips train and test. Data, not code.
 
-How files become protocols is ``protocol_file``'s; how protocols are found by name, and what a name
-may say beyond its file, is ``lookup``'s.
+``files`` reads protocols from files, ``lookup`` finds them by name.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from zsar_bench.common.hashing import hash_order
 from zsar_bench.common.names import protocol_folder
 from zsar_bench.errors import UserError
 
-STAND_IN = "stand-in/"  #: what the id of a protocol on synthetic clips begins with
+STAND_IN = "stand-in/"  #: prefix of the id of a protocol on synthetic clips
 RANDOM = "/random:"  #: what stands in the id of a random split, behind its family's id
 FOLDS = "/folds:"  #: the same where every class is unseen once
 
@@ -36,10 +35,9 @@ class Protocol:
         groups: subjects of each group of a cross-fit; of a transfer, pairs of setups: the one
             that trains and the one that is tested; else empty.
         train: values of the division's column whose clips train, else empty.
-        column: what a division divides by, where that is not what ``DIVISIONS`` says.
-        stand_in_train, stand_in_column: the same two on a stand-in, where those are other ones.
-        pseudo_unseen: seen classes that were published to be held out in the place of unseen
-            ones, when something is to be chosen without these; empty where nobody named any.
+        column: by which a division divides, if not as in ``DIVISIONS``.
+        stand_in_train, stand_in_column: the same two on a stand-in, where they differ.
+        pseudo_unseen: published list of seen classes to hold out as pseudo-unseen; else empty.
         test_clips: unseen test clips of the complete data set; 0 if it has no fixed number.
         classes: all classes of the data set.
         stand_in_for: name of the real data set, where ``dataset`` is a synthetic one.
@@ -75,10 +73,10 @@ class Protocol:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what decides which clips train and test.
+        """SHA-256 of what determines the training and test clips.
 
-        What is at its default is left out, so that older protocols keep theirs. Pseudo-unseen
-        classes are no part of it: they are a choice inside the training clips.
+        Defaults are left out, so that older protocols keep their digest. So are pseudo-unseen
+        classes, which are a choice among training clips.
         """
         content: list[Any] = [self.dataset, self.seen, self.unseen, self.rule, self.groups]
         content += [self.train] if self.train else []
@@ -120,7 +118,7 @@ def folder_name(protocol: str) -> str:
 
 @dataclass(frozen=True)
 class ProtocolGroup:
-    """Several protocols of which papers print one number, the mean of theirs.
+    """Several protocols of which papers print the mean.
 
     Attributes:
         id, title, source, family, confidence, notes, aliases: as in the file.
@@ -250,8 +248,7 @@ def _check_splittable(base: Protocol) -> None:
 def on_stand_in(protocol: Protocol, dataset: str) -> Protocol:
     """The same protocol on a synthetic data set of this name.
 
-    Where a division needs a column that only the real data set has, the protocol says who trains
-    instead.
+    Where a division needs a column of the real data set only, the protocol names another one.
     """
     if protocol.stand_in_train:
         protocol = replace(

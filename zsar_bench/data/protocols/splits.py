@@ -1,8 +1,8 @@
 """The rounds of a protocol: which clips train and test together, and among which classes.
 
-A protocol's sample rule says which clips may train and which are tested; its classes, or the
-fold whose turn it is, say which of these are seen and which unseen. A run is all of a protocol's
-rounds, and every clip is tested in at most one of them.
+A protocol's sample rule divides clips into training and test; its classes, or those of a fold,
+determine which are seen and unseen. A run has all rounds of a protocol, and every clip is tested in
+at most one of them.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def make_rounds(protocol: Protocol, dataset: Dataset) -> list[Round]:
         for side in _sides(protocol, dataset):
             seen, tested = _classes(protocol, dataset, side, unseen)
             rounds.append(_round(protocol, dataset, side, f"{fold}{side.name}", seen, tested))
-    for one in rounds:
-        _check(protocol, one, dataset.clips["class"])
+    for round_ in rounds:
+        _check(protocol, round_, dataset.clips["class"])
     return rounds
 
 
@@ -90,8 +90,11 @@ def _sides(protocol: Protocol, dataset: Dataset) -> Iterator[_Side]:
             yield _Side(name, "subject", everybody - {*group}, {*group})
     else:
         column = protocol.divides_by
-        rest = {*dataset.clips[column]} - {*protocol.train, ""}  # not known is neither
-        yield _Side(protocol.rule, column, {*protocol.train}, rest)
+        remaining = {*dataset.clips[column]} - {
+            *protocol.train,
+            "",
+        }  # clips without a value are in neither
+        yield _Side(protocol.rule, column, {*protocol.train}, remaining)
 
 
 def _classes(
@@ -99,8 +102,8 @@ def _classes(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Seen and unseen classes of a round.
 
-    From one part of a pooled data set to another, seen is what the first has, and unseen what
-    only the second has.
+    In a transfer between parts of a pooled data set, the first part's classes are seen, and those
+    of the second part only are unseen.
     """
     if protocol.rule != TRANSFER:
         order = protocol.seen if not protocol.folds else tuple(c.id for c in protocol.classes)
@@ -132,34 +135,34 @@ def _round(
     )
 
 
-def _check(protocol: Protocol, one: Round, class_of: list[str]) -> None:
-    missing = set(one.seen) - {class_of[n] for n in one.train}
-    if missing or not one.test_unseen:
-        some = [c for c in one.seen if c in missing][:SHOWN]
+def _check(protocol: Protocol, round_: Round, class_of: list[str]) -> None:
+    missing = set(round_.seen) - {class_of[n] for n in round_.train}
+    if missing or not round_.test_unseen:
+        some = [c for c in round_.seen if c in missing][:SHOWN]
         more = f" and {len(missing) - SHOWN} more classes" if len(missing) > SHOWN else ""
         lack = f"training clips of {', '.join(some)}{more}" if missing else "test clips"
         raise UserError(
-            f"Protocol '{protocol.id}', {one.name}: the imported data has no {lack}.",
+            f"Protocol '{protocol.id}', {round_.name}: the imported data has no {lack}.",
             f"Import the complete data set: zsar-bench data import {protocol.dataset} PATH --force",
         )
 
 
 def candidates_of(
-    protocol: Protocol, clips: Mapping[str, Sequence[str]], one: Round
+    protocol: Protocol, clips: Mapping[str, Sequence[str]], round_: Round
 ) -> list[list[int]] | None:
-    """Of each unseen test clip of a round: the numbers of its candidates among ``one.unseen``.
+    """Of each unseen test clip of a round: the numbers of its candidates in ``round_.unseen``.
 
-    None where every clip has all of them. In a pooled data set a clip's candidates are the
-    unseen classes that its own part holds, so that what tells the parts apart decides nothing.
+    None where every clip has all of them. In a pooled data set a clip's candidates are the unseen
+    classes of its own part, so that differences between parts have no influence.
     """
     if not protocol.own_candidates:
         return None
     pairs = {*zip(clips["class"], clips["setup"], strict=True)}
     held = {
-        setup: [k for k, c in enumerate(one.unseen) if (c, setup) in pairs]
+        setup: [k for k, c in enumerate(round_.unseen) if (c, setup) in pairs]
         for setup in {*clips["setup"]}
     }
-    return [held[clips["setup"][n]] for n in one.test_unseen]
+    return [held[clips["setup"][n]] for n in round_.test_unseen]
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class UnseenClips:
 
 
 def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
-    """The clips that every run of this protocol on this data is judged by.
+    """The test clips of every run of this protocol on this data.
 
     Raises:
         UserError: if a round would have no clip of a class it needs.
@@ -196,13 +199,13 @@ def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
     rounds, clips = make_rounds(protocol, dataset), dataset.clips
     candidates = candidates_in(protocol, rounds)
     column = {c: n for n, c in enumerate(candidates)}
-    index = [i for one in rounds for i in one.test_unseen]
+    index = [i for round_ in rounds for i in round_.test_unseen]
     mask = np.zeros((len(index), len(candidates)), dtype=np.bool_)
     start = 0
-    for one in rounds:
-        own = candidate_mask(protocol, clips, one)
-        mask[start : start + len(own), [column[c] for c in one.unseen]] = own
-        start += len(own)
+    for round_ in rounds:
+        allowed = candidate_mask(protocol, clips, round_)
+        mask[start : start + len(allowed), [column[c] for c in round_.unseen]] = allowed
+        start += len(allowed)
     return UnseenClips(
         data=dataset.digest,
         ids=[clips["id"][i] for i in index],
@@ -210,24 +213,24 @@ def unseen_clips(protocol: Protocol, dataset: Dataset) -> UnseenClips:
         subjects=[clips["subject"][i] for i in index],
         candidates=candidates,
         mask=mask,
-        seen={clips["id"][i]: clips["class"][i] for one in rounds for i in one.test_seen},
+        seen={clips["id"][i]: clips["class"][i] for round_ in rounds for i in round_.test_seen},
     )
 
 
 def candidates_in(protocol: Protocol, rounds: Iterable[Round]) -> list[str]:
     """The classes that are unseen in some round, in the data set's order."""
-    unseen = {c for one in rounds for c in one.unseen}
+    unseen = {c for round_ in rounds for c in round_.unseen}
     return [c for c in protocol.unseen if c in unseen]
 
 
 def candidate_mask(
-    protocol: Protocol, clips: Mapping[str, Sequence[str]], one: Round
+    protocol: Protocol, clips: Mapping[str, Sequence[str]], round_: Round
 ) -> NDArray[np.bool_]:
-    """(n, K) whether a class of ``one.unseen`` is a candidate of a clip of ``one.test_unseen``."""
+    """(n, K) whether a class of ``unseen`` is a candidate of a clip of ``test_unseen``."""
     import numpy as np
 
-    own = candidates_of(protocol, clips, one)
-    mask = np.full((len(one.test_unseen), len(one.unseen)), own is None)
-    for row, numbers in enumerate(own or ()):
+    candidates = candidates_of(protocol, clips, round_)
+    mask = np.full((len(round_.test_unseen), len(round_.unseen)), candidates is None)
+    for row, numbers in enumerate(candidates or ()):
         mask[row, numbers] = True
     return mask

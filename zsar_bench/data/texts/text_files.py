@@ -1,12 +1,12 @@
-"""Class texts in the layouts of files that the field passes around.
+"""Class texts in the field's usual file layouts.
 
 - ``by index``: CSV ``idx,label`` or ``idx,dcp``, one row a class, counted from 0 or from 1.
 - ``by line``: plain text, one class a line.
 - ``by row``: a workbook with a sheet a data set, one row a class, one column a field.
 
-Lists word and spell class names differently, so texts belong to classes by their place in the
-official order; where a file holds names too, most of them must share a word with the data set's.
-What a file holds is said by its header or name; where neither says it, the user has to.
+Files spell class names differently, so texts are assigned to classes by their place in the official
+order; if a file has names too, most of them must share a word with the data set's. The header or
+the file's name gives the text field, else the user must.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zsar_bench.errors import DataError, UserError, nearest
 
 LARGEST_FILE = 8 << 20  #: bytes
 
-#: What the second column of a list by index holds, unless the file's name says more.
+#: Field of the second column of a list by index, unless the file's name has it.
 HEADERS = {"label": "name", "dcp": "motion"}
 PREFIXES = {"lb": "name", "ad": "description", "md": "motion"}  #: of ``lb_60.csv`` and so on
 ENDINGS = {  #: of the names of files by line
@@ -34,7 +34,7 @@ ENDINGS = {  #: of the names of files by line
     "_label": "name",
     "_labelmap": "name",
 }
-#: Column of a workbook -> field, and whether two classes may share a text: legs often do the same.
+#: Column of a workbook -> field, and whether two classes may share a text.
 COLUMNS = {
     "action labels": ("name", False),
     "head": ("head", True),
@@ -70,7 +70,7 @@ class TextFile:
 
 
 def is_known(path: Path) -> bool:
-    """Whether this module could say what a file of this name holds."""
+    """Whether this module may read a file of this name."""
     kind = path.suffix.lower()
     return kind in (".csv", ".xlsx") or (kind == ".txt" and bool(_by_ending(path.name)))
 
@@ -88,7 +88,7 @@ def read_text_file(
         path: ends in ``.csv``, ``.txt`` or ``.xlsx``.
         classes: of the data set, in official order.
         longer: lengths of longer lists that begin with these classes.
-        field: what the file holds, if the user says so.
+        field: of the texts, if the user names it.
         sheet: of a workbook; without it, the one that has as many classes.
 
     Raises:
@@ -139,7 +139,7 @@ def _by_index(wanted: Wanted, data: bytes, field: str) -> TextFile:
             f"{name}, line {line}: this is not the header of class texts by index.",
             f"It has to be idx,label or idx,dcp; or say what it holds: --texts motion={name}",
         )
-    found: dict[int, tuple[int, str]] = {}
+    by_index: dict[int, tuple[int, str]] = {}
     for line, row in table:
         if len(row) != 2:
             raise DataError(
@@ -149,16 +149,18 @@ def _by_index(wanted: Wanted, data: bytes, field: str) -> TextFile:
         index = row[0].strip()
         if not (index.isascii() and index.isdecimal() and len(index) <= 6):
             raise DataError(f"{name}, line {line}: '{index[:20]}' is not the index of a class.")
-        if int(index) in found:
+        if int(index) in by_index:
             raise DataError(f"{name}, line {line}: index {int(index)} was on a line before.")
-        found[int(index)] = line, row[1]
-    if found:
-        start = min(found)
-        gap = next((i for i in range(start, start + len(found)) if i not in found), None)
+        by_index[int(index)] = line, row[1]
+    if by_index:
+        start = min(by_index)
+        gap = next((i for i in range(start, start + len(by_index)) if i not in by_index), None)
         if start > 1 or gap is not None:
             missing = gap if start <= 1 else 1
             raise DataError(f"{name} has no line with index {missing}; they count from 0 or 1.")
-    return _one_field(wanted, data, "by index", held, [found[i] for i in sorted(found)], field)
+    return _one_field(
+        wanted, data, "by index", held, [by_index[i] for i in sorted(by_index)], field
+    )
 
 
 def _by_line(wanted: Wanted, data: bytes, field: str) -> TextFile:
@@ -171,16 +173,16 @@ def _by_line(wanted: Wanted, data: bytes, field: str) -> TextFile:
         )
     lines = list(enumerate(decoded(name, data).split("\n"), start=1))
     empty = next((line for line, text in lines if not text.strip()), None)
-    if empty:  # said before the count, which it makes wrong
+    if empty:  # before the count, which would be wrong
         raise DataError(f"{name}, line {empty}: there is no text.")
     return _one_field(wanted, data, "by line", held, lines, field)
 
 
 def _one_field(
-    wanted: Wanted, data: bytes, layout: str, held: str, rows: Rows, said: str
+    wanted: Wanted, data: bytes, layout: str, held: str, rows: Rows, named: str
 ) -> TextFile:
     texts = wanted.counted(rows, "line")
-    if held == "name" and not said:
+    if held == "name" and not named:
         wanted.check_names(
             texts, f"Say what it holds: --texts motion={wanted.name} (or description=, or name=)"
         )
@@ -204,7 +206,7 @@ def of_sheets(
     if sheet and sheet not in book:
         close = nearest(sheet, book) or [*book, sheet]
         raise UserError(f"{name} has no sheet '{sheet}'.", f"Type: --texts '{name}:{close[0]}'")
-    tables = {one: _columns(book[one]) for one in ([sheet] if sheet else book)}
+    tables = {title: _columns(book[title]) for title in ([sheet] if sheet else book)}
     fitting: list[str] = []
     for count in (len(wanted.classes), *wanted.longer):
         fitting = fitting or [s for s, (columns, n) in tables.items() if columns and n == count]
@@ -213,11 +215,11 @@ def of_sheets(
     if sheet and not fitting:
         wanted.check_count(tables[sheet][1], f"rows in sheet {sheet}")
     if not fitting:
-        found = ", ".join(f"{s} {n}" for s, (columns, n) in tables.items() if columns)
+        counts = ", ".join(f"{s} {n}" for s, (columns, n) in tables.items() if columns)
         raise WrongCount(
             f"No sheet of {name} has the {len(wanted.classes)} classes of this data set "
-            f"(found: {found or 'none with known columns'}).",
-            "" if found else _known_columns(),
+            f"(found: {counts or 'none with known columns'}).",
+            "" if counts else _known_columns(),
         )
     if len(fitting) > 1:
         both = " and ".join(fitting[:3])
@@ -244,7 +246,7 @@ def _of_sheet(
             faults[held] = f"{error.what} It is in the column {head}."
     if not fields:
         raise DataError(next(iter(faults.values())))
-    # Names tell the order even where two of them are the same, which makes them no field.
+    # Names show the order even if two of them are equal, which makes them no field.
     raw = [text[:LONGEST_TEXT] for _, text in columns.get("action labels", ())]
     if raw:
         names = {c.id: text for c, text in zip(wanted.classes, raw, strict=False)}
@@ -292,8 +294,8 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _by_prefix(name: str) -> str:
-    found = re.fullmatch(r"([a-z]+)(_\d+)?\.csv", Path(name).name.lower())
-    return PREFIXES.get(found[1], "") if found else ""
+    match = re.fullmatch(r"([a-z]+)(_\d+)?\.csv", Path(name).name.lower())
+    return PREFIXES.get(match[1], "") if match else ""
 
 
 def _by_ending(name: str) -> str:
@@ -304,13 +306,13 @@ def _by_ending(name: str) -> str:
 LONGEST_TEXT = 4000  #: characters; the longest that were met have 900
 
 
-AGREEING = 0.8  #: share of names that must share a word; other orders reach 0.4, other texts 0.5
+AGREEING = 0.8  #: share of names that must share a word; at most 0.5 in other lists
 
 
-FILLERS = {"the", "and", "for", "with", "from"}  #: words that say nothing of a class
+FILLERS = {"the", "and", "for", "with", "from"}  #: words without information about a class
 
 
-#: Control characters, halves of a pair, and the sign that a program could not read a letter.
+#: Control characters, surrogates and the replacement character.
 _UNREADABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\ufffd-\uffff]")
 
 
@@ -339,42 +341,42 @@ class Wanted:
         self.check_count(len(rows), f"{unit}s")
         texts: dict[str, str] = {}
         first: dict[str, int] = {}
-        for (line, raw), one in zip(rows, self.classes, strict=False):
+        for (line, raw), action in zip(rows, self.classes, strict=False):
             text = cleaned(raw, f"{self.name}, {unit} {line}")
             if distinct and text in first:
                 raise DataError(
                     f"{self.name}, {unit} {line}: the same text as in {unit} {first[text]}."
                 )
             first[text] = line
-            texts[one.id] = text
+            texts[action.id] = text
         return texts
 
     def check_count(self, rows: int, unit: str) -> None:
-        """A list is of this data set, or begins with its classes.
+        """Refuse a list that is neither of this data set's length nor of a longer list's.
 
         Raises:
-            WrongCount: if its length says otherwise.
+            WrongCount: if so.
         """
         if rows not in (len(self.classes), *self.longer):
             known = " or ".join(map(str, (len(self.classes), *self.longer)))
             raise WrongCount(f"{self.name} has {rows} {unit}; this data set needs {known}.")
 
     def check_names(self, names: dict[str, str], hint: str) -> None:
-        """Names that share no word with the data set's are no names, or stand in another order.
+        """Refuse names that are none, or are in another order.
 
         Raises:
-            DataError: if it is so for more than a few.
+            DataError: if more than a few share no word with the data set's.
         """
-        said = [(words_of(c.name), words_of(names[c.id])) for c in self.classes]
-        said = [(ours, theirs) for ours, theirs in said if ours]
+        words = [(words_of(c.name), words_of(names[c.id])) for c in self.classes]
+        words = [(ours, theirs) for ours, theirs in words if ours]
         agreeing = sum(
             any(a.startswith(b) or b.startswith(a) for a in ours for b in theirs)
-            for ours, theirs in said
+            for ours, theirs in words
         )
-        if agreeing < AGREEING * len(said):
+        if agreeing < AGREEING * len(words):
             raise DataError(
                 f"{self.name} does not hold this data set's class names in official order: only "
-                f"{agreeing} of {len(said)} share a word with the name at their place.",
+                f"{agreeing} of {len(words)} share a word with the name at their place.",
                 hint,
             )
 

@@ -1,8 +1,8 @@
-"""Class texts: what a text encoder reads about every class of a data set.
+"""Class texts: the input of a text encoder for every class of a data set.
 
-A text set is a TOML file with one table a class and the same fields in each; texts of others may
-come in other files (``text_sources``). The fields ``name``, ``verb`` and ``noun`` come from the
-data set's class list, so that every set has them; a file's own names take their place.
+A text set is a TOML file with one table a class and the same fields in each; other files hold
+single fields (``text_files``). Every set has the fields ``name``, ``verb`` and ``noun`` of the data
+set's class list; a file's own names replace them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from zsar_bench.data.texts.text_files import TextFile, WrongCount, is_known, rea
 from zsar_bench.errors import UserError, nearest, unknown
 
 CLASS_LIST = ("name", "verb", "noun")
-#: The one field that may be empty, beside others: many actions have no object. Such classes share
-#: the features that an encoder gives to the empty text.
+#: The only field that may be empty, beside others: many actions have no object. Such classes share
+#: the features of the empty text.
 OBJECT = "noun"
 NEWEST = 10**6  #: version of a set
 HEAD = ("version", "dataset", "set", "author", "style", "oracle")
@@ -36,8 +36,8 @@ class ClassTexts:
             beginning of their SHA-256 in it.
         version: of the set; a change of frozen texts is a new version. Files of others have 1.
         fields: field -> class id -> text.
-        oracle: whether the texts were made from what the clips were made from. They bound what
-            texts could give and are never ranked with texts that somebody wrote.
+        oracle: whether texts and clips were made from the same facts. Such texts give an upper
+            bound and are never ranked with written ones.
         faults: field -> why it cannot be used, where a file's other fields can.
         about: how files of others were read, for people; empty for a set.
     """
@@ -71,8 +71,8 @@ class ClassTexts:
                     hint + self._usable([*wanted, *close]),
                 )
             empty = [c for c, text in self.fields[name].items() if not text]
-            said = len(empty) < len(self.fields[name])
-            if empty and not (name == OBJECT and said and len(wanted) > 1):
+            partly_filled = len(empty) < len(self.fields[name])
+            if empty and not (name == OBJECT and partly_filled and len(wanted) > 1):
                 raise UserError(
                     f"The text field '{name}' is empty for {', '.join(empty[:5])}.",
                     self._usable(wanted),
@@ -82,17 +82,17 @@ class ClassTexts:
         return wanted
 
     def _usable(self, wanted: Iterable[str] = ()) -> str:
-        """Which fields have a text for every class, and how to ask for those that are wanted."""
+        """A hint: the fields with a text for every class, and the option for the wanted ones."""
         usable = [name for name, texts in self.fields.items() if all(texts.values())]
-        own = [name for name in usable if name not in CLASS_LIST]
-        ask = [name for name in wanted if name in usable] or own[-1:] or usable[:1]
+        written = [name for name in usable if name not in CLASS_LIST]
+        ask = [name for name in wanted if name in usable] or written[-1:] or usable[:1]
         if not ask:
             return ""
         return f"It has: {', '.join(usable)}. Type: --text-fields {','.join(ask)}"
 
 
 def class_list_texts(classes: Sequence[ActionClass]) -> ClassTexts:
-    """The fields that every set has, as a set: for a data set of which nobody wrote texts."""
+    """A set with the fields of the class list only, for a data set without text sets."""
     return ClassTexts(name="class-list", version=1, fields=_class_list(classes))
 
 
@@ -178,7 +178,7 @@ def read_texts(source: str, sets: Mapping[str, str], classes: Iterable[ActionCla
 
 
 def _check_kinds(data: Mapping[str, Any], path: Path, tables: Mapping[str, Any]) -> None:
-    """Refuse numbers for texts, and what says something else of the set than it should."""
+    """Refuse values of wrong types."""
     version, oracle = data.get("version", 1), data.get("oracle", False)
     if type(version) is not int or not 1 <= version <= NEWEST:
         raise UserError(f"{path}: 'version' must be a whole number from 1 on.")
@@ -196,24 +196,26 @@ def _class_list(classes: Sequence[ActionClass]) -> dict[str, dict[str, str]]:
 
 
 def _of_files(source: str, sets: Mapping[str, str], classes: Sequence[ActionClass]) -> ClassTexts:
-    found = read_text_source(source, sets, classes, _longer_lists(sets, classes))
-    fields = {**_class_list(classes), **found.fields}
+    read = read_text_source(source, sets, classes, _longer_lists(sets, classes))
+    fields = {**_class_list(classes), **read.fields}
     return ClassTexts(
-        name=found.name,
+        name=read.name,
         version=1,
-        fields={name: texts for name, texts in fields.items() if name not in found.faults},
-        faults=found.faults,
-        about=found.about,
+        fields={name: texts for name, texts in fields.items() if name not in read.faults},
+        faults=read.faults,
+        about=read.about,
     )
 
 
 def _longer_lists(sets: Mapping[str, str], classes: Sequence[ActionClass]) -> list[int]:
-    """Lengths of class lists that begin with this data set's: known from text sets it shares."""
+    """Lengths of longer class lists that begin with this data set's, from shared text sets."""
     ids = [c.id for c in classes]
     lists = [
         [k for k, v in read_toml(Path(p)).items() if isinstance(v, dict)] for p in sets.values()
     ]
-    return sorted({len(one) for one in lists if len(one) > len(ids) and one[: len(ids)] == ids})
+    return sorted(
+        {len(listed) for listed in lists if len(listed) > len(ids) and listed[: len(ids)] == ids}
+    )
 
 
 _DIGEST = re.compile("@[0-9a-f]{8}(?=[+]|$)")
@@ -309,13 +311,13 @@ def _parsed(text: str) -> _Part:
     """``[FIELD=]FILE[:SHEET]``; a file that really has such a name is just that file."""
     field = sheet = ""
     if not os.path.exists(_path(text)):
-        said = re.fullmatch("([a-z][a-z_]{0,29})=(.+)", text)
-        if said:
-            field, text = said[1], said[2]
+        match = re.fullmatch("([a-z][a-z_]{0,29})=(.+)", text)
+        if match:
+            field, text = match[1], match[2]
     if not os.path.exists(_path(text)):
-        said = re.fullmatch(r"(?i)(.+\.xlsx):(.+)", text)
-        if said:
-            text, sheet = said[1], said[2].strip()
+        match = re.fullmatch(r"(?i)(.+\.xlsx):(.+)", text)
+        if match:
+            text, sheet = match[1], match[2].strip()
     return _Part(_path(text), field, sheet)
 
 
@@ -330,15 +332,15 @@ def _of_folder(
         paths = sorted(p for p in folder.iterdir() if is_known(p) and p.is_file())
     except OSError as error:
         raise UserError(f"Cannot read {folder}: {error.strerror or error}.") from None
-    found: list[tuple[_Part, TextFile]] = []
+    files: list[tuple[_Part, TextFile]] = []
     for path in paths:
         try:
-            found.append((_Part(path), _Part(path).read(classes, longer)))
-        except WrongCount:  # of another data set, whose files often lie in the same folder
+            files.append((_Part(path), _Part(path).read(classes, longer)))
+        except WrongCount:  # a file of another data set
             continue
-    exact = [f for f in found if f[1].rows == len(classes)]
+    exact = [f for f in files if f[1].rows == len(classes)]
     held = {name for _, file in exact for name in _held(file)}
-    chosen = exact + [f for f in found if f not in exact and not held & _held(f[1])]
+    chosen = exact + [f for f in files if f not in exact and not held & _held(f[1])]
     if not chosen:
         what = f"None of the text files in {folder} has the {len(classes)} classes of this data set"
         raise UserError(

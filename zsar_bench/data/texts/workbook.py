@@ -1,7 +1,7 @@
 """Sheets of an ``.xlsx`` workbook as rows of text, which are untrusted input.
 
-A confined worker parses the file (``workbook_job``): it may read a copy of it and nothing else, has
-no network, and limits of memory and time. What it answers is checked here like any worker's.
+A confined worker parses the file (``workbook_job``): it may read only a copy of it, has no network,
+and limits of memory and time. Its answer is checked here.
 """
 
 from __future__ import annotations

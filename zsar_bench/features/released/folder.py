@@ -1,13 +1,13 @@
-"""Folders of released features, as the field passes them around: read and checked.
+"""Folders of released features in the field's usual layout: read and checked.
 
     train.npy  (N, C)   train_label.npy  (N,)   seen classes, training side
     ztest.npy  (N, C)   z_label.npy      (N,)   unseen classes, test side
     gtest.npy  (N, C)   g_label.npy      (N,)   all classes, test side; may be missing
     label_splits/ru5.npy, rs55.npy              the unseen and the seen labels; may be missing
 
-Labels are 0-based places in the data set's official class list. Nothing in such a folder is
-taken at its word: a file's header is held against its size before anything is read, pickles
-are refused, and labels and label lists must say the same split as the protocol.
+Labels are 0-based places in the data set's official class list. A folder is untrusted input: a
+file's header is checked against its size before anything is read, pickles are refused, and labels
+and label lists must agree with the protocol's split.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from zsar_bench.data.protocols.protocol import Protocol
 
-#: Part -> its two files. What only generalised zero-shot learning needs may be missing.
+#: Part -> its two files; those of ``OPTIONAL`` may be missing.
 FILES = {
     "train": ("train.npy", "train_label.npy"),
     "ztest": ("ztest.npy", "z_label.npy"),
@@ -106,7 +106,7 @@ def read_folder(path: Path, protocol: Protocol) -> FeatureFolder:
 
     Raises:
         UserError: for files that are missing, and for another split than the protocol's.
-        DataError: for a file that cannot be what its name says.
+        DataError: for a file whose content does not match its name.
     """
     given = {p.name for p in path.iterdir() if p.is_file()}
     wanted = {part: files for part, files in FILES.items() if _needed(part, given)}
@@ -118,10 +118,10 @@ def read_folder(path: Path, protocol: Protocol) -> FeatureFolder:
         )
     _check_lists(path / SPLITS, protocol)
     parts = {part: _read_part(path, part, protocol) for part in wanted}
-    widths = {part: one.features.shape[1] for part, one in parts.items()}
+    widths = {part: arrays.features.shape[1] for part, arrays in parts.items()}
     if len(set(widths.values())) > 1:
-        told = ", ".join(f"{FILES[part][0]} {width}" for part, width in widths.items())
-        raise DataError(f"{path}: the features have different numbers of channels: {told}.")
+        described = ", ".join(f"{FILES[part][0]} {width}" for part, width in widths.items())
+        raise DataError(f"{path}: the features have different numbers of channels: {described}.")
     read = {name for files in wanted.values() for name in files} | {*OURS}
     return FeatureFolder(path, parts, tuple(sorted(given - read)))
 
@@ -146,7 +146,7 @@ def _read_part(path: Path, part: str, protocol: Protocol) -> Part:
         raise DataError(
             f"{features_file} has {len(features)} rows, but {labels_file.name} {len(labels)}."
         )
-    # What float32 cannot hold, and NaNs that numpy warns of, are found in the next lines.
+    # The next lines find what float32 cannot hold, and NaNs.
     with np.errstate(over="ignore", invalid="ignore"):
         features = features.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
@@ -160,23 +160,23 @@ def _read_part(path: Path, part: str, protocol: Protocol) -> Part:
 
 
 def read_array(path: Path, kinds: str, what: str) -> NDArray[Any]:
-    """A ``.npy`` file, memory-mapped, its header held against the file's size first.
+    """A ``.npy`` file, memory-mapped after a check of its header against the file's size.
 
     Args:
         path: the file.
-        kinds: numpy's letters of the kinds of numbers that will do, and ``what`` they are.
+        kinds: numpy's letters of the allowed kinds of numbers; ``what`` names them.
 
     Raises:
-        DataError: if it is no such file, is cut, or holds other things or nothing.
+        DataError: if it is no such file, is cut, is empty or holds other values.
     """
     import numpy as np
 
     try:
         with path.open("rb") as file:
-            about = read_header(file, path.stat().st_size, str(path), kinds, what)
-        order: Literal["F", "C"] = "F" if about.fortran else "C"
+            header = read_header(file, path.stat().st_size, str(path), kinds, what)
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
         # numpy.load would parse the header again, and warn of those that Python 2 wrote.
-        return np.memmap(path, about.dtype, "r", about.start, about.shape, order)
+        return np.memmap(path, header.dtype, "r", header.start, header.shape, order)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from None
 
@@ -197,11 +197,11 @@ def read_labels(path: Path) -> NDArray[np.int64]:
 
 def _check_labels(labels: NDArray[np.int64], part: str, file: Path, protocol: Protocol) -> None:
     """Labels lie in the part's classes; train has every seen class."""
-    found = {int(label) for label in labels}
+    present = {int(label) for label in labels}
     count = len(protocol.classes)
-    outside = sorted(n for n in found if not 0 <= n < count)
+    outside = sorted(n for n in present if not 0 <= n < count)
     if outside:
-        shifted = min(found) >= 1 and max(found) == count
+        shifted = min(present) >= 1 and max(present) == count
         raise UserError(
             f"{file}: label {outside[0]} is none of the {count} classes of {protocol.dataset} "
             f"(0 to {count - 1}).",
@@ -210,17 +210,17 @@ def _check_labels(labels: NDArray[np.int64], part: str, file: Path, protocol: Pr
     allowed = {"train": protocol.seen, "ztest": protocol.unseen}.get(part)
     if allowed is None:
         return
-    kind, other = ("seen", "unseen") if part == "train" else ("unseen", "seen")
-    wrong = found - _places(allowed, protocol)
+    kind, opposite = ("seen", "unseen") if part == "train" else ("unseen", "seen")
+    wrong = present - _places(allowed, protocol)
     if wrong:
         raise UserError(
-            f"{file}: {_told(wrong, protocol)}: {other} in the protocol '{protocol.id}', "
+            f"{file}: {_named(wrong, protocol)}: {opposite} in the protocol '{protocol.id}', "
             f"but this file is of its {kind} classes.",
             "These features are of another split. See: zsar-bench list protocols",
         )
-    if part == "train" and (lacking := _places(allowed, protocol) - found):
+    if part == "train" and (lacking := _places(allowed, protocol) - present):
         raise UserError(
-            f"{file}: there are no clips of {_told(lacking, protocol)}, "
+            f"{file}: there are no clips of {_named(lacking, protocol)}, "
             f"seen in the protocol '{protocol.id}'.",
             "These features are of another split. See: zsar-bench list protocols",
         )
@@ -234,10 +234,10 @@ def _check_lists(folder: Path, protocol: Protocol) -> None:
     for prefix, ids in (("ru", protocol.unseen), ("rs", protocol.seen)):
         file = folder / f"{prefix}{len(ids)}.npy"
         if not file.is_file():
-            there = ", ".join(sorted(p.name for p in folder.glob("*.npy"))) or "nothing"
+            present = ", ".join(sorted(p.name for p in folder.glob("*.npy"))) or "nothing"
             raise UserError(
                 f"{folder} has no {file.name}, which the protocol '{protocol.id}' needs "
-                f"({len(protocol.unseen)} unseen, {len(protocol.seen)} seen); it has {there}.",
+                f"({len(protocol.unseen)} unseen, {len(protocol.seen)} seen); it has {present}.",
                 f"If these lists are not of these features, remove the folder {SPLITS}.",
             )
         labels = read_labels(file)
@@ -249,13 +249,13 @@ def _check_lists(folder: Path, protocol: Protocol) -> None:
             )
     both = lists["ru"] & lists["rs"]
     if both:
-        raise UserError(f"{folder}: {_told(both, protocol)} is in both lists, ru and rs.")
+        raise UserError(f"{folder}: {_named(both, protocol)} is in both lists, ru and rs.")
     wrong = lists["ru"] ^ _places(protocol.unseen, protocol)
     wrong |= lists["rs"] ^ _places(protocol.seen, protocol)
     if wrong:
         raise UserError(
             f"{folder} lists other classes as seen and unseen than the protocol "
-            f"'{protocol.id}': they disagree on {_told(wrong, protocol)}.",
+            f"'{protocol.id}': they disagree on {_named(wrong, protocol)}.",
             "These features are of another split. See: zsar-bench list protocols",
         )
 
@@ -265,9 +265,9 @@ def _places(ids: Iterable[str], protocol: Protocol) -> set[int]:
     return {protocol.place[i] for i in ids}
 
 
-def _told(labels: Iterable[int], protocol: Protocol) -> str:
+def _named(labels: Iterable[int], protocol: Protocol) -> str:
     """Labels with their official ids, at most five."""
     some, count = sorted(labels), len(protocol.classes)
-    told = [f"{n} ({protocol.classes[n].id})" if 0 <= n < count else str(n) for n in some[:5]]
+    names = [f"{n} ({protocol.classes[n].id})" if 0 <= n < count else str(n) for n in some[:5]]
     more = f" and {len(some) - 5} more" if len(some) > 5 else ""
-    return f"label{'s' if len(some) > 1 else ''} {', '.join(told)}{more}"
+    return f"label{'s' if len(some) > 1 else ''} {', '.join(names)}{more}"

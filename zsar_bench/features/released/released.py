@@ -1,7 +1,7 @@
 """Released features in the place of a trained encoder: kept by content, ranked among themselves.
 
-Nobody can say here how such features were made: neither the encoder's seed nor the
-clips' subjects are known, so there is no spread over encoders and no interval.
+The encoder's seed and the clips' subjects are not known, so there is no spread over encoders and
+no interval.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class ReleasedSet:
         }
 
     @property
-    def said(self) -> tuple[str, str, str]:
-        """The choice as a command shows it: what, value, reason."""
+    def choice(self) -> tuple[str, str, str]:
+        """What, value, reason."""
         parts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
         ignored = sorted({name for f in self.folders for name in f.ignored})
         left = f"; not read: {', '.join(ignored)}" if ignored else ""
@@ -102,8 +102,8 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
     """Read and check released features.
 
     Args:
-        path: a folder as ``feature_folder`` describes it, or one of such folders, one a round.
-        protocol: whose split they must have.
+        path: a folder as ``released.folder`` describes it, or one of such folders, one a round.
+        protocol: they must have its split.
 
     Raises:
         UserError: naming the file, if they cannot be used with this protocol.
@@ -111,10 +111,12 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
     check_one_split(protocol)
     path = path.expanduser().absolute()
     check_export(path, protocol)
-    found = ReleasedSet(
-        path, protocol, tuple(read_folder(one, protocol) for one in round_folders(path, protocol))
+    released = ReleasedSet(
+        path,
+        protocol,
+        tuple(read_folder(folder, protocol) for folder in round_folders(path, protocol)),
     )
-    tested = {int(n) for folder in found.folders for n in folder.parts["ztest"].labels}
+    tested = {int(n) for folder in released.folders for n in folder.parts["ztest"].labels}
     lacking = [c for c in protocol.unseen if protocol.place[c] not in tested]
     if lacking:
         raise UserError(
@@ -122,20 +124,19 @@ def open_released(path: Path, protocol: Protocol) -> ReleasedSet:
             f"unseen in the protocol '{protocol.id}'.",
             "These features are of another split. See: zsar-bench list protocols",
         )
-    digests = {folder.digest: folder.path.name for folder in found.folders}
-    for folder in found.folders:
+    digests = {folder.digest: folder.path.name for folder in released.folders}
+    for folder in released.folders:
         if digests[folder.digest] != folder.path.name:
             twice = f"{folder.path.name} and {digests[folder.digest]}"
             raise UserError(f"{path}: {twice} hold the same features, not two rounds.")
-    channels = {folder.channels for folder in found.folders}
+    channels = {folder.channels for folder in released.folders}
     if len(channels) > 1:
         raise UserError(f"{path}: its rounds have different numbers of channels: {channels}.")
-    return found
+    return released
 
 
 def check_one_split(protocol: Protocol) -> None:
-    """Refuse a protocol whose classes take turns: the layouts of released features have one
-    list of seen and one of unseen classes."""
+    """Refuse a protocol with several class splits: the layouts of released features have one."""
     if not protocol.one_split:
         raise UserError(
             f"Features of the protocol '{protocol.id}' cannot be brought along or taken away: "
@@ -145,17 +146,17 @@ def check_one_split(protocol: Protocol) -> None:
 
 
 def check_method(method: Entry) -> None:
-    """Refuse a method that asks for more than pooled features.
+    """Refuse a method that needs more than pooled features.
 
     Raises:
-        UserError: naming the method and what it asks for.
+        UserError: naming the method and what it needs.
     """
-    asks = list(method.spec["wants"])
+    needed = list(method.spec["wants"])
     if method.spec["needs_encoder"]:
-        asks.append("the trained encoder")
-    if asks:
+        needed.append("the trained encoder")
+    if needed:
         raise UserError(
-            f"The method '{method.name}' needs {', '.join(asks)}; "
+            f"The method '{method.name}' needs {', '.join(needed)}; "
             "released features hold one pooled vector a clip.",
             "Run it without --features, or see which others there are: zsar-bench list methods",
         )
@@ -167,7 +168,7 @@ class ReleasedPlan:
 
     whole: ReleasedSet
     number: int
-    seed: int = 0  #: whatever their encoder's was
+    seed: int = 0  #: the encoder's seed is not known
 
     @property
     def files(self) -> FeatureFolder:
@@ -251,7 +252,7 @@ class ReleasedPlan:
             shutil.rmtree(lock, ignore_errors=True)
         return self.folder
 
-    def retrained(self, one: Round) -> ReleasedPlan:
+    def retrained(self, rotation: Round) -> ReleasedPlan:
         raise UserError(
             "The rule 'pseudo-unseen' trains encoders without some seen classes, and nobody can "
             "train that of released features again.",

@@ -2,9 +2,8 @@
 
     <home>/features/<hash>/features.json, seal.json, train/<label>.safetensors, ztest/..., gtest/...
 
-A shard holds the clips of one class and part, so that what a worker may open is a list of
-files. A copy that is damaged, or has no seal, is made again from the folder that the user
-names.
+A shard holds the clips of one class and part. A copy that is damaged, or has no seal, is made again
+from the user's folder.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ def write_store(files: FeatureFolder, dataset: str, final: Path) -> None:
                 file = folder / name / f"{label}.safetensors"
                 with writing(file):
                     save_file({"pooled": rows}, file)
-        about = {
+        content = {
             "name": files.path.name,
             "dataset": dataset,
             "channels": files.channels,
             "clips": {name: len(part.labels) for name, part in files.parts.items()},
             "classes": {n: len({*p.labels.tolist()}) for n, p in files.parts.items()},
         }
-        write_json(folder / "features.json", about)
+        write_json(folder / "features.json", content)
         checksums.seal(folder)
 
 
@@ -73,8 +72,8 @@ def check(names: Iterable[str]) -> None:
     """
     by_digest: dict[str, list[str]] = {}
     for name in names:
-        digest, _, rest = name.partition("/")
-        by_digest.setdefault(digest, []).append(rest)
+        digest, _, file = name.partition("/")
+        by_digest.setdefault(digest, []).append(file)
     for digest, files in by_digest.items():
         folder = features_folder() / digest
         checksums.check(folder, files, f"Delete the folder {folder} and run again.")
@@ -118,7 +117,7 @@ class ReleasedClips:
     layout: dict[str, Any] = field(default_factory=dict)
 
     def contents(self, index: list[int]) -> list[bytes]:
-        """SHA-256 of each clip's features: there is nothing else that could tell clips apart."""
+        """SHA-256 of each clip's features; nothing else of a clip is known."""
         rows = self.rows(index)
         return [hashlib.sha256(row.tobytes()).digest() for row in rows]
 

@@ -1,1 +1,1 @@
-"""Tasks, who runs them, how long they take, who hears of them."""
+"""Tasks, their executor, their expected time, and trackers."""

@@ -1,4 +1,4 @@
-"""How long work will take: from what it took here before, or from what plugins declare."""
+"""The expected time of work: as measured here before, or as plugins declare it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class History:
 
     @staticmethod
     def _take(add: Callable[[dict[str, Any]], None], path: Path) -> None:
-        """Learn from a file; from one that is damaged nothing is learnt."""
+        """Add the seconds in a file; damaged files are ignored."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             add(json.loads(path.read_bytes()))
 
-    def _add_encoder(self, about: dict[str, Any]) -> None:
-        key, seconds = (str(about["encoder"]), str(about["code"])), float(about["seconds"])
+    def _add_encoder(self, content: dict[str, Any]) -> None:
+        key, seconds = (str(content["encoder"]), str(content["code"])), float(content["seconds"])
         self._encoders.setdefault(key, []).append(seconds)
 
-    def _add_rounds(self, about: dict[str, Any]) -> None:
-        if about["texts"].get("control") == SHUFFLED_UNSEEN:
+    def _add_rounds(self, record: dict[str, Any]) -> None:
+        if record["texts"].get("control") == SHUFFLED_UNSEEN:
             return  # shifts of one fit report no time for it
-        method, seconds = about["method"], about["seconds"]
-        fits = len((about.get("gzsl") or {}).get("rotations", ()))
-        rounds = max(1, len(about["encoder"]["rounds"]) + fits)
+        method, seconds = record["method"], record["seconds"]
+        fits = len((record.get("gzsl") or {}).get("rotations", ()))
+        rounds = max(1, len(record["encoder"]["rounds"]) + fits)
         spent = float(seconds["fit"] + seconds["score"]) / rounds
         self._rounds.setdefault((method["name"], method["profile"]), []).append(spent)
 
@@ -72,9 +72,11 @@ def estimate(tasks: list[Task], plans: list[RunPlan], jobs: int) -> tuple[float,
     if not tasks:
         return 0.0, True
     history = History(plans[0].results)
-    told = {t.id: history.seconds(t, by_run[t.runs[0]]) for t in tasks}
+    expected = {t.id: history.seconds(t, by_run[t.runs[0]]) for t in tasks}
     chain: dict[str, float] = {}
     for task in tasks:  # in an order that respects needs
-        chain[task.id] = told[task.id][0] + max((chain.get(n, 0.0) for n in task.needs), default=0)
-    total = sum(seconds for seconds, _ in told.values()) / jobs
-    return max(total, *chain.values()), all(measured for _, measured in told.values())
+        chain[task.id] = expected[task.id][0] + max(
+            (chain.get(n, 0.0) for n in task.needs), default=0
+        )
+    total = sum(seconds for seconds, _ in expected.values()) / jobs
+    return max(total, *chain.values()), all(measured for _, measured in expected.values())

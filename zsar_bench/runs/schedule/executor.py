@@ -23,7 +23,7 @@ class LocalExecutor:
         self.jobs = jobs
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> None:
-        """Run every task whose needs succeed; tells the fate of each through ``on_event``.
+        """Run every task whose needs succeed; reports the outcome of each through ``on_event``.
 
         Raises:
             KeyboardInterrupt: passed on after all workers were stopped.

@@ -1,4 +1,4 @@
-"""The work of many runs: tasks that depend on each other, every shared piece once."""
+"""The work of many runs as tasks with dependencies, every shared piece once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Task:
         id: unique.
         title: for people.
         needs: ids of tasks that must have succeeded before.
-        work: does it; hears progress through its argument.
+        work: does it; reports progress through its argument.
         runs: ids of the runs that wait for it.
     """
 
@@ -40,14 +40,14 @@ class Task:
 def tasks(plans: Iterable[RunPlan]) -> list[Task]:
     """The work that is not done yet, every shared piece once, in an order that respects needs."""
     plans = [p for p in plans if not p.done]
-    found: dict[str, Task] = {}
+    pieces: dict[str, Task] = {}
     users: dict[str, list[str]] = {}
 
     def add(
         id: str, title: str, needs: tuple[str, ...], work: Callable[[Event], Any], run: str
     ) -> None:
         users.setdefault(id, []).append(run)
-        found.setdefault(id, Task(id, title, needs, work))
+        pieces.setdefault(id, Task(id, title, needs, work))
 
     for plan in plans:
         run = plan.run_id
@@ -65,13 +65,13 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             title = f"{plan.method.name} {encoder.round.name} seed {plan.method_seed}{draw}"
             needs = [texts, need]
             for trial, source in enumerate(trial_sources(plan, number)):
-                own = f"encoder:{source.key}{':tokens' if tokens else ''}"
-                add(own, source.title, (), _call(ensure, source, plan.wants), run)
+                encoder_need = f"encoder:{source.key}{':tokens' if tokens else ''}"
+                add(encoder_need, source.title, (), _call(ensure, source, plan.wants), run)
                 needs.append(f"trial:{run}:{number}:{trial}")
                 add(
                     needs[-1],
                     f"{title} trial {trial + 1}",
-                    (texts, own),
+                    (texts, encoder_need),
                     _call(run_trial, plan, number, trial),
                     run,
                 )
@@ -79,12 +79,18 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
             after = (rounds[-1],)
             turns = []
             for turn, (_, source) in enumerate(rotation_sources(plan, number)):
-                own = f"encoder:{source.key}{':tokens' if tokens else ''}"
-                add(own, source.title, (), _call(ensure, source, plan.wants), run)
+                encoder_need = f"encoder:{source.key}{':tokens' if tokens else ''}"
+                add(encoder_need, source.title, (), _call(ensure, source, plan.wants), run)
                 turns.append(f"rotation:{run}:{number}:{turn}")
                 trials = [n for n in needs if n.startswith("trial:")]
                 work = _call(run_rotation, plan, number, turn)
-                add(turns[-1], f"{title} rotation {turn + 1}", (texts, own, *trials), work, run)
+                add(
+                    turns[-1],
+                    f"{title} rotation {turn + 1}",
+                    (texts, encoder_need, *trials),
+                    work,
+                    run,
+                )
             if plan.gzsl:
                 rounds += [*turns, f"gzsl:{run}:{number}"]
                 add(rounds[-1], f"{title} gzsl", after, _call(run_evaluation, plan, number), run)
@@ -93,21 +99,21 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"
         add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
-    return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in found.values()]
+    return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in pieces.values()]
 
 
 def search_tasks(searches: Iterable[Search]) -> list[Task]:
     """The fits of searches that are not made yet, and what these need; shared pieces once."""
-    found: dict[str, Task] = {}
+    pieces: dict[str, Task] = {}
     for search in searches:
-        for one in search.fits():
-            if search.file(one).is_file():
+        for fit in search.fits():
+            if search.file(fit).is_file():
                 continue
-            plan, source = search.plans[one.pair], search.source(one)
+            plan, source = search.plans[fit.pair], search.source(fit)
             texts, encoder = f"texts:{plan.texts.key}", f"encoder:{source.key}"
             encoder += ":tokens" if "tokens" in plan.wants else ""
-            id = f"trial:{search.key}:{search.file(one).stem}"
-            title = f"{plan.method.name} trial {one.trial} {source.round.name}"
+            id = f"trial:{search.key}:{search.file(fit).stem}"
+            title = f"{plan.method.name} trial {fit.trial} {source.round.name}"
             for task in (
                 Task(
                     texts,
@@ -117,10 +123,10 @@ def search_tasks(searches: Iterable[Search]) -> list[Task]:
                     (plan.run_id,),
                 ),
                 Task(encoder, source.title, (), _call(ensure, source, plan.wants), (plan.run_id,)),
-                Task(id, title, (texts, encoder), _call(run_fit, search, one), (plan.run_id,)),
+                Task(id, title, (texts, encoder), _call(run_fit, search, fit), (plan.run_id,)),
             ):
-                found.setdefault(task.id, task)
-    return [*found.values()]
+                pieces.setdefault(task.id, task)
+    return [*pieces.values()]
 
 
 def _call(work: Callable[..., Any], *arguments: Any) -> Callable[[Event], Any]:

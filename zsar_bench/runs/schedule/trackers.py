@@ -1,4 +1,4 @@
-"""Experiment trackers: plugins that implement ``run_event`` hear of runs from a worker."""
+"""Experiment trackers: plugins that implement ``run_event`` get events of runs in a worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trackers:
         ]
         self._worker: Worker | None = None
         self._lock = threading.Lock()
-        #: Why nothing is forwarded any more; empty while all is well.
+        #: Why nothing is forwarded any more; empty if it is.
         self.problem = ""
 
     def __enter__(self) -> Self:

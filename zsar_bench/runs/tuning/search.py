@@ -1,12 +1,12 @@
-"""Searches of a method's parameters, judged on pseudo-unseen classes only.
+"""Searches of a method's parameters, evaluated on pseudo-unseen classes only.
 
 <results>/tuning/<protocol>/<method>/<key>/trials/007-s0-0-round-0-rotation-2.json   one fit
 <results>/tuning/<protocol>/<method>/<key>/tuning.json                               the outcome
 
-A trial is a point of the declared space. It is fitted and judged on every rotation of every round
-as the rule ``pseudo-unseen`` does (``zsar_bench.runs.holdouts``), but in its last state only: seen
-classes play unseen ones, with encoders that never met them. No clip of an unseen class takes
-part. Trial 0 has the values that a run would have without a search.
+A trial is a point of the declared space. It is fitted and evaluated on every rotation of every
+round like the rule ``pseudo-unseen`` (``zsar_bench.runs.holdouts``), but in its last state only,
+with encoders trained without the held-out classes. No clip of an unseen class is used. Trial 0 has
+the values of a run without a search.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.fit import fit
 from zsar_bench.runs.holdouts import judge_states, make_trial
 
-VERSION = 1  #: raised when a search starts to compute something else from the same inputs
+VERSION = 1  #: rises when a search computes other results from the same inputs
 OUTCOME = "tuning.json"
 
 
@@ -74,8 +74,8 @@ class Search:
     @cached_property
     def trials(self) -> list[dict[str, Any]]:
         """The values of every trial, as many as the budget and the space have."""
-        own = self.base.method.name, self.base.protocol.id, self.seed
-        return [*islice(points(self.space, self.base.params.science, *own), self.budget)]
+        salt = self.base.method.name, self.base.protocol.id, self.seed
+        return [*islice(points(self.space, self.base.params.science, *salt), self.budget)]
 
     @cached_property
     def sources(self) -> list[list[list[FeatureSource]]]:
@@ -105,19 +105,22 @@ class Search:
 
     @cached_property
     def recipe(self) -> str:
-        """Digest of what makes two searches the same procedure, wherever they are made."""
+        """Digest of what two searches of one procedure share, on any machine."""
         limits = [self.base.machine.timeout, self.base.machine.memory]
         return digest([VERSION, *self._wanted, self.budget, self.seed, self.seeds, limits])
 
     @property
     def _wanted(self) -> list[Any]:
         """Space, and the parameters that a search starts from."""
-        return [{one.name: one.as_json for one in self.space}, self.base.params.science]
+        return [
+            {searched.name: searched.as_json for searched in self.space},
+            self.base.params.science,
+        ]
 
     @cached_property
     def basis(self) -> str:
-        """Digest of all that a run must share with a search to take over what it found: all but
-        budget and seeds."""
+        """Digest of all that a run must share with a search to use its values: all but budget and
+        seeds."""
         plan = self.base
         sources = [s for row in self.sources[0] for s in row]
         return digest(
@@ -151,20 +154,20 @@ class Search:
                     for rotation in range(len(rotations)):
                         yield Fit(trial, pair, number, rotation)
 
-    def plan(self, one: Fit) -> RunPlan:
+    def plan(self, fit: Fit) -> RunPlan:
         """The run whose parameters this fit tries."""
-        plan = self.plans[one.pair]
-        science = plan.params.science | self.trials[one.trial]
+        plan = self.plans[fit.pair]
+        science = plan.params.science | self.trials[fit.trial]
         return replace(plan, params=replace(plan.params, science=science))
 
-    def source(self, one: Fit) -> FeatureSource:
-        return self.sources[one.pair][one.round][one.rotation]
+    def source(self, fit: Fit) -> FeatureSource:
+        return self.sources[fit.pair][fit.round][fit.rotation]
 
-    def file(self, one: Fit) -> Path:
+    def file(self, fit: Fit) -> Path:
         """Where the outcome of a fit is kept."""
-        encoder, method = self.seeds[one.pair]
-        rotation = f"round-{one.round}-rotation-{one.rotation}"
-        return self.folder / "trials" / f"{one.trial:03}-s{encoder}-{method}-{rotation}.json"
+        encoder, method = self.seeds[fit.pair]
+        rotation = f"round-{fit.round}-rotation-{fit.rotation}"
+        return self.folder / "trials" / f"{fit.trial:03}-s{encoder}-{method}-{rotation}.json"
 
 
 def searches_of(plan: RunPlan) -> Path:
@@ -173,7 +176,7 @@ def searches_of(plan: RunPlan) -> Path:
 
 
 def check_search(plan: RunPlan) -> None:
-    """Refuse protocols on which a search would look at unseen classes, or could not be made.
+    """Refuse protocols on which a search would use unseen classes, or is not possible.
 
     Raises:
         UserError: with the reason.
@@ -184,7 +187,9 @@ def check_search(plan: RunPlan) -> None:
             "released features again."
         )
     rounds = [e.round for e in plan.encoders]
-    turns = {c for one in rounds for c in one.seen} & {c for one in rounds for c in one.unseen}
+    turns = {c for round_ in rounds for c in round_.seen} & {
+        c for round_ in rounds for c in round_.unseen
+    }
     if turns:
         raise UserError(
             f"In '{plan.protocol.id}' classes take turns: {len(turns)} of them are seen in one "
@@ -194,8 +199,8 @@ def check_search(plan: RunPlan) -> None:
         )
 
 
-def run_fit(search: Search, one: Fit, on_event: Event) -> None:
-    """Make one fit of a trial and judge it; leaves its file.
+def run_fit(search: Search, trial_fit: Fit, on_event: Event) -> None:
+    """Make one fit of a trial, evaluate it, and write its file.
 
     A method that fails, or parameters that do not go together, count as accuracy 0.
 
@@ -203,12 +208,12 @@ def run_fit(search: Search, one: Fit, on_event: Event) -> None:
         RunFailed: if the user interrupts.
         UserError: for everything that is not the parameters' fault.
     """
-    file = search.file(one)
+    file = search.file(trial_fit)
     work = search.folder / f".{file.stem}.part"
     with locked(work):
         if file.is_file():
             return
-        plan, source = search.plan(one), search.source(one)
+        plan, source = search.plan(trial_fit), search.source(trial_fit)
         training, evaluation, held = make_trial(plan, source, work)
         training = replace(training, grids=())
         started = time.monotonic()
@@ -229,9 +234,9 @@ def run_fit(search: Search, one: Fit, on_event: Event) -> None:
         write_json(
             make_folder(file.parent) / file.name,
             {
-                "trial": one.trial,
-                "values": search.trials[one.trial],
-                "seeds": search.seeds[one.pair],
+                "trial": trial_fit.trial,
+                "values": search.trials[trial_fit.trial],
+                "seeds": search.seeds[trial_fit.pair],
                 "part": source.round.name,
                 "held_out": held,
                 "clips": len(evaluation.clips),
@@ -244,7 +249,9 @@ def run_fit(search: Search, one: Fit, on_event: Event) -> None:
         )
         shutil.rmtree(work, ignore_errors=True)
     if reason:
-        on_event({"note": f"trial {one.trial}, {source.round.name}: {reason}; it counts as 0"})
+        on_event(
+            {"note": f"trial {trial_fit.trial}, {source.round.name}: {reason}; it counts as 0"}
+        )
 
 
 def _do_not_fit(plan: RunPlan) -> bool:
@@ -259,18 +266,18 @@ def _do_not_fit(plan: RunPlan) -> bool:
 
 
 def read_fits(search: Search) -> list[dict[str, Any]]:
-    """What every fit of a search found.
+    """The outcome of every fit of a search.
 
     Raises:
         UserError: if one is missing, damaged, or of other values.
     """
-    found = []
-    for one in search.fits():
-        file = search.file(one)
-        about = read_json(file)
-        accuracy = about.get("accuracy") if isinstance(about, dict) else None
-        own = isinstance(accuracy, float) and 0 <= accuracy <= 1
-        if not own or about.get("values") != search.trials[one.trial]:
+    outcomes = []
+    for trial_fit in search.fits():
+        file = search.file(trial_fit)
+        outcome = read_json(file)
+        accuracy = outcome.get("accuracy") if isinstance(outcome, dict) else None
+        valid = isinstance(accuracy, float) and 0 <= accuracy <= 1
+        if not valid or outcome.get("values") != search.trials[trial_fit.trial]:
             raise UserError(f"{file} is damaged.", "Delete it: the same command makes it again.")
-        found.append(about)
-    return found
+        outcomes.append(outcome)
+    return outcomes

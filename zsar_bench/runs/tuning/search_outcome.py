@@ -1,4 +1,4 @@
-"""What a search has found: every trial's accuracy, the best values, and how much is noise."""
+"""The outcome of a search: every trial's accuracy, the best values, and the noise."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def outcome(search: Search) -> Json:
 
     Nothing in it depends on the time or the place, so its digest can be part of a run's identity.
     """
-    found = outcome_of(search, read_fits(search))
-    found |= {"digest": digest(found), "next": next_step(found)}
-    write_json(search.folder / OUTCOME, found)
-    return found
+    outcome_ = outcome_of(search, read_fits(search))
+    outcome_ |= {"digest": digest(outcome_), "next": next_step(outcome_)}
+    write_json(search.folder / OUTCOME, outcome_)
+    return outcome_
 
 
 def outcome_of(search: Search, fits: list[Json]) -> Json:
-    """The same from what the fits found, in the order of ``search.fits()``.
+    """The same from the outcomes of the fits, in the order of ``search.fits()``.
 
     A trial's accuracy is the mean over pairs of seeds and rotations; the earliest of equals is
     the best.
@@ -35,8 +35,8 @@ def outcome_of(search: Search, fits: list[Json]) -> Json:
     import numpy as np
 
     names, pairs = [*search.parts], len(search.plans)
-    table = np.array([one["accuracy"] for one in fits]).reshape(-1, pairs, len(names))
-    failed = np.array([bool(one["reason"]) for one in fits]).reshape(table.shape)
+    table = np.array([fit["accuracy"] for fit in fits]).reshape(-1, pairs, len(names))
+    failed = np.array([bool(fit["reason"]) for fit in fits]).reshape(table.shape)
     by_part, by_pair = table.mean(axis=1), table.mean(axis=2)
     means = table.mean(axis=(1, 2))
     best = int(means.argmax())
@@ -67,7 +67,7 @@ def outcome_of(search: Search, fits: list[Json]) -> Json:
         "budget": search.budget,
         "seed": search.seed,
         "seeds": [list(pair) for pair in search.seeds],
-        "space": {one.name: one.as_json for one in search.space},
+        "space": {fit.name: fit.as_json for fit in search.space},
         "held_out": search.parts,
         "basis": search.basis,
         "recipe": search.recipe,
@@ -78,19 +78,16 @@ def outcome_of(search: Search, fits: list[Json]) -> Json:
 
 
 def _failures(fits: list[Json]) -> list[Json]:
-    told = ("part", "seeds", "status", "reason")
-    return [{k: one[k] for k in told} for one in fits if one["reason"]]
+    shown = ("part", "seeds", "status", "reason")
+    return [{k: fit[k] for k in shown} for fit in fits if fit["reason"]]
 
 
 def _noise(
-    by_part: NDArray[np.float64],
-    by_pair: NDArray[np.float64],
-    sound: NDArray[np.int64],
-    best: int,
+    by_part: NDArray[np.float64], by_pair: NDArray[np.float64], sound: NDArray[np.int64], best: int
 ) -> Json:
     """How far trials differ by which classes were held out, and by their seeds.
 
-    All trials share rotations and seeds, so what these do to every trial alike is taken out.
+    All trials share rotations and seeds, so effects common to all trials are removed.
 
     Args:
         by_part: (T, P) accuracy of every trial in every rotation.
@@ -102,7 +99,7 @@ def _noise(
         ``rotations`` and ``seeds``: standard deviations of one rotation's, or one pair's, own
         deviation. ``difference``: standard error by rotations of the difference between two
         trials. ``not_told_from_best``: trials at most two of these below the best, itself left
-        out. Null where one rotation, pair or trial tells nothing.
+        out. Null where one rotation, pair or trial is not enough.
     """
     import numpy as np
 
@@ -127,11 +124,11 @@ def _interaction(table: NDArray[np.float64]) -> float | None:
 
     if min(table.shape) < 2:
         return None
-    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float(np.sqrt((rest**2).sum() / ((table.shape[0] - 1) * (table.shape[1] - 1))))
+    residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return float(np.sqrt((residual**2).sum() / ((table.shape[0] - 1) * (table.shape[1] - 1))))
 
 
-def next_step(found: Json) -> str:
+def next_step(outcome: Json) -> str:
     """What to type next, in a sentence."""
-    what = f"zsar-bench run {found['method']} --protocol {found['protocol']} --tuned"
+    what = f"zsar-bench run {outcome['method']} --protocol {outcome['protocol']} --tuned"
     return f"Run the best values: {what}, with the same options for texts, encoders and profile."

@@ -1,4 +1,4 @@
-"""Runs with the values that a search has found: exactly this search, or none."""
+"""Runs with the best values of a search."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def _check_space(method: Entry, fixed: Sequence[str]) -> None:
     if not space_of(method.schema, fixed):
         raise UserError(
             f"Every parameter of '{method.name}' that could be searched is set.",
-            f"Leave out a --set of {' or '.join(one.name for one in every)}.",
+            f"Leave out a --set of {' or '.join(searched.name for searched in every)}.",
         )
 
 
 def check_spaces(request: Request, catalogue: Catalogue) -> None:
-    """Refuse, before any data are looked at, methods that have nothing to search.
+    """Refuse, before any data are read, methods that have nothing to search.
 
     Raises:
         UserError: naming the first of them.
@@ -80,7 +80,7 @@ def plan_searches(
 
     Args:
         plans: the runs to start from.
-        request: what was asked for.
+        request: of the user.
         budget: trials at most.
         seed: of the points.
 
@@ -92,7 +92,7 @@ def plan_searches(
         groups.setdefault((plan.protocol.id, plan.method.name), []).append(plan)
     searches = [search_from(group, request, budget, seed) for group in groups.values()]
     for search in searches:
-        assert search.sources  # or the rule is refused here, before any work
+        assert search.sources  # refused here, before any work, if at all
     return searches
 
 
@@ -108,13 +108,13 @@ def with_tuned(plans: Sequence[RunPlan], request: Request) -> list[RunPlan]:
             "--tuned takes the search of one protocol; --splits makes others of it.",
             "Leave out --splits or --tuned.",
         )
-    found: dict[tuple[str, str], tuple[TuningPart, Json]] = {}
+    searches: dict[tuple[str, str], tuple[TuningPart, Json]] = {}
     tuned = []
     for plan in plans:
         key = plan.protocol.id, plan.method.name
-        if key not in found:
-            found[key] = _finished(plan, request)
-        part, values = found[key]
+        if key not in searches:
+            searches[key] = _finished(plan, request)
+        part, values = searches[key]
         tuned.append(replace(plan, params=_settings(plan.params, part, values), tuning=part))
     check_budgets(tuned)
     return tuned
@@ -128,10 +128,10 @@ def check_budgets(plans: Iterable[RunPlan]) -> None:
     """
     budgets = {f"{p.method.name} on {p.protocol.id}": p.tuning.budget for p in plans if p.tuning}
     if len({*budgets.values()}) > 1:
-        told = ", ".join(f"{name} {budget}" for name, budget in budgets.items())
+        described = ", ".join(f"{name} {budget}" for name, budget in budgets.items())
         raise UserError(
-            f"These searches have different budgets ({told} trials): a table of them would compare "
-            "budgets, not methods.",
+            f"These searches have different budgets ({described} trials): a table of them would "
+            "compare budgets, not methods.",
             f"Search again with --budget {max(budgets.values())}: it goes on where the smaller "
             "one ended.",
         )
@@ -139,9 +139,9 @@ def check_budgets(plans: Iterable[RunPlan]) -> None:
 
 def _settings(base: Settings, part: TuningPart, values: Json) -> Settings:
     """The parameters of a tuned run; its profile says so."""
-    said = f"tuned, budget {part.budget}"
+    mark = f"tuned, budget {part.budget}"
     plain, bracket, changed = base.profile.partition(" (")
-    profile = f"{plain} ({changed[:-1]}; {said})" if bracket else f"{plain} ({said})"
+    profile = f"{plain} ({changed[:-1]}; {mark})" if bracket else f"{plain} ({mark})"
     return replace(base, science=base.science | values, profile=profile, published=False)
 
 
@@ -151,53 +151,53 @@ def _finished(plan: RunPlan, request: Request) -> tuple[TuningPart, Json]:
 
     search = search_from([plan], request)
     folder = searches_of(plan)
-    there = {file: _read(file) for file in sorted(folder.glob(f"[!.]*/{OUTCOME}"))}
-    own = {file: one for file, one in there.items() if one["basis"] == search.basis}
-    if not own:
-        others = f" ({len(there)} others are in {folder})" if there else ""
+    finished = {file: _read(file) for file in sorted(folder.glob(f"[!.]*/{OUTCOME}"))}
+    same = {file: outcome for file, outcome in finished.items() if outcome["basis"] == search.basis}
+    if not same:
+        remark = f" ({len(finished)} others are in {folder})" if finished else ""
         raise UserError(
             f"There is no finished search of '{plan.method.name}' on '{plan.protocol.id}' with "
-            f"exactly these texts, encoders, parameters and device{others}.",
+            f"exactly these texts, encoders, parameters and device{remark}.",
             f"Type: {tune_command(request, plan.method.name)}",
         )
-    if len(own) > 1:
-        told = "; ".join(f"{f.parent} (seeds {o['seeds']})" for f, o in own.items())
+    if len(same) > 1:
+        described = "; ".join(f"{f.parent} (seeds {o['seeds']})" for f, o in same.items())
         raise UserError(
-            f"There are {len(own)} finished searches of '{plan.method.name}' on "
-            f"'{plan.protocol.id}' that differ in their seeds or limits: {told}.",
+            f"There are {len(same)} finished searches of '{plan.method.name}' on "
+            f"'{plan.protocol.id}' that differ in their seeds or limits: {described}.",
             "Whoever may choose among searches has searched more than the budget says: delete "
             "the folders of all but one.",
         )
-    (one,) = own.values()
-    best = one["best"]
+    (outcome,) = same.values()
+    best = outcome["best"]
     part = TuningPart(
-        budget=one["budget"],
-        trials=len(one["trials"]),
+        budget=outcome["budget"],
+        trials=len(outcome["trials"]),
         trial=best["trial"],
         accuracy=best["accuracy"],
-        base_accuracy=one["trials"][0]["accuracy"],
-        space=one["space"],
-        seeds=one["seeds"],
-        recipe=one["recipe"],
-        search=one["digest"],
+        base_accuracy=outcome["trials"][0]["accuracy"],
+        space=outcome["space"],
+        seeds=outcome["seeds"],
+        recipe=outcome["recipe"],
+        search=outcome["digest"],
     )
     return part, dict(best["values"])
 
 
 def _read(file: Path) -> Json:
-    """A search's outcome, as it was written.
+    """A search's outcome.
 
     Raises:
-        UserError: if it is not.
+        UserError: if it was changed.
     """
-    about = read_json(file)
-    content = {k: v for k, v in about.items() if k not in ("digest", "next")}
-    if about.get("digest") != digest(content):
+    outcome = read_json(file)
+    content = {k: v for k, v in outcome.items() if k not in ("digest", "next")}
+    if outcome.get("digest") != digest(content):
         raise UserError(
             f"{file} is not as the search left it.",
             "Delete it: the same command of tune makes it again from its trials.",
         )
-    return dict(about)
+    return dict(outcome)
 
 
 def tune_command(request: Request, method: str) -> str:
