@@ -85,7 +85,7 @@ class Guard:
         self.work = f"{work}{os.sep}"
         places = [p for p in (*sys.path, sys.prefix, sys.base_prefix) if p]
         self.readable = tuple(os.path.realpath(p) for p in places)
-        sys.addaudithook(self.record)
+        sys.addaudithook(self.report)
 
     def report(self, event: str, about: tuple[Any, ...]) -> None:
         """An audit event of Python."""

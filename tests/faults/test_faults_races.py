@@ -133,8 +133,7 @@ def test_who_waits_takes_over_from_the_killed(cli: Cli, copy_home: Path, toy_run
     assert (crowd.runs()[0, 0] / name).read_bytes() == (toy_run / name).read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_the_same_run_at_once(count: int, cli: Cli, copy_home: Path, toy_run: Path) -> None:
     crowd = Crowd(cli, emptied(copy_home))
     for _ in range(count):

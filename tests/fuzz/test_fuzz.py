@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import resource
 import tempfile
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,24 +21,10 @@ from benchmarks.fuzz.campaign import Campaign, Tally, run
 from benchmarks.fuzz.mutate import MUTATIONS, Chance, Seed, made, mutated
 from benchmarks.fuzz.registry import find, names, zipped
 from kit import planted_bugs
+from kit.memory import limited
 from zsar_bench.errors import DataError
-from zsar_bench.sandbox import processes
 
 INPUTS = 300
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """A gibibyte more than this process has; as in a worker or a child of the campaign."""
-    if not processes.LINUX:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (processes.data_size() + (1 << 30), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @pytest.mark.parametrize("name", names())
