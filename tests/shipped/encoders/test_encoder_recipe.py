@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def without_onednn() -> Iterator[None]:
+    """On some CPUs, oneDNN in torch 2.13 writes beyond its memory when ST-GCN has few streams."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -352,7 +360,7 @@ def test_profiles_are_valid_and_end_in_256_channels(kind):
     assert kind.params(**kind.params.profiles["paper"]).max_steps == 0
 
 
-def test_every_science_parameter_changes_the_trained_weights(kind, encoder):
+def test_every_science_parameter_changes_the_trained_weights(kind, encoder, without_onednn):
     fields = kind.params.model_fields.items()
     names = {n for n, f in fields if f.json_schema_extra["kind"] == "science"}
     names.remove("amp")  # acts on CUDA only
