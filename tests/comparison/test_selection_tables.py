@@ -216,7 +216,7 @@ def test_a_row_is_as_confined_as_its_weakest_record(levels: Any, weakest: str) -
 
 def test_unconfined_rows_are_counted_and_marked() -> None:
     records = [
-        record(exactly(BEST), "confined", certificate=certificate()),
+        record(exactly(BEST), "inside", certificate=certificate()),
         record(exactly(CLOSE), "open", certificate=certificate("process")),
         record(exactly(FAR), "elsewhere"),
     ]
@@ -226,7 +226,7 @@ def test_unconfined_rows_are_counted_and_marked() -> None:
     assert line in words.caption(section)
     texts = every_text(comparison)
     for kind in ("table", "markdown"):
-        said = {"confined": "landlock", "open": "no", "elsewhere": "none"}
+        said = {"inside": "landlock", "open": "no", "elsewhere": "none"}
         for name, word in said.items():
             (row,) = [x for x in texts[kind].splitlines() if f" {name} " in x]
             assert f" {word} " in row

@@ -19,6 +19,7 @@ from zsar_bench.comparison.sections import compare
 from zsar_bench.data.protocols.splits import Round
 from zsar_bench.metrics import accuracy
 from zsar_bench.plans.holdouts import ENOUGH, pseudo_unseen_splits
+from zsar_bench.plans.selection import validation_subjects
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.records.gzsl_matrix import FILE, read_matrix, write_matrix
 from zsar_bench.records.schema import Record
@@ -84,7 +85,7 @@ def test_the_zsl_run_is_the_same(base: Any) -> None:
 
 def test_a_run_without_gzsl_says_nothing_of_it(base: Any) -> None:
     written = json.loads((base.folders[""] / "run.json").read_bytes())
-    assert "gzsl" not in written
+    assert written["gzsl"] is None
     assert not (base.folders[""] / FILE).exists()
     assert json.loads((base.folders["gate"] / "run.json").read_bytes())["gzsl"]["kind"] == "gate"
 
@@ -263,7 +264,8 @@ def test_every_format_shows_them_with_the_oracle_marked(base: Any, tables: Any) 
             assert word in text
         number = f"{100 * base.records['gate'].gzsl.top1.seen:.1f}"
         lines = [x for x in text.split("GZSL by a gate")[1].splitlines() if "toy-ridge" in x]
-        assert [("top1" in x, "mean_class" in x) for x in lines] == [(True, False), (False, True)]
+        found = [("top-1" in x, "mean class" in x) for x in lines]
+        assert found == [(True, False), (False, True)]
         assert number in lines[0]
     assert "**" not in tables.markdown.split("GZSL by a constant")[1]
 
@@ -465,8 +467,14 @@ def test_without_new_subjects_there_is_no_gzsl() -> None:
         with pytest.raises(UserError, match=said):
             pseudo_unseen_splits(a_protocol(), changed, clips)
     lonely = replace(one, train=[i for i in one.train if clips["class"][i] != "c3"])
-    with pytest.raises(UserError, match="lacks clips of a seen class"):
+    with pytest.raises(UserError, match="every seen class keeps training clips"):
         pseudo_unseen_splits(a_protocol("c1", "c2"), lonely, clips)
+    pairs = zip(clips["subject"], clips["class"], strict=True)
+    (held,) = validation_subjects(one, clips)
+    bare = {i for i, (p, c) in enumerate(pairs) if p == held and c not in ("c1", "c2")}
+    of_others = replace(one, train=[i for i in one.train if i not in bare])
+    with pytest.raises(UserError, match=f"'p' tests no seen class on {held}"):
+        pseudo_unseen_splits(a_protocol("c1", "c2"), of_others, clips)
     nobody = {**clips, "subject": ["" if s == "p6" else s for s in clips["subject"]]}
     with pytest.raises(UserError, match="new subjects"):
         pseudo_unseen_splits(a_protocol(), one, nobody)

@@ -518,7 +518,7 @@ def test_sample_lists(kind: type[Generator], count: int) -> None:
         sample = ntu_lists.parse(name.id)
         if sample is not None:
             assert (str(sample.camera), str(sample.setup)) == (name.camera, name.setup)
-            assert (str(sample.subject), f"A{sample.action}") == (name.subject, name.class_id)
+            assert (str(sample.performer), f"A{sample.action}") == (name.subject, name.class_id)
             assert name.id not in ntu_lists.missing()
 
 
