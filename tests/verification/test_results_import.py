@@ -226,7 +226,7 @@ LIES: dict[str, tuple[Edit, str]] = {
     "protocol": (_protocol, "has other classes or another sample rule here"),
     "setting": (_setting, "method.setting: the record says inductive"),
     "tolerance": (_tolerance, "rescoring.tolerance: it does not follow"),
-    "origin": (_unknown, "origin: what a run would know is not known"),
+    "origin": (_unknown, "origin: it disagrees with the fields that are unknown"),
     "a name that climbs": (_climbs, "method.name: '../../../climbed' is no such name"),
     "a protocol that climbs": (_climbs_by_protocol, "protocol.id: '../climbed' is no such name"),
 }
