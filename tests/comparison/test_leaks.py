@@ -230,7 +230,7 @@ def test_leaking_rows_are_marked_one_by_one_in_every_format() -> None:
             (line,) = [x for x in texts[kind].splitlines() if f" {name} (" in x]
             assert f"({REASON})" in line
         assert f"{REASON}, not ranked" in texts[kind]
-        assert "told the true class of every clip" in flat(texts[kind])
+        assert "got the true class of every clip" in flat(texts[kind])
     assert "**" not in texts["markdown"]
     rows = json.loads(texts["json"])["sections"][0]["rows"]
     assert [r["unranked"] for r in rows] == [REASON] * 2

@@ -250,5 +250,5 @@ def test_a_protocol_shows_its_published_numbers(cli: Any) -> None:
     assert mean["published"] == sum(row["protocol"] == "smie-55-5-avg" for row in rows()) > 0
     assert "the mean of: smie-55-5-split1" in cli("show", "smie-55-5-avg").stdout
     listed = {r["name"]: r for r in json.loads(cli("list", "protocols", "--json").stdout)}
-    assert listed["smie-55-5-avg"]["average of"] == mean["of"]
+    assert listed["smie-55-5-avg"]["average_of"] == mean["of"]
     assert (listed["smie-55-5-avg"]["dataset"], listed["smie-55-5-avg"]["unseen"]) == ("ntu-60", 5)

@@ -242,7 +242,7 @@ def test_what_was_not_done_is_said(tmp_path: Path) -> None:
     )
     report = (tmp_path / "FUZZ.md").read_text()
     assert "| planted_bugs:fine | 0 of 9 |" in report
-    assert "Not finished within the time, or given up: planted:fine." in report
+    assert "Not finished within the time, or given up: planted_bugs:fine." in report
     started = time.time()
     found = campaign_of("fine", inputs=100_000, until=started + 1.5)["fine"]
     assert 0 < found.inputs < 100_000

@@ -161,7 +161,7 @@ def protocol(name: str, plugins: Plugins = ()) -> Protocol | ProtocolGroup:
     """A protocol, or an average of protocols, by id, alias or file.
 
     Args:
-        name: e.g. ``synse-55-5``, ``utd-mhad/random:5@0``, ``my-protocol.toml``.
+        name: an id, ``DATASET/random:5@0``, or a file as ``my-protocol.toml``.
         plugins: plugin files to load beside the installed ones.
 
     Returns:

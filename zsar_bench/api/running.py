@@ -206,8 +206,8 @@ def run(
     """Train and score methods on a protocol. The same call again continues or skips.
 
     Args:
-        methods: names, e.g. ``"tdsm"`` or ``["tdsm", "eszsl"]``.
-        protocol: id, alias or file, e.g. ``"synse-55-5"``, ``"utd-mhad/random:5@0"``.
+        methods: a name, or a list of names.
+        protocol: id, alias or file, or classes drawn as in ``"DATASET/random:5@0"``.
         seeds: of encoder and method alike: a number, several, or a text such as ``"0-4"``.
         method_seeds: crossed with ``seeds``, which then are the encoders'.
         fix_encoder: hold this encoder seed while ``seeds`` are the method's.
@@ -216,7 +216,7 @@ def run(
         text_encoder: name; None: the best available.
         text_set: text set of the data set, or files (.toml, .csv, .txt, .xlsx, or a folder).
         text_fields: instead of the method's recipe.
-        params: ``{"lr": 1e-3, "tdsm.width": 64}``; a name without owner is for all methods.
+        params: ``{"lr": 1e-3, "METHOD.width": 64}``; a name without owner is for all methods.
         profile: ``paper`` or ``laptop``.
         tuned: take the values of a finished search, see ``tune``.
         selection: which checkpoint counts: ``last``, ``seen-val``, ``pseudo-unseen``,

@@ -114,4 +114,4 @@ def test_protocols_test_every_unseen_clip_once(cli, tmp_path, name: str, clips: 
     home = tmp_path / "home"
     cli("data", "import", "nw-ucla", ARCHIVE, home=home)
     shown = json.loads(cli("show", f"purls-nw-ucla-{name}", "--json", home=home).stdout)
-    assert sum(r["test unseen"] for r in shown["rounds"]) == clips == shown["test_clips"]
+    assert sum(r["test_unseen"] for r in shown["rounds"]) == clips == shown["test_clips"]
