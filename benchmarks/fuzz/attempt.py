@@ -7,6 +7,7 @@ took that for damage.
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
 import warnings
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from zsar_bench.errors import DataError, UserError
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 2.0  #: that a reading may take; real ones take milliseconds
 LONGEST = 2001  #: characters of an error that somebody is to read
 ACCEPTED, REFUSED, FOREIGN, SLOW = "accepted", "refused", "foreign", "slow"
@@ -114,7 +116,12 @@ def _where(error: BaseException) -> str:
     return f" ({Path(ours[-1].filename).name}, {ours[-1].name})"
 
 
+def within_project(trace: str) -> str:
+    """A traceback whose files are named from the project on: it is committed."""
+    return trace.replace(f"{ROOT}{os.sep}", "")
+
+
 def _trace(error: BaseException) -> str:
     """The last calls: the error's own text may be endless."""
-    told = "".join(traceback.format_tb(error.__traceback__, -12))
+    told = within_project("".join(traceback.format_tb(error.__traceback__, -12)))
     return f"Traceback, last calls:\n{told}{type(error).__name__}: {str(error)[:500]!a}"

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.fuzz.attempt import SECONDS
+from benchmarks.fuzz.attempt import ROOT, SECONDS, within_project
 from benchmarks.fuzz.child import Progress
 
-ROOT = Path(__file__).parents[2]
 BATCH = 20_000  #: inputs of one child
 STUCK = 30.0  #: seconds without a new input after which a child is killed
 START = 120.0  #: seconds until the first one
@@ -166,7 +165,7 @@ def child(job: dict[str, Any], until: float = 9e9) -> tuple[Progress, list[dict[
         faults = _faults(folder / "faults.jsonl")
         if process.returncode == 0:
             return found, faults, False
-        said = (folder / "stderr").read_text("utf-8", "replace")[-3000:]
+        said = within_project((folder / "stderr").read_text("utf-8", "replace"))[-3000:]
         if process.returncode == -signal.SIGABRT and NO_MEMORY in said:
             return found._replace(refused=found.refused + 1), faults, False
         what = "stuck, no alarm could stop it" if stuck else _ended(process.returncode, said)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fuzz.attempt import ROOT
 from benchmarks.fuzz.mutate import Seed
 from benchmarks.fuzz.registry import Fuzzed, from_file, npy, target, zipped
-
-ROOT = Path(__file__).parents[2]
 
 
 @target

@@ -22,6 +22,7 @@ from benchmarks.fuzz.mutate import MUTATIONS, Chance, Seed, made, mutated
 from benchmarks.fuzz.registry import find, names, zipped
 from kit import planted_bugs
 from kit.memory import limited
+from kit.paths import ROOT
 from zsar_bench.errors import DataError
 
 INPUTS = 300
@@ -150,6 +151,7 @@ def test_planted_bugs_are_found_counted_and_described() -> None:
         assert fault["what"].startswith(said)
         assert (fault["number"], fault["count"], fault["kind"]) == (bad[0], len(bad), "foreign")
         assert "planted_bugs.py" in fault["trace"] or bug in ("exits", "recurses")
+        assert str(ROOT) not in fault["trace"]  # it is committed: no path of a machine
         assert 10 << 10 < tally.memory < 1 << 20
         assert tally.seconds > 0
 
@@ -185,6 +187,7 @@ def test_what_is_slow_grows_or_dies_does_not_end_the_campaign(
     assert said["dies"] == "killed by SIGSEGV"
     assert said["spins"].startswith("stuck")
     assert "planted_bugs.py" in found["dies"].faults[said["dies"]]["trace"]
+    assert str(ROOT) not in found["dies"].faults[said["dies"]]["trace"]
     assert all(found[bug].inputs == 20 for bug in ("sleeps", "grows", "dies"))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.api.listing import Plugins
 from zsar_bench.catalogue.catalogue import Catalogue, Entry, load
 from zsar_bench.catalogue.machine import Machine, cores
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.errors import UserError
 from zsar_bench.plans.request import parse_size
 from zsar_bench.specs import generated
@@ -19,10 +19,6 @@ from zsar_bench.specs import generated
 if TYPE_CHECKING:
     from zsar_bench.data.clips.store import Dataset
     from zsar_bench.data.custom.importing import OwnData
-
-
-def _silent(event: dict[str, Any]) -> None:
-    """No messages."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def import_data(
     jobs: int = 0,
     memory_limit: int | str | None = None,
     plugins: Plugins = (),
-    on_event: Event = _silent,
+    on_event: Event = ignore_event,
     on_note: Callable[[str], None] | None = None,
 ) -> Imported:
     """Read raw files, or a folder of the user's own, into the store; or generate a stand-in.
@@ -142,7 +138,8 @@ def import_data(
     imported = Imported(dataset, seconds, remark, expected)
     if imported.complete:
         return imported
-    return Imported(dataset, seconds, remark, expected, *_usable(dataset, catalogue))
+    enough_for, lacking = _usable(dataset, catalogue)
+    return replace(imported, enough_for=enough_for, lacking=lacking)
 
 
 def _import_named(

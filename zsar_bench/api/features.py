@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zsar_bench.api.listing import Plugins
-from zsar_bench.api.requests import data_of, make_request, nothing, warn_of_synthetic
+from zsar_bench.api.requests import data_of, make_request, warn_of_synthetic
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.catalogue.settings import check_together
 from zsar_bench.common import checksums
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.common.files import home, read_json
 from zsar_bench.data.clips.importer import open_or_make
 from zsar_bench.data.protocols.protocol import Protocol
@@ -152,7 +152,9 @@ class PlannedExport:
         return write_export(self.protocol, self.encoders, layout, out)
 
 
-def plan_export(request: Request, catalogue: Catalogue, on_event: Event = nothing) -> PlannedExport:
+def plan_export(
+    request: Request, catalogue: Catalogue, on_event: Event = ignore_event
+) -> PlannedExport:
     """The encoders that a request names, with clips opened or made.
 
     Raises:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zsar_bench.catalogue.catalogue import Catalogue
 from zsar_bench.catalogue.settings import Assignment, check_together
 from zsar_bench.common.classes import read_classes
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.data.clips.importer import open_or_make, store_name
 from zsar_bench.data.clips.store import prepared
@@ -22,15 +22,8 @@ from zsar_bench.plans.plan import Prepared
 from zsar_bench.plans.request import Request, parse_seeds, parse_size
 from zsar_bench.plans.wanted import Wanted
 
-if TYPE_CHECKING:
-    pass
-
 Seeds = int | str | Iterable[int]
 SHOWN = 8  #: reasons of failures that an error lists
-
-
-def nothing(event: dict[str, Any]) -> None:
-    """No events."""
 
 
 class SyntheticData(UserWarning):
@@ -79,7 +72,7 @@ def _seeds(seeds: Seeds) -> tuple[int, ...]:
     return (seeds,) if isinstance(seeds, int) else tuple(seeds)
 
 
-def prepare(wanted: Wanted, on_event: Event = nothing) -> Prepared:
+def prepare(wanted: Wanted, on_event: Event = ignore_event) -> Prepared:
     """Open or make the clips, read the class texts, check parameters and hash weights.
 
     Args:

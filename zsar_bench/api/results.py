@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsar_bench.api.listing import Plugins
-from zsar_bench.api.requests import nothing
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.catalogue.machine import Machine
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.common.files import DEFAULT_RESULTS
 from zsar_bench.common.names import NAME
 from zsar_bench.data.clips.importer import open_or_make
@@ -228,7 +227,7 @@ def score_file(
     method: str | None = None,
     results: str | Path = DEFAULT_RESULTS,
     plugins: Plugins = (),
-    on_event: Event = nothing,
+    on_event: Event = ignore_event,
 ) -> Run:
     """Evaluate scores that were made elsewhere: kept as self-reported, never ranked with runs.
 
@@ -259,7 +258,7 @@ def score_file(
 
 
 def score_template(
-    path: str | Path, *, protocol: str, plugins: Plugins = (), on_event: Event = nothing
+    path: str | Path, *, protocol: str, plugins: Plugins = (), on_event: Event = ignore_event
 ) -> tuple[Protocol, UnseenClips]:
     """Write the ids and classes of a protocol's test clips as a table to fill in.
 
@@ -298,7 +297,7 @@ def _method_name(path: Path, given: str | None) -> str:
 
 
 def clips_of_test(
-    name: str, catalogue: Catalogue, on_event: Event = nothing
+    name: str, catalogue: Catalogue, on_event: Event = ignore_event
 ) -> tuple[Protocol, UnseenClips]:
     """A protocol and its test clips; synthetic ones only where they are named.
 

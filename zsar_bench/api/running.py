@@ -15,13 +15,12 @@ from zsar_bench.api.requests import (
     Seeds,
     data_of,
     make_request,
-    nothing,
     prepare,
     warn_of_synthetic,
 )
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.catalogue.machine import cores
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.common.files import DEFAULT_RESULTS, discard, make_folder
 from zsar_bench.errors import RunFailed
 from zsar_bench.plans.plan import plan_runs
@@ -139,7 +138,7 @@ def plan(
     plugins: Plugins = (),
     *,
     jobs: int = 0,
-    on_event: Event = nothing,
+    on_event: Event = ignore_event,
     catalogue: Catalogue | None = None,
 ) -> PlannedRuns:
     """Prepare and plan the runs of a request; nothing is trained yet.

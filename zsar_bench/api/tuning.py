@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zsar_bench.api.listing import Plugins
-from zsar_bench.api.requests import data_of, make_request, nothing, warn_of_synthetic
+from zsar_bench.api.requests import data_of, make_request, warn_of_synthetic
 from zsar_bench.api.running import SHOWN, Observer, execute_tasks, plan
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.common.code_digest import unchanged
-from zsar_bench.common.events import Event
+from zsar_bench.common.events import Event, ignore_event
 from zsar_bench.common.files import make_folder
 from zsar_bench.errors import RunFailed
 from zsar_bench.plans.request import Request
@@ -141,7 +141,7 @@ def plan_tuning(
     budget: int = 30,
     seed: int = 0,
     jobs: int = 0,
-    on_event: Event = nothing,
+    on_event: Event = ignore_event,
     catalogue: Catalogue | None = None,
 ) -> PlannedSearches:
     """Prepare and plan the searches of a request; arguments as of ``plan`` and ``tune``.

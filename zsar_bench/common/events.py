@@ -9,6 +9,10 @@ from typing import Any
 Event = Callable[[dict[str, Any]], None]
 
 
+def ignore_event(event: dict[str, Any]) -> None:
+    """Nobody wants to know."""
+
+
 class EventLog:
     """Events of a stage, for the run's ``events.jsonl``; each is passed on at once."""
 
