@@ -23,7 +23,8 @@ Fixtures:
   beside their own).
 - ``toy_site``: the folder zsar-toy is installed in. ``toy_raw``: its 96 raw files, read only.
 - ``toy_home``: a session's shared ``ZSAR_BENCH_HOME`` with ``toy-motion`` imported; encoders and
-  texts of earlier tests are cached there. Never damage it: copy it with ``copy_home``.
+  texts of earlier tests are cached there. Never damage it. ``copy_home``: a store of the test's
+  own with the imported data only.
 - ``toy_run``: the folder of one finished run of ``toy-ridge``, read only.
 - ``workers_here``: jobs run in threads of the test's process, unconfined: for tests of logic.
 - ``toy_process``: the same for code called in the test's own process (``catalogue.load()``,
@@ -112,14 +113,19 @@ def toy_raw(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_home(toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which ``toy-motion`` is imported; this test process's own."""
+def toy_store(toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which ``toy-motion`` is imported and nothing has run. Read only."""
 
     def make(folder: Path) -> None:
         Cli(folder / "home", toy_site, toy_raw)("data", "import", "toy-motion", toy_raw, "--quiet")
 
-    made = _once(tmp_path_factory, "toy-home", make) / "home"
-    return shutil.copytree(made, tmp_path_factory.mktemp("home") / "zsar-bench")
+    return _once(tmp_path_factory, "toy-home", make) / "home"
+
+
+@pytest.fixture(scope="session")
+def toy_home(toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that store which this process's tests share, with all that they have made in it."""
+    return shutil.copytree(toy_store, tmp_path_factory.mktemp("home") / "zsar-bench")
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +140,9 @@ def toy_run(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def copy_home(toy_home: Path, tmp_path: Path) -> Path:
-    """A copy of the store that a test may damage."""
-    return shutil.copytree(toy_home, tmp_path / "copied-home")
+def copy_home(toy_store: Path, tmp_path: Path) -> Path:
+    """A store of a test's own, which it may damage: what is in it depends on no other test."""
+    return shutil.copytree(toy_store, tmp_path / "copied-home")
 
 
 @pytest.fixture

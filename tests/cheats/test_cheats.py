@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import load, load_file
 
-from kit.cheats import Scene, make_scene
+from kit.cheats import Scene
 from kit.paths import ATTACKS
 from zsar_bench.catalogue.loading import import_file
 from zsar_bench.common.checksums import read_sealed
@@ -53,16 +52,6 @@ NOT_EVERYWHERE = {
     "descriptors",
     "their-root",
 }
-
-
-@pytest.fixture(scope="module")
-def scene(
-    toy_home: Path, toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
-    """A store, results and listeners of this module's own, and one honest run."""
-    with ExitStack() as listening:
-        folder = tmp_path_factory.mktemp("cheats")
-        yield make_scene(folder, toy_home, toy_site, toy_raw, listening)
 
 
 @pytest.fixture(scope="module")

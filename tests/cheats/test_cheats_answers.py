@@ -4,13 +4,11 @@ sampled evasion: a method that knows which clips are scored again."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from kit.cheats import Scene, make_scene
+from kit.cheats import Scene
 from zsar_bench.api import running
 from zsar_bench.records.schema import Record
 
@@ -20,18 +18,13 @@ METHODS = ("answers-undeclared", "answers-profile")
 
 
 @pytest.fixture(scope="module")
-def scene(
-    toy_home: Path, toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
-    """A store and results of this module's own, and answers beside the plugins."""
-    with ExitStack() as listening:
-        folder = tmp_path_factory.mktemp("answers")
-        scene = make_scene(folder, toy_home, toy_site, toy_raw, listening)
-        known = scene.unconfined("answers", call="answers", argument=scene.targets["dataset"])
-        assert len(known) == 96, "this is no attack"
-        for name in ("undeclared", "declared"):
-            (folder / "cheats" / f"{name}.json").write_text(json.dumps(known))
-        yield scene
+def scene(scene: Scene) -> Scene:
+    """The module's scene, with answers beside the plugins."""
+    known = scene.unconfined("answers", call="answers", argument=scene.targets["dataset"])
+    assert len(known) == 96, "this is no attack"
+    for name in ("undeclared", "declared"):
+        (scene.folder / "cheats" / f"{name}.json").write_text(json.dumps(known))
+    return scene
 
 
 def run(

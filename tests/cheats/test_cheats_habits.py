@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.cheats import Scene, make_scene
+from kit.cheats import Scene
 from kit.paths import ATTACKS
 from zsar_bench.catalogue.loading import import_file
 from zsar_bench.comparison.controls import judge_shifts
@@ -30,16 +28,6 @@ FATAL = [f"forger-{kind.__name__.lower()}" for kind in forger.FATAL]
 REFUSED = ["either-branch", "true-class-query"]
 TRANSDUCTIVE = ["batch-statistics", "inner-classifier", "caching-classifier", "forger-peek"]
 FINE = ["habit", "best-constant", "scaler"]
-
-
-@pytest.fixture(scope="module")
-def scene(
-    toy_home: Path, toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
-    """A store and results of this module's own."""
-    with ExitStack() as listening:
-        folder = tmp_path_factory.mktemp("habits")
-        yield make_scene(folder, toy_home, toy_site, toy_raw, listening)
 
 
 @pytest.fixture(scope="module")

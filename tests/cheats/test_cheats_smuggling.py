@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.cheats import Scene, make_scene
+from kit.cheats import Scene
 from kit.paths import ATTACKS
 from zsar_bench.catalogue.loading import import_file
 from zsar_bench.records.files import read_predictions
@@ -26,16 +24,6 @@ CHANNELS = list(smuggler.CHANNELS)
 
 #: Channels that some systems do not have even without walls.
 NOT_EVERYWHERE = {"attribute", "keyring", "queue", "file-python"}
-
-
-@pytest.fixture(scope="module")
-def scene(
-    toy_home: Path, toy_site: Path, toy_raw: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
-    """A store and results of this module's own."""
-    with ExitStack() as listening:
-        folder = tmp_path_factory.mktemp("smuggling")
-        yield make_scene(folder, toy_home, toy_site, toy_raw, listening)
 
 
 class Watch:

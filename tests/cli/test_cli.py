@@ -68,12 +68,11 @@ def refused(said: Said, *reasons: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(toy_home, toy_site, tmp_path_factory) -> dict:
+def finished(toy_store, toy_site, tmp_path_factory) -> dict:
     """One real run: its folder, what it said, and what the tracker heard."""
     folder = tmp_path_factory.mktemp("finished")
     events = folder / "events"
-    cached = shutil.ignore_patterns("encoders", "texts")  # by whatever test ran before
-    home = shutil.copytree(toy_home, folder / "home", ignore=cached)
+    home = shutil.copytree(toy_store, folder / "home")
     here = Cli(home, toy_site, folder)
     done = here.run("toy-ridge", "--json", env={"ZSAR_BENCH_TOY_EVENTS": str(events)})
     heard = [json.loads(line) for line in events.read_text().splitlines()]

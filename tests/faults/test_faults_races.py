@@ -72,16 +72,10 @@ def assert_once_each(crowd: Crowd, seeds: range) -> None:
         assert crowd.workers_of(stage) == expected
 
 
-def emptied(home: Path) -> Path:
-    for name in ("encoders", "texts"):
-        shutil.rmtree(home / name, ignore_errors=True)
-    return home
-
-
 def test_eight_commands_share_a_store(
-    cli: Cli, copy_home: Path, toy_run: Path, toy_home: Path
+    cli: Cli, copy_home: Path, toy_run: Path, toy_store: Path
 ) -> None:
-    crowd = Crowd(cli, emptied(copy_home))
+    crowd = Crowd(cli, copy_home)
     for seeds in ("0", "0", "0-1", "1", "0", "1"):
         crowd.start(*RUN, "--seeds", seeds)
     for _ in range(2):
@@ -94,17 +88,18 @@ def test_eight_commands_share_a_store(
     assert (runs[0, 0] / name).read_bytes() == (toy_run / name).read_bytes()
     assert (runs[1, 1] / name).read_bytes() != (toy_run / name).read_bytes()
     assert json.loads(answers[0]) == json.loads(answers[1]) == json.loads(answers[4])
-    others = {p.name for p in (toy_home / "data").iterdir()}  # of other tests, which share it
-    assert {p.name for p in (copy_home / "data").iterdir()} == {*others, "toy-stand-in"}
-    assert contents(copy_home / "data" / "toy-motion") == contents(toy_home / "data" / "toy-motion")
+    assert {p.name for p in (copy_home / "data").iterdir()} == {"toy-motion", "toy-stand-in"}
+    assert contents(copy_home / "data" / "toy-motion") == contents(
+        toy_store / "data" / "toy-motion"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_the_same_import_at_once(
-    count: int, cli: Cli, toy_raw: Path, toy_home: Path, tmp_path: Path
+    count: int, cli: Cli, toy_raw: Path, toy_store: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    shutil.copytree(toy_home / "catalogue", home / "catalogue")
+    shutil.copytree(toy_store / "catalogue", home / "catalogue")
     words = ("data", "import", "toy-motion", toy_raw)
     env = {"ZSAR_BENCH_TOY_SLEEP": "0.02"}
     crowd = [cli.start(*words, home=home, env=env) for _ in range(count)]
@@ -113,12 +108,12 @@ def test_the_same_import_at_once(
     waited = [err for _, err in said if "toy-motion is being imported; waiting." in err]
     assert len(waited) <= count - 1
     assert [p.name for p in (home / "data").iterdir()] == ["toy-motion"]
-    assert contents(home / "data" / "toy-motion") == contents(toy_home / "data" / "toy-motion")
+    assert contents(home / "data" / "toy-motion") == contents(toy_store / "data" / "toy-motion")
     gone(set(), cli.cwd)
 
 
 def test_who_waits_takes_over_from_the_killed(cli: Cli, copy_home: Path, toy_run: Path) -> None:
-    crowd = Crowd(cli, emptied(copy_home))
+    crowd = Crowd(cli, copy_home)
     first = crowd.start(*RUN, "--set", "sleep=0.5", checkpoint_seconds=0.0)  # would take 40 s
     wait_for(lambda: steps(heard(crowd.events[0]), "fit"), first)
     second = crowd.start(*RUN, checkpoint_seconds=0.0)
@@ -135,7 +130,7 @@ def test_who_waits_takes_over_from_the_killed(cli: Cli, copy_home: Path, toy_run
 
 @pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_the_same_run_at_once(count: int, cli: Cli, copy_home: Path, toy_run: Path) -> None:
-    crowd = Crowd(cli, emptied(copy_home))
+    crowd = Crowd(cli, copy_home)
     for _ in range(count):
         crowd.start(*RUN)
     answers = crowd.end()
@@ -148,14 +143,14 @@ def test_the_same_run_at_once(count: int, cli: Cli, copy_home: Path, toy_run: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 8])
 def test_different_runs_at_once(count: int, cli: Cli, copy_home: Path, tmp_path: Path) -> None:
-    crowd = Crowd(cli, emptied(copy_home))
+    crowd = Crowd(cli, copy_home)
     for seed in range(count):
         crowd.start(*RUN, "--seeds", seed)
     crowd.end()
     assert_once_each(crowd, range(count))
     together = crowd.runs()
     assert set(together) == {(n, n) for n in range(count)}
-    alone = Crowd(Cli(crowd.home, cli.site, tmp_path / "alone"), emptied(copy_home))
+    alone = Crowd(Cli(crowd.home, cli.site, tmp_path / "alone"), copy_home)
     alone.cli.cwd.mkdir()
     alone.start(*RUN, "--seeds", f"0-{count - 1}")
     alone.end()

@@ -55,10 +55,10 @@ def plan_of(results: Path, seed: int = 0) -> RunPlan:
 
 
 @pytest.fixture(scope="module")
-def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store with everything in it: clips, encoders, tokens, texts; and two finished runs."""
     folder = tmp_path_factory.mktemp("sealed")
-    home = shutil.copytree(toy_home, folder / "home")
+    home = shutil.copytree(toy_store, folder / "home")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(toy_site))
         patch.setenv("PYTHONPATH", str(toy_site))

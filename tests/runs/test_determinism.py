@@ -48,24 +48,23 @@ def make(cli: Cli, home: Path, results: Path, *words: object) -> Made:
 
 
 @pytest.fixture(scope="module")
-def alone(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def alone(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """``toy-ridge`` and ``tdsm``, each the only run of its command, one worker at a time."""
-    home, results, cli = place(toy_home, toy_site, tmp_path_factory.mktemp("alone"))
+    home, results, cli = place(toy_store, toy_site, tmp_path_factory.mktemp("alone"))
     make(cli, home, results, "toy-ridge", "--jobs", 1)
     return make(cli, home, results, "tdsm", *SETS, "--jobs", 1)
 
 
 @pytest.fixture(scope="module")
-def sweep(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def sweep(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The same two behind another run and beside each other, with four workers at once."""
-    home, results, cli = place(toy_home, toy_site, tmp_path_factory.mktemp("sweep"))
+    home, results, cli = place(toy_store, toy_site, tmp_path_factory.mktemp("sweep"))
     return make(cli, home, results, *BESIDE, "--jobs", 4)
 
 
-def place(toy_home: Path, toy_site: Path, work: Path) -> tuple[Path, Path, Cli]:
+def place(toy_store: Path, toy_site: Path, work: Path) -> tuple[Path, Path, Cli]:
     """A store without what earlier tests have computed, a folder for results, the commands."""
-    bare = shutil.ignore_patterns("encoders", "texts")
-    home = shutil.copytree(toy_home, work / "home", ignore=bare)
+    home = shutil.copytree(toy_store, work / "home")
     return home, work / "results", Cli(home, toy_site, work)
 
 

@@ -662,8 +662,6 @@ def same_predictions(one: Path, other: Path) -> bool:
 
 
 def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, copy_home: Path) -> None:
-    for folder in ("encoders", "texts"):
-        shutil.rmtree(copy_home / folder)
     results, encoders = cli.cwd / "results", copy_home / "encoders"
     words = (*base.words, "toy-ridge")
     options: dict[str, Any] = {"home": copy_home, "checkpoint_seconds": 0}
