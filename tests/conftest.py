@@ -33,6 +33,7 @@ Fixtures:
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import os
 import shutil
@@ -44,7 +45,7 @@ from pathlib import Path
 import pytest
 
 from kit.command import TIMEOUT, Cli, environment, workers
-from kit.paths import TESTS
+from kit.paths import ROOT, TESTS
 from kit.seeds import SEED, VARIABLE
 from zsar_bench.sandbox.client import Worker
 from zsar_bench.sandbox.inprocess import InProcessWorker
@@ -53,6 +54,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 #: Several test processes with several threads each wait for one another: fits took twenty times
 #: as long. Set before anything imports torch.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what the tests' hundreds of processes import, which write no bytecode themselves."""
+    if not hasattr(config, "workerinput"):
+        for folder in ("zsar_bench", "plugins"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 def pytest_report_header() -> str:

@@ -109,7 +109,8 @@ class PlannedRuns:
                 shutil.rmtree(plan.fit_part, ignore_errors=True)
             sweep(plan)
         todo = tasks(self.runs)
-        return execute_tasks(todo, self.jobs, observer, Trackers(self.catalogue))
+        trackers = Trackers(self.catalogue) if todo else None
+        return execute_tasks(todo, self.jobs, observer, trackers)
 
 
 def execute_tasks(

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Code that uses one of these names may read comments and docstrings as data.
@@ -27,15 +28,49 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class _Module:
+    """What a digest needs of a module's source, which is parsed once.
+
+    Attributes:
+        digest: SHA-256 of its syntax tree without docstrings.
+        words: every name, attribute and text in it.
+        importing: statements and calls that may import.
+        at_import: those of them that run when the module is imported.
+        has_side_effects: whether importing it does more than import modules and define names.
+    """
+
+    digest: str
+    words: frozenset[str]
+    importing: tuple[ast.AST, ...]
+    at_import: tuple[ast.AST, ...]
+    has_side_effects: bool
+
+
 @functools.cache
-def source_digest(source: str | bytes) -> str:
-    """SHA-256 of a module's syntax tree without its docstrings."""
+def _module(source: str | bytes) -> _Module:
+    # The targets of a package share most of its files, so modules are remembered by their bytes.
     tree = ast.parse(source)
-    for node in ast.walk(tree):
+    nodes = tuple(ast.walk(tree))
+    imports = ast.Import | ast.ImportFrom | ast.Call
+    at_import = tuple(_at_import(tree.body))
+    words, side_effects = _words(nodes), not all(map(_is_harmless, at_import))
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # A bare string is a docstring, or serves as a comment.
             node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Module(
+        digest=hashlib.sha256(ast.dump(tree).encode()).hexdigest(),
+        words=words,
+        importing=tuple(n for n in nodes if isinstance(n, imports)),
+        at_import=tuple(n for n in at_import if isinstance(n, imports)),
+        has_side_effects=side_effects,
+    )
+
+
+def source_digest(source: str | bytes) -> str:
+    """SHA-256 of a module's syntax tree without its docstrings."""
+    return _module(source).digest
 
 
 def _is_bare_string(statement: ast.stmt) -> bool:
@@ -76,28 +111,18 @@ def code_closure(module: str, file: Path) -> dict[str, Path]:
             continue
         ran.add(name)
         is_package = path.name == "__init__.py"
-        source = path.read_bytes()
-        used = used or _has_side_effects(source)
+        content = _module(path.read_bytes())
+        used = used or content.has_side_effects
         if used:
             closure[name] = path
-        imported = dict.fromkeys(_imports(_importing(source, used), name, is_package, root), used)
+        nodes = content.importing if used else content.at_import
+        imported = dict.fromkeys(_imports(nodes, name, is_package, root), used)
         above = name.split(".")[:-1]
         before = {".".join(above[:n]): False for n in range(1, len(above) + 1)}
         for other, named in (before | imported).items():
             if other.split(".")[0] == package and (source_file := _find(other, root)) is not None:
                 todo.append((other, source_file, named))
     return closure
-
-
-# The targets of a package share most of its files, so results are cached by a file's bytes.
-
-
-@functools.cache
-def _importing(source: bytes, anywhere: bool) -> tuple[ast.AST, ...]:
-    """Statements and calls that may import: all of a module, or those that run at its import."""
-    tree = ast.parse(source)
-    within = ast.walk(tree) if anywhere else _at_import(tree.body)
-    return tuple(n for n in within if isinstance(n, ast.Import | ast.ImportFrom | ast.Call))
 
 
 def _find(module: str, root: Path) -> Path | None:
@@ -194,29 +219,33 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _at_import(part)
 
 
-@functools.cache
-def _has_side_effects(source: bytes) -> bool:
-    """Whether importing a module does more than import modules and define names."""
-    harmless = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    for statement in _at_import(ast.parse(source).body):
-        if isinstance(statement, harmless | ast.If | ast.Try | ast.Pass):
-            continue
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            continue
-        if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            parts = [p for t in targets for p in (t.elts if isinstance(t, ast.Tuple) else [t])]
-            if all(isinstance(p, ast.Name) for p in parts):
-                continue
+def _is_harmless(statement: ast.stmt) -> bool:
+    """Whether a statement only imports modules, defines names, or contains what is looked at."""
+    if isinstance(
+        statement,
+        ast.Import
+        | ast.ImportFrom
+        | ast.FunctionDef
+        | ast.AsyncFunctionDef
+        | ast.ClassDef
+        | ast.If
+        | ast.Try
+        | ast.Pass,
+    ):
         return True
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        parts = [p for t in targets for p in (t.elts if isinstance(t, ast.Tuple) else [t])]
+        return all(isinstance(p, ast.Name) for p in parts)
     return False
 
 
-@functools.cache
-def _words(source: bytes) -> frozenset[str]:
-    """Every name, attribute and text in a piece of code."""
+def _words(nodes: Iterable[ast.AST]) -> frozenset[str]:
+    """Every name, attribute and text in these nodes."""
     words: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         match node:
             case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
                 words.add(word)
@@ -231,7 +260,7 @@ def code_digest(closure: dict[str, Path]) -> str:
     Code that reads docstrings or source is hashed as text: for it, a comment is data.
     """
     sources = {name: closure[name].read_bytes() for name in sorted(closure)}
-    words = {word for source in sources.values() for word in _words(source)}
+    words = {word for source in sources.values() for word in _module(source).words}
     literal = any(map(_READS_ITSELF.fullmatch, words))
     total = hashlib.sha256()
     for name, source in sources.items():

@@ -30,23 +30,32 @@ def subjects(r: Record) -> list[str]:
 
 def subject_means(r: Record) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
     """Per subject, in sorted order: top-1 accuracy (P,), mean class accuracy (P,), clips."""
+    by_subject: dict[str, list[tuple[float, int]]] = {}
+    for row in r.metrics.cells.values():
+        for subject, cell in row.items():
+            by_subject.setdefault(subject, []).append(cell)
     top1, mean_class, counts = [], [], []
-    for subject in subjects(r):
-        cells = [row[subject] for row in r.metrics.cells.values() if subject in row]
+    for _, cells in sorted(by_subject.items()):
         counts.append(sum(n for _, n in cells))
         top1.append(sum(credit for credit, _ in cells) / counts[-1])
-        mean_class.append(float(np.mean([credit / n for credit, n in cells])))
+        mean_class.append(_mean([credit / n for credit, n in cells]))
     return np.array(top1), np.array(mean_class), counts
+
+
+def _mean(values: Sequence[float]) -> float:
+    """``numpy.mean`` to the last bit, at a fifth of its price for a few numbers."""
+    return float(np.add.reduce(np.array(values, dtype=np.float64)) / len(values))
 
 
 def class_means(r: Record) -> NDArray[np.float64]:
     """(K,) accuracy of each class that has clips, in the order of ``unseen``."""
-    sums = [
-        np.sum([*r.metrics.cells[c].values()], axis=0)
-        for c in r.protocol.unseen
-        if c in r.metrics.cells
-    ]
-    return np.array([credit / clips for credit, clips in sums])
+    means = []
+    for row in (r.metrics.cells[c] for c in r.protocol.unseen if c in r.metrics.cells):
+        credit, clips = 0.0, 0
+        for c, n in row.values():
+            credit, clips = credit + c, clips + n
+        means.append(credit / clips)
+    return np.array(means)
 
 
 def fold_numbers(r: Record) -> list[int]:

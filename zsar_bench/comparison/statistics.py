@@ -12,6 +12,7 @@ an interval outside shows that its normal approximation is poor. Reporters may c
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -231,14 +232,12 @@ def sign_flip(
     """
     values = _values(differences)
     exact = len(values) <= EXACT_UNITS
-    rng = np.random.default_rng(seed)
-    flipped = np.zeros(1 if exact else draws)
-    # One unit at a time: memory for one number per flip, not per flip and unit.
-    for value in values:
-        if exact:
+    if exact:
+        flipped = np.zeros(1)
+        for value in values:
             flipped = np.concatenate([flipped + value, flipped - value])
-        else:
-            flipped += np.where(rng.integers(0, 2, draws, dtype=np.bool_), value, -value)
+    else:
+        flipped = values @ _signs(len(values), draws, seed)
     # Flips equal to the observed sum must count, in spite of rounding.
     extreme = np.abs(flipped) >= abs(values.sum()) - ROUNDING * len(values)
     b = int(np.count_nonzero(extreme))
@@ -247,6 +246,16 @@ def sign_flip(
     return SignFlip(
         (b + 1) / (draws + 1), f"sign-flip over {len(values)} {unit}, {draws + 1:,} flips"
     )
+
+
+@functools.lru_cache(maxsize=1)  # the rows of a section have the same units
+def _signs(units: int, draws: int, seed: int) -> Floats:
+    """(P, m) seeded random signs."""
+    rng = np.random.default_rng(seed)
+    signs = np.empty((units, draws))
+    for row in signs:
+        row[:] = np.where(rng.integers(0, 2, draws, dtype=np.bool_), 1.0, -1.0)
+    return signs
 
 
 def corrected_resampled_t(
@@ -362,6 +371,7 @@ def _p(mean: float, error: float, df: int) -> float:
     return float(2 * stdtr(df, -abs(mean) / error))
 
 
+@functools.cache
 def _t_quantile(df: int, level: float) -> float:
     """The two-sided critical value of t for this confidence level."""
     if not 0 < level < 1:

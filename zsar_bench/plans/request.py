@@ -140,8 +140,10 @@ def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
     """
     stores = [home() / name for name in ("data", "encoders", "features", "texts")]
     results = [r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in RUNS]
+    places = [place.resolve() for place in (*stores, *results)]
     for name in catalogue.code:
-        if any(Path(name).resolve().is_relative_to(p.resolve()) for p in (*stores, *results)):
+        file = Path(name).resolve()
+        if any(file.is_relative_to(place) for place in places):
             raise UserError(
                 f"The plugin file {name} lies among prepared data or results.",
                 "Move it elsewhere: a plugin's workers may read the files that it declares.",

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Of every model in a record: no unknown fields, and none changed afterwards.
-STRICT = ConfigDict(extra="forbid", frozen=True)
+#: Of every model in a record: no unknown fields, and none changed afterwards. Validators are built
+#: when they are needed: most commands import the models and read no record.
+STRICT = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 #: Levels of confinement, weakest first: made elsewhere; a process of its own; the kernel.
 LEVELS = ("none", "process", "landlock")
