@@ -234,7 +234,7 @@ PINNED: dict[str, tuple[Any, ...]] = {
 def facts(run: RunPlan, folder: Path) -> tuple[Any, ...]:
     run = replace(run, results=folder)
     training = full_training(run, 0)
-    job = fit_job(replace(training, folder=folder))
+    job = fit_job(training, folder)
     source = run.encoders[0]
     one = source.round
     evaluation = EvaluationSet(

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from zsar_alignment import eszsl, prototypes
 
 from kit.command import TOY_ENCODERS, Cli
 from kit.fakes import FakeContext, random_texts, random_train
-from kit.made_plans import FIXED
+from kit.made_plans import FIXED, PROTOCOL, encoders
 from kit.made_plans import plan as made_up
 from kit.made_records import SUBJECTS, clips, record
 from kit.paths import PLUGINS
@@ -55,7 +56,7 @@ from zsar_bench.records.files import (
 )
 from zsar_bench.records.schema import Record
 from zsar_bench.reporters import markdown, table
-from zsar_bench.runs.fit import write_texts
+from zsar_bench.runs.fit import full_training, write_texts
 from zsar_bench.runs.schedule.tasks import tasks
 from zsar_bench.views import SkeletonInputs, TextBank
 
@@ -130,19 +131,27 @@ def test_kind_and_draw_are_part_of_the_identity() -> None:
     assert pinned == "037d19ad024af49b"
 
 
-def with_setting(setting: str, control: Control | None) -> RunPlan:
-    base = made_up(control=control)
-    spec = {**base.method.spec, "setting": setting}
-    return replace(base, method=replace(base.method, spec=spec))
+PAIR = replace(PROTOCOL, seen=("a1", "a2"), unseen=("a3", "a4"))
+
+
+def fit_keys(setting: str, controls: Iterable[Control | None]) -> set[str]:
+    """Keys of the fit of a run with two unseen classes under each of these controls."""
+    plain = made_up(protocol=PAIR, encoders=encoders(protocol=PAIR))
+    method = replace(plain.method, spec={**plain.method.spec, "setting": setting})
+    plans = [replace(plain, method=method, control=control) for control in controls]
+    return {full_training(plan, 0).stage.key for plan in plans}
 
 
 def test_only_shifts_of_methods_that_cannot_read_candidates_in_fit_share_it() -> None:
-    shift = Control(SHUFFLED_UNSEEN, 1)
-    shared = {with_setting("inductive", Control(SHUFFLED_UNSEEN, s)).fit_part for s in range(3)}
-    assert len(shared) == 1
-    assert with_setting("class-transductive", shift).fit_part.name.endswith(".part")
-    assert with_setting("inductive", None).fit_part == with_setting("inductive", None).part
-    assert with_setting("inductive", Control(SHUFFLED_SEEN, 1)).fit_part.name.endswith(".part")
+    shifts = [Control(SHUFFLED_UNSEEN, s) for s in range(2)]
+    assert len(fit_keys("inductive", [None, *shifts])) == 1
+    assert len(fit_keys("class-transductive", shifts)) == 2
+    assert fit_keys("class-transductive", [None]) == fit_keys("class-transductive", shifts[:1])
+    assert not fit_keys("inductive", [None]) & fit_keys("class-transductive", shifts)
+    seen_moved = Control(SHUFFLED_SEEN, 1)
+    assert seen_moved.sources(PAIR.seen, PAIR.unseen)["a1"] == "a2"
+    drawn = [Control(RANDOM, draw) for draw in range(2)]
+    assert len(fit_keys("inductive", [None, seen_moved, *drawn])) == 4
 
 
 # --- What is asked for -------------------------------------------------------------------------
@@ -501,7 +510,8 @@ def test_all_shifts_of_a_run_are_exactly_one_kth_and_shift_0_is_the_plain_run(ba
 def test_shifts_share_one_fit_and_leave_nothing(base: Any) -> None:
     left = [p.name for p in (base.folder / "results" / "runs").rglob(".*")]
     assert left == []
-    fitted = [plan for plan in base.shifted if "fit" in stages(plan)]
+    assert not (base.folder / "results" / "work").exists()
+    fitted = [plan for plan in (base.plain, *base.shifted) if "fit" in stages(plan)]
     assert len(fitted) == 1, "the others found its state"
     assert all("fit" in stages(plan) for plan in base.drawn[SHUFFLED_ALL])
 
@@ -656,20 +666,19 @@ def test_wrong_names_are_refused(base: Any, cli: Cli) -> None:
         assert said.stdout == ""
 
 
-def test_unfinished_shifts_keep_their_fit_until_the_last(
+def test_shifts_share_one_fit_which_goes_with_the_last_of_them(
     base: Any, toy_process: Path, tmp_path: Path
 ) -> None:
     moved = [replace(p, results=tmp_path) for p in base.shifted]
-    known = catalogue.load()
-    assert running.PlannedRuns(moved[1:], known, 1).execute() == {}
-    kept = moved[0].fit_part
-    assert [p.name for p in kept.iterdir()] == ["round-0"]
-    before = (kept / "round-0" / "state.sealed").stat().st_mtime_ns
-    assert tasks(moved[1:]) == []
-    assert running.PlannedRuns(moved[1:2], known, 1).execute(force=True) == {}  # --force fits again
-    assert (kept / "round-0" / "state.sealed").stat().st_mtime_ns > before
-    assert running.PlannedRuns(moved, known, 1).execute() == {}
-    assert not kept.exists()
+    known, fits = catalogue.load(), []
+    for some in (moved[1:], moved):
+        watcher = SimpleNamespace(record=lambda task, event: fits.append(event.get("stage")))
+        assert running.PlannedRuns(some, known, 1).execute(watcher) == {}
+        assert not (tmp_path / "work").exists()
+        assert tasks(some) == []
+    reports = fits.count("fit")
+    assert running.PlannedRuns(moved[1:2], known, 1).execute(watcher, force=True) == {}
+    assert fits.count("fit") * 2 == reports * 3  # one fit a command, --force fits again
     for plan in moved:
         fitted_once = (plan.folder / "predictions.safetensors").read_bytes()
         there = base.folder / "results" / plan.folder.relative_to(tmp_path)

@@ -36,7 +36,9 @@ from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records import schema
 from zsar_bench.records.files import load_records, read_predictions, read_record, write_predictions
 from zsar_bench.reporters.progress import make_display
+from zsar_bench.runs.finish import stages_of
 from zsar_bench.runs.schedule.tasks import tasks
+from zsar_bench.runs.stages.store import Store
 from zsar_bench.sandbox import launch
 from zsar_bench.sandbox.confinement.confine import support
 
@@ -576,12 +578,18 @@ def test_a_fault_leaves_nothing_that_passes_for_a_result(base: Any) -> None:
     for fault, plan in base.faults.items():
         assert not list(plan.part.rglob("round.json"))
         assert not list(plan.part.rglob("scores.sealed"))
-        assert bool(list(plan.part.rglob("state.sealed"))) is (fault in IN_SCORE)
+        fits = [folder / "state.sealed" for folder in fit_folders(plan)]
+        assert any(state.is_file() for state in fits) is (fault in IN_SCORE)
+
+
+def fit_folders(plan: RunPlan) -> list[Path]:
+    return [Store(plan.results).folder / key for key in stages_of(plan)]
 
 
 def jobs(plan: RunPlan, kind: str) -> list[dict[str, Any]]:
-    found = sorted(plan.part.glob(f"round-*/{kind}/{kind}.job.json"))
-    return [json.loads(path.read_bytes()) for path in found]
+    folders = fit_folders(plan) if kind == "fit" else sorted(plan.part.glob("round-*"))
+    found = [folder / kind / f"{kind}.job.json" for folder in folders]
+    return [json.loads(path.read_bytes()) for path in found if path.is_file()]
 
 
 def strings(value: Any) -> list[str]:
@@ -672,10 +680,10 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(cli: Cli, base: Any, copy_hom
     assert not [p for p in encoders.iterdir() if not p.name.startswith(".")]
 
     slow = cli.start(*words, "--set", "sleep=0.2", **options)
-    wait_for(lambda: list(results.glob("runs/*/*/.*.part/round-*/checkpoint.sealed")), slow)
+    wait_for(lambda: list(results.glob("work/*/checkpoint.sealed")), slow)
     kill(slow)
     assert runs_in(results) == {}
-    assert not list(results.glob("runs/*/*/.*.part/round-*/state.sealed"))
+    assert not list(results.glob("work/*/state.sealed"))
 
     cli(*words, **options)
     folder = runs_in(results)["toy-ridge", 0, 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -21,18 +20,19 @@ from zsar_bench.api.requests import (
 from zsar_bench.catalogue.catalogue import Catalogue, load
 from zsar_bench.catalogue.machine import cores
 from zsar_bench.common.events import Event, ignore_event
-from zsar_bench.common.files import DEFAULT_RESULTS, discard, make_folder
+from zsar_bench.common.files import DEFAULT_RESULTS, make_folder
 from zsar_bench.errors import RunFailed
 from zsar_bench.plans.plan import plan_runs
 from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.wanted import look_up
 from zsar_bench.records.run import Run
-from zsar_bench.runs.finish import sweep
+from zsar_bench.runs.finish import forget, stages_of, sweep
 from zsar_bench.runs.schedule.estimate import estimate
 from zsar_bench.runs.schedule.executor import LocalExecutor
 from zsar_bench.runs.schedule.tasks import Task, tasks
 from zsar_bench.runs.schedule.trackers import Trackers
+from zsar_bench.runs.stages.store import Leases
 from zsar_bench.runs.tuning.tuned import with_tuned
 
 SHOWN = 8  #: reasons of failures that an error lists
@@ -103,11 +103,10 @@ class PlannedRuns:
         make_folder(self.runs[0].results / "runs")
         for plan in self.runs:
             if force:
-                if plan.folder.is_dir():
-                    discard(plan.folder)  # never incomplete under this name
-                shutil.rmtree(plan.part, ignore_errors=True)
-                shutil.rmtree(plan.fit_part, ignore_errors=True)
-            sweep(plan)
+                forget(plan)
+        leases = Leases({plan.run_id: stages_of(plan) for plan in self.runs if not plan.done})
+        for plan in self.runs:
+            sweep(plan, leases)
         todo = tasks(self.runs)
         trackers = Trackers(self.catalogue) if todo else None
         return execute_tasks(todo, self.jobs, observer, trackers)

@@ -157,19 +157,27 @@ def discard(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(
+    folder: Path, on_wait: Callable[[], None] | None = None, *, shared: bool = False
+) -> Iterator[None]:
     """Lock a folder, creating it if needed; other threads and processes wait.
 
     The lock of a process that ended is free. A holder may delete the folder; the next holder then
-    gets a new one. ``on_wait`` is called before waiting; an exception that it raises ends the wait.
+    gets a new one.
+
+    Args:
+        folder: to be locked.
+        on_wait: called before waiting; an exception that it raises ends the wait.
+        shared: whether others may hold it shared as well; such a holder changes nothing.
     """
-    with _lock(folder, on_wait):
+    with _lock(folder, on_wait, shared):
         yield
 
 
-def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
+def _lock(folder: Path, on_wait: Callable[[], None] | None, shared: bool) -> IO[str]:
     import fcntl
 
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         make_folder(folder)
         try:
@@ -177,17 +185,17 @@ def _lock(folder: Path, on_wait: Callable[[], None] | None) -> IO[str]:
         except FileNotFoundError:  # deleted after make_folder
             continue
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if on_wait is not None:
                 on_wait()
-            _wait(file)
+            _wait(file, kind)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # deleted while we waited
 
 
-def _wait(file: IO[str]) -> None:
+def _wait(file: IO[str], kind: int) -> None:
     """Wait for the lock by polling: a blocking ``flock`` would not notice ``stopping``."""
     import fcntl
 
@@ -195,7 +203,7 @@ def _wait(file: IO[str]) -> None:
         if stopping.wait(LOOK):
             raise RunFailed("interrupted")
         with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
             return
 
 

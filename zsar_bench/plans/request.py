@@ -13,7 +13,7 @@ from zsar_bench.common.files import DEFAULT_RESULTS, home
 from zsar_bench.errors import UserError
 
 MAX_SEEDS = 1000
-RUNS = ("runs", "dev")  #: folders of results that hold predictions with their labels
+RUNS = ("runs", "dev", "work")  #: folders of results that no plugin may read
 
 
 @dataclass(frozen=True)

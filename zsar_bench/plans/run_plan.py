@@ -16,7 +16,7 @@ from zsar_bench.data.protocols.protocol import Protocol
 from zsar_bench.data.texts.texts import ClassTexts
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.features.text_embeddings import TextPlan
-from zsar_bench.plans.controls import SHUFFLED_UNSEEN, Control
+from zsar_bench.plans.controls import Control
 from zsar_bench.plans.selection import LAST, kept_states
 
 if TYPE_CHECKING:
@@ -136,23 +136,6 @@ class RunPlan:
     def grids(self) -> tuple[int, ...]:
         """Numbers of states to keep of the fit on all seen classes."""
         return tuple(sorted({kept_states(rule) for rule in self.rules or (self.rule,)} - {0}))
-
-    @property
-    def fit_part(self) -> Path:
-        """Folder of the fits. Rules requested together share it, and so do shifts of candidates'
-        texts, if the method does not get these texts in a fit."""
-        shared: list[Any] = [self.grids] if len(self.rules) > 1 else []
-        shared += [self.gzsl] if shared and self.gzsl else []  # each waits for its own sharers
-        inductive = self.method.spec.get("setting") == "inductive"
-        shifts = inductive and self.control is not None and self.control.kind == SHUFFLED_UNSEEN
-        if self.control is not None and not shifts and shared:
-            shared.append(self.control.identity)
-        if self.tuning is not None and (shared or shifts):
-            shared.append(self.tuning.identity)
-        if not shared and not shifts:
-            return self.part
-        name = digest([self.fit_id, *shared])[:16] if shared else self.fit_id
-        return self.folder.with_name(f".{name}.fit")
 
     @property
     def done(self) -> bool:

@@ -1,6 +1,6 @@
 """The end of a run: the parent joins the scores of all rounds with labels.
 
-<run>.part/round-N/round.json, scores.sealed     a finished round
+<run>.part/round-N/round.json, scores.sealed     a finished round; its fit is a stage
 <run>.part/round-N/trial-R/trial.json            a rotation, or a validation, of a round
 <run>.part/round-N/curve.sealed                  scores of every state, for selection on test
 <run>.part/out/                                  becomes the run's folder
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +18,23 @@ import numpy as np
 from zsar_bench.common.checksums import write_sealed
 from zsar_bench.common.code_digest import unchanged
 from zsar_bench.common.events import Event, EventLog
-from zsar_bench.common.files import locked, make_folder, rename_folder, write_bytes, write_json
+from zsar_bench.common.files import (
+    discard,
+    locked,
+    make_folder,
+    rename_folder,
+    write_bytes,
+    write_json,
+)
 from zsar_bench.common.hashing import digest
 from zsar_bench.data.protocols.splits import candidate_mask, candidates_in
 from zsar_bench.errors import RunFailed
 from zsar_bench.features.encoding import MOVED
 from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.measures import measure
-from zsar_bench.plans.controls import SHUFFLED_UNSEEN, Control
+from zsar_bench.plans.holdouts import rotation_sources, trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.plans.selection import best_point, evaluations, peeks
+from zsar_bench.plans.selection import PSEUDO_UNSEEN, best_point, evaluations, peeks
 from zsar_bench.records.environment import environment
 from zsar_bench.records.parts import (
     Choice,
@@ -41,11 +48,19 @@ from zsar_bench.records.parts import (
 )
 from zsar_bench.records.schema import Record
 from zsar_bench.runs.certify import certificate, state_choice
-from zsar_bench.runs.fit import full_training
-from zsar_bench.runs.gzsl import assemble_gzsl, read_gzsl
-from zsar_bench.runs.holdouts import read_trials
+from zsar_bench.runs.fit import fitted, full_training
+from zsar_bench.runs.gzsl import assemble_gzsl, read_gzsl, rotation_training
+from zsar_bench.runs.holdouts import make_trial, read_trials
 from zsar_bench.runs.proof import judge as judge_proof
-from zsar_bench.runs.round import _evaluation_set, _owner, _rescored, _stacked, read_scores
+from zsar_bench.runs.round import (
+    _evaluation_set,
+    _owner,
+    _rescored,
+    _stacked,
+    read_scores,
+    scored_training,
+)
+from zsar_bench.runs.stages.store import Leases, Store
 from zsar_bench.sandbox.client import Worker
 
 if TYPE_CHECKING:
@@ -55,8 +70,9 @@ if TYPE_CHECKING:
     from zsar_bench.records.gzsl_matrix import Matrix
 
 
-def finish_run(plan: RunPlan, on_event: Event) -> Record:
-    """Join the rounds with labels, compute the metrics and rename the run's folder."""
+def finish_run(plan: RunPlan, leases: Leases, on_event: Event) -> Record:
+    """Join the rounds with labels, compute the metrics and rename the run's folder; delete the
+    stages that no other run of the command needs."""
     from zsar_bench.records.files import read_record, seal_run, write_predictions
     from zsar_bench.records.gzsl_matrix import FILE, write_matrix
     from zsar_bench.records.schema import record_bytes
@@ -77,17 +93,36 @@ def finish_run(plan: RunPlan, on_event: Event) -> Record:
             if plan.folder.is_dir():  # an earlier record, without the requested proof
                 plan.folder.rename(make_folder(plan.part / "before") / plan.run_id)
             rename_folder(out, plan.folder)
-        shutil.rmtree(plan.part, ignore_errors=True)
-    if plan.fit_part != plan.part and all(p.done for p in _sharers(plan)):
-        shutil.rmtree(plan.fit_part, ignore_errors=True)
+        Store(plan.results).drop(leases.end(plan.run_id))
+        shutil.rmtree(plan.part, ignore_errors=True)  # last: it tells that something is left
     return read_record(plan.folder)
 
 
-def sweep(plan: RunPlan) -> None:
+def stages_of(plan: RunPlan) -> list[str]:
+    """Keys of all fits of a run."""
+    trainings = []
+    for number in range(len(plan.encoders)):
+        trainings.append(scored_training(plan, number))
+        if plan.rule == PSEUDO_UNSEEN:
+            trainings += [make_trial(plan, s).training for s in trial_sources(plan, number)]
+        trainings += [rotation_training(plan, s) for _, s in rotation_sources(plan, number)]
+    return [training.stage.key for training in trainings]
+
+
+def sweep(plan: RunPlan, leases: Leases) -> None:
     """Delete the working files of a finished run that was killed before it deleted them."""
     if plan.done and plan.part.is_dir():
         with locked(plan.part):
+            Store(plan.results).drop(leases.unused(stages_of(plan)))
             shutil.rmtree(plan.part, ignore_errors=True)
+
+
+def forget(plan: RunPlan) -> None:
+    """Delete a run, if it is complete, and all work on it, so that it is made again."""
+    if plan.folder.is_dir():
+        discard(plan.folder)  # never incomplete under this name
+    shutil.rmtree(plan.part, ignore_errors=True)
+    Store(plan.results).drop(stages_of(plan))
 
 
 def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, float]]:
@@ -117,20 +152,12 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
         write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
         log = EventLog(plan.encoders[number].round.name, on_event)
         training = full_training(plan, number)
-        evaluation = _evaluation_set(plan, number, training)
-        notes |= _rescored(plan, evaluation, training.state(best, grid), scores, log.record)
+        with fitted(training, log.record):
+            evaluation, state = _evaluation_set(plan, number, training), training.state(best, grid)
+            notes |= _rescored(plan, evaluation, state, scores, log.record)
         notes |= {"fraction": best / grid, "events": [*notes["events"], *log.events]}
         write_json(folder / "round.json", notes)
     return curve
-
-
-def _sharers(plan: RunPlan) -> list[RunPlan]:
-    """All runs that use this one's fits."""
-    controls: list[Control | None] = [plan.control]
-    if plan.control is not None and plan.control.kind == SHUFFLED_UNSEEN:
-        controls = [Control(SHUFFLED_UNSEEN, s) for s in range(len(plan.protocol.unseen))]
-    rules = plan.rules or (plan.rule,)
-    return [replace(plan, rule=rule, control=control) for rule in rules for control in controls]
 
 
 def _events(plan: RunPlan) -> Iterator[dict[str, Any]]:

@@ -21,15 +21,17 @@ from zsar_bench.common.checksums import sealed_content, write_sealed
 from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, make_folder, read_json, write_json
 from zsar_bench.common.hashing import content_order, digest
+from zsar_bench.features.source import FeatureSource
 from zsar_bench.metrics.accuracy import tolerance
 from zsar_bench.metrics.gate import Experts, Gate, fit_gate, gated, spread
 from zsar_bench.metrics.gzsl import Measured, calibrated, carried, credit, measure, sides, size
 from zsar_bench.plans.holdouts import GATE, rotation_sources
 from zsar_bench.plans.run_plan import RunPlan
+from zsar_bench.plans.selection import LAST, STATES
 from zsar_bench.records import parts as r
 from zsar_bench.records.gzsl_matrix import Matrix, Predicted
 from zsar_bench.records.parts import GzslGate, GzslNumbers, GzslPart, GzslRotation, GzslRound
-from zsar_bench.runs.fit import Training, fit
+from zsar_bench.runs.fit import Training, fitted
 from zsar_bench.runs.round import chosen, chosen_point
 from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore
 
@@ -91,11 +93,11 @@ def run_rotation(plan: RunPlan, number: int, rotation: int, on_event: Event) -> 
         split, source = rotation_sources(plan, number)[rotation]
         round_ = split.round
         point, grid = chosen_point(plan, number)
-        grids = () if grid == 1 else (grid,)
-        training = Training(plan, source, round_.name, round_.train, folder, grids)
+        training = rotation_training(plan, source)
         log = EventLog(round_.name, on_event)
-        fit(training, lambda e: log.record({"stage": "fit", **e}))
-        noted = _evaluate(training, training.state(point, grid), folder, "rotation", log.record)[1]
+        with fitted(training, log.record):
+            about, state = training.about, training.state(point, grid)
+            noted = _evaluate(training, state, folder, "rotation", log.record)[1]
         write_json(
             folder / "rotation.json",
             {
@@ -104,12 +106,18 @@ def run_rotation(plan: RunPlan, number: int, rotation: int, on_event: Event) -> 
                 "subjects": split.subjects,
                 "unseen_of": split.unseen_of,
                 "encoder": source.key,
-                "fit_seconds": training.about["seconds"],
-                "fit_confinement": {k: training.about[k] for k in ("confinement", "denied")},
+                "fit_seconds": about["seconds"],
+                "fit_confinement": {n: about[n] for n in ("confinement", "denied")},
                 "events": log.events,
                 **noted,
             },
         )
+
+
+def rotation_training(plan: RunPlan, source: FeatureSource) -> Training:
+    """The fit of a pseudo-unseen split; it keeps the states that the run's rule chooses among."""
+    grids = () if plan.rule == LAST else (STATES,)
+    return Training(plan, source, source.round.name, source.round.train, grids)
 
 
 def run_evaluation(plan: RunPlan, number: int, on_event: Event) -> None:
@@ -120,11 +128,11 @@ def run_evaluation(plan: RunPlan, number: int, on_event: Event) -> None:
         if plan.done or (folder / "gzsl.json").is_file():
             return
         log = EventLog(f"{plan.encoders[number].round.name} gzsl", on_event)
-        training, point, grid = chosen(plan, number, log)
-        state = training.state(point, grid)
-        (evaluation, scores), noted = _evaluate(training, state, folder, "gzsl", log.record)
-        count = -(-RESCORED // len(plan.encoders))
-        change, again, seen = rescore(evaluation, state, scores, count, log.record)
+        with chosen(plan, number, log.record) as (training, point, grid):
+            state = training.state(point, grid)
+            (evaluation, scores), noted = _evaluate(training, state, folder, "gzsl", log.record)
+            count = -(-RESCORED // len(plan.encoders))
+            change, again, seen = rescore(evaluation, state, scores, count, log.record)
         noted |= {"rescored": again, "largest_change": change, "rescore_confinement": seen}
         write_json(folder / "gzsl.json", {**noted, "events": log.events})
 

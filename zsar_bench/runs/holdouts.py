@@ -6,6 +6,8 @@ every state of that fit on the held-out clips.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.holdouts import trial_sources
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import SEEN_VAL, STATES, best_point, validation_subjects
-from zsar_bench.runs.fit import Training, fit
+from zsar_bench.runs.fit import Training, fitted
 from zsar_bench.runs.score import EvaluationSet, score_states
 
 
@@ -32,54 +34,68 @@ def run_trial(plan: RunPlan, number: int, trial: int, on_event: Event) -> None:
         if plan.done or (folder / "trial.json").is_file():
             return
         source = trial_sources(plan, number)[trial]
-        training, evaluation, held = make_trial(plan, source, folder)
-        log = EventLog(evaluation.name, on_event)
-        fit(training, lambda e: log.record({"stage": "fit", **e}))
-        fitted = training.about
-        accuracies = judge_states(evaluation, training, STATES, log.record)
+        holdout = make_trial(plan, source)
+        training, evaluation = holdout.training, holdout.evaluation(folder)
+        log = EventLog(training.name, on_event)
+        with fitted(training, log.record):
+            accuracies = judge_states(evaluation, training.states(STATES), log.record)
+            about = training.about
         write_json(
             folder / "trial.json",
             {
                 "name": training.name,
                 "round": plan.encoders[number].round.name,
-                "held_out": held,
+                "held_out": holdout.held_out,
                 "clips": len(evaluation.clips),
                 "encoder": source.key,
                 "accuracies": accuracies,
                 "best": best_point(accuracies),
-                "seconds": fitted["seconds"],
-                "confinement": fitted["confinement"],
-                "denied": fitted["denied"],
+                **{n: about[n] for n in ("seconds", "confinement", "denied")},
                 "events": log.events,
             },
         )
 
 
-def make_trial(
-    plan: RunPlan, source: FeatureSource, folder: Path
-) -> tuple[Training, EvaluationSet, list[str]]:
-    """The training and the evaluation set of a trial, and what it holds out."""
+@dataclass(frozen=True)
+class Holdout:
+    """A fit without some training subjects or seen classes, and the test on these.
+
+    Attributes:
+        training: the fit.
+        held_out: subjects or classes.
+        tested: indices of their clips.
+        candidates: classes to choose among.
+    """
+
+    training: Training
+    held_out: list[str]
+    tested: list[int]
+    candidates: tuple[str, ...]
+
+    def evaluation(self, folder: Path) -> EvaluationSet:
+        """The held-out clips as a worker gets them; texts and workers in this folder."""
+        training = self.training
+        return EvaluationSet(
+            training.plan, training.source, self.tested, training.source.round, self.candidates,
+            training.name, folder, training.owner, "select",
+        )  # fmt: skip
+
+
+def make_trial(plan: RunPlan, source: FeatureSource, grids: tuple[int, ...] = (STATES,)) -> Holdout:
+    """The hold-out of a trial whose fit keeps so many states."""
     round_, clips = source.round, source.dataset.clips
     if plan.rule == SEEN_VAL:
         held = validation_subjects(round_, clips)
         train = [i for i in round_.train if clips["subject"][i] not in held]
         tested = [i for i in round_.train if clips["subject"][i] in held]
-        name, candidates = f"{round_.name} validation", round_.seen
-    else:
-        held, train, tested = list(round_.unseen), round_.train, round_.test_unseen
-        name, candidates = round_.name, round_.unseen
-    training = Training(plan, source, name, train, folder, (STATES,))
-    owner = training.owner
-    evaluation = EvaluationSet(
-        plan, source, tested, round_, candidates, name, folder, owner, "select"
-    )
-    return training, evaluation, held
+        training = Training(plan, source, f"{round_.name} validation", train, grids)
+        return Holdout(training, held, tested, round_.seen)
+    training = Training(plan, source, round_.name, round_.train, grids)
+    return Holdout(training, list(round_.unseen), round_.test_unseen, round_.unseen)
 
 
-def judge_states(
-    evaluation: EvaluationSet, training: Training, grid: int, on_event: Event
-) -> list[float]:
-    """Mean class accuracy of a trial's evenly spaced states; only the parent has the labels."""
+def judge_states(evaluation: EvaluationSet, states: Sequence[Path], on_event: Event) -> list[float]:
+    """Mean class accuracy of each of a trial's states; only the parent has the labels."""
     import numpy as np
 
     from zsar_bench.metrics import accuracy
@@ -87,7 +103,7 @@ def judge_states(
     column = {c: n for n, c in enumerate(evaluation.classes)}
     classes = evaluation.source.dataset.clips["class"]
     labels = np.array([column[classes[i]] for i in evaluation.clips])
-    by_state = score_states(evaluation, training, grid, on_event)
+    by_state = score_states(evaluation, states, on_event)
     return [
         accuracy.mean_class(accuracy.judge(scores, labels).credit, labels, len(evaluation.classes))
         for scores in by_state

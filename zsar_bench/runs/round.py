@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from zsar_bench.common.events import Event, EventLog
 from zsar_bench.common.files import locked, write_json
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.selection import LAST, SEEN_VAL, STATES, evaluations, median_point, peeks
-from zsar_bench.runs.fit import Training, fit, full_training
+from zsar_bench.runs.fit import Training, fitted, full_training
 from zsar_bench.runs.holdouts import make_trial, read_trials
 from zsar_bench.runs.proof import prove_round
 from zsar_bench.runs.score import RESCORED, EvaluationSet, Scorer, rescore, score_states
@@ -29,25 +30,13 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
     with locked(folder):
         if plan.done or (folder / "round.json").is_file():
             return
-        source = plan.encoders[number]
-        log = EventLog(source.round.name, on_event)
-        training, point, grid = chosen(plan, number, log)
-        evaluation = _evaluation_set(plan, number, training)
-        state = training.state(point, grid)
-        started = time.monotonic()
-        if peeks(plan.rule):
-            curve = score_states(evaluation, training, grid, log.record)
-            write_sealed(folder / "curve.sealed", _stacked(curve), _owner(plan, number))
-            scored: dict[str, Any] = {}
-        else:
-            with Scorer(evaluation, [state], log.record) as scorer:
-                scores = scorer.all()
-            write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
-            scored = {"score_confinement": scorer.seen} | _rescored(
-                plan, evaluation, state, scores, log.record
-            )
-        fitted, trials = training.about, read_trials(plan, number)
-        seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: fitted["seconds"]}
+        log = EventLog(plan.encoders[number].round.name, on_event)
+        with chosen(plan, number, log.record) as (training, point, grid):
+            started = time.monotonic()
+            evaluation = _evaluation_set(plan, number, training)
+            scored = _scored(plan, number, evaluation, training.states(grid)[:point], log.record)
+            about, trials = training.about, read_trials(plan, number)
+        seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: about["seconds"]}
         fit_seconds = round(sum(seconds.values()), 3)
         write_json(
             folder / "round.json",
@@ -55,17 +44,31 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
                 "fit": fit_seconds,
                 "score": round(time.monotonic() - started, 3),
                 "fraction": point / grid,
-                "bundle": fitted["bundle"],
-                "state": fitted["state"],
+                "bundle": about["bundle"],
+                "state": about["state"],
                 "scored": evaluation.digest(),
-                "fit_confinement": {
-                    "confinement": fitted["confinement"],
-                    "denied": fitted["denied"],
-                },
+                "fit_confinement": {n: about[n] for n in ("confinement", "denied")},
                 "events": log.events,
                 **scored,
             },
         )
+
+
+def _scored(
+    plan: RunPlan, number: int, evaluation: EvaluationSet, states: list[Path], on_event: Event
+) -> dict[str, Any]:
+    """Score a round's clips by the last of these states, or by all where the rule selects on test;
+    returns facts about it."""
+    folder, owner = evaluation.folder, _owner(plan, number)
+    if peeks(plan.rule):
+        curve = score_states(evaluation, states, on_event)
+        write_sealed(folder / "curve.sealed", _stacked(curve), owner)
+        return {}
+    with Scorer(evaluation, states[-1:], on_event) as scorer:
+        scores = scorer.all()
+    write_sealed(folder / "scores.sealed", _stacked([scores]), owner)
+    again = _rescored(plan, evaluation, states[-1], scores, on_event)
+    return {"score_confinement": scorer.seen} | again
 
 
 def _evaluation_set(plan: RunPlan, number: int, training: Training) -> EvaluationSet:
@@ -76,16 +79,19 @@ def _evaluation_set(plan: RunPlan, number: int, training: Training) -> Evaluatio
     return EvaluationSet(plan, source, clips, round_, classes, round_.name, folder, training.owner)
 
 
-def chosen(plan: RunPlan, number: int, log: EventLog) -> tuple[Training, int, int]:
+@contextmanager
+def chosen(plan: RunPlan, number: int, on_event: Event) -> Iterator[tuple[Training, int, int]]:
     """The training of a round, fitted, with the point and grid that its rule has chosen."""
-    folder = plan.round_folder(number)
+    training = scored_training(plan, number)
+    with fitted(training, on_event):
+        yield training, *chosen_point(plan, number)
+
+
+def scored_training(plan: RunPlan, number: int) -> Training:
+    """The training whose states are scored: the fit on all clips, or the validation itself."""
     if plan.rule == SEEN_VAL:
-        training, _, _ = make_trial(plan, plan.encoders[number], folder / "trial-0")
-    else:
-        training = full_training(plan, number)
-        with nullcontext() if training.folder == folder else locked(training.folder):
-            fit(training, lambda e: log.record({"stage": "fit", **e}))
-    return training, *chosen_point(plan, number)
+        return make_trial(plan, plan.encoders[number]).training
+    return full_training(plan, number)
 
 
 def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
@@ -140,9 +146,8 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
         if plan.done or "proof" in plan.read_round(number):
             return
         log = EventLog(plan.encoders[number].round.name, on_event)
-        training, point, grid = chosen(plan, number, log)
-        evaluation = _evaluation_set(plan, number, training)
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
-        state = training.state(point, grid)
-        proof = prove_round(training, evaluation, state, scores, log.record)
+        with chosen(plan, number, log.record) as (training, point, grid):
+            evaluation, state = _evaluation_set(plan, number, training), training.state(point, grid)
+            proof = prove_round(training, evaluation, state, scores, log.record)
         write_json(folder / "round.json", plan.read_round(number) | {"proof": proof})

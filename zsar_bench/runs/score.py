@@ -22,7 +22,7 @@ from zsar_bench.data.protocols.splits import Round
 from zsar_bench.errors import RunFailed
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.runs.fit import Training, shuffled, write_texts
+from zsar_bench.runs.fit import shuffled, write_texts
 from zsar_bench.sandbox.checkpoint_stream import confinement_of, empty_folder, expect
 from zsar_bench.sandbox.client import Worker
 from zsar_bench.sandbox.wire import LABELS, PER_TOKEN
@@ -298,10 +298,9 @@ def rescore(
 
 
 def score_states(
-    evaluation: EvaluationSet, training: Training, grid: int, on_event: Event
+    evaluation: EvaluationSet, points: Sequence[Path], on_event: Event
 ) -> list[NDArray[np.float32]]:
-    """Scores (n, K) by each of a training's evenly spaced states, each state only once."""
-    points = training.states(grid)
+    """Scores (n, K) by each of these states; a state that stands there twice is used once."""
     states = list(dict.fromkeys(points))
     scores: dict[Path, NDArray[np.float32]] = {}
     with Scorer(evaluation, states, on_event, "select") as scorer:

@@ -30,7 +30,7 @@ api = 1
 PLANTED = (
     *("fit.log", "score.log", "encoder.log", "fit.job.json", "score.job.json", "round.json"),
     *("state.safetensors", "checkpoint.safetensors", "scores.safetensors", "run.json"),
-    *("candidates.safetensors", "predictions.safetensors", "events.jsonl", "fit.json"),
+    *("candidates.safetensors", "predictions.safetensors", "events.jsonl", "stage.sealed"),
 )
 
 

@@ -11,10 +11,11 @@ from zsar_bench.features.encoding import ensure
 from zsar_bench.features.text_embeddings import ensure_texts
 from zsar_bench.plans.holdouts import rotation_sources, trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.runs.finish import finish_run
+from zsar_bench.runs.finish import finish_run, stages_of
 from zsar_bench.runs.gzsl import run_evaluation, run_rotation
 from zsar_bench.runs.holdouts import run_trial
 from zsar_bench.runs.round import prove, run_round
+from zsar_bench.runs.stages.store import Leases
 from zsar_bench.runs.tuning.search import Search, run_fit
 
 
@@ -40,6 +41,7 @@ class Task:
 def tasks(plans: Iterable[RunPlan]) -> list[Task]:
     """The work that is not done yet, every shared piece once, in an order that respects needs."""
     plans = [p for p in plans if not p.done]
+    leases = Leases({plan.run_id: stages_of(plan) for plan in plans})
     pieces: dict[str, Task] = {}
     users: dict[str, list[str]] = {}
 
@@ -98,7 +100,7 @@ def tasks(plans: Iterable[RunPlan]) -> list[Task]:
                 rounds.append(f"proof:{run}:{number}")
                 add(rounds[-1], f"{title} proof", after, _call(prove, plan, number), run)
         title = f"{plan.method.name} seed {plan.method_seed}{draw}"
-        add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan), run)
+        add(f"run:{run}", title, tuple(rounds), _call(finish_run, plan, leases), run)
     return [Task(t.id, t.title, t.needs, t.work, tuple(users[t.id])) for t in pieces.values()]
 
 

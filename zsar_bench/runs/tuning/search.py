@@ -29,7 +29,7 @@ from zsar_bench.features.encoders import EncoderPlan
 from zsar_bench.features.source import FeatureSource
 from zsar_bench.plans.holdouts import trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.runs.fit import fit
+from zsar_bench.runs.fit import fitted
 from zsar_bench.runs.holdouts import judge_states, make_trial
 
 VERSION = 1  #: rises when a search computes other results from the same inputs
@@ -214,13 +214,13 @@ def run_fit(search: Search, trial_fit: Fit, on_event: Event) -> None:
         if file.is_file():
             return
         plan, source = search.plan(trial_fit), search.source(trial_fit)
-        training, evaluation, held = make_trial(plan, source, work)
-        training = replace(training, grids=())
+        holdout = make_trial(plan, source, grids=())
+        training, evaluation = holdout.training, holdout.evaluation(work)
         started = time.monotonic()
         accuracy, status, reason = 0.0, "done", ""
         try:
-            fit(training, lambda e: on_event({"stage": "fit", **e}))
-            accuracy = judge_states(evaluation, training, 1, on_event)[0]
+            with fitted(training, on_event):
+                accuracy = judge_states(evaluation, training.states(1), on_event)[0]
         except RunFailed as error:
             if stopping.is_set():
                 raise
@@ -238,7 +238,7 @@ def run_fit(search: Search, trial_fit: Fit, on_event: Event) -> None:
                 "values": search.trials[trial_fit.trial],
                 "seeds": search.seeds[trial_fit.pair],
                 "part": source.round.name,
-                "held_out": held,
+                "held_out": holdout.held_out,
                 "clips": len(evaluation.clips),
                 "encoder": source.key,
                 "accuracy": accuracy,
@@ -247,6 +247,7 @@ def run_fit(search: Search, trial_fit: Fit, on_event: Event) -> None:
                 "seconds": round(time.monotonic() - started, 3),
             },
         )
+        training.store.drop([training.stage.key])
         shutil.rmtree(work, ignore_errors=True)
     if reason:
         on_event(
