@@ -53,12 +53,12 @@ from zsar_bench.runs.gzsl import assemble_gzsl, read_gzsl, rotation_training
 from zsar_bench.runs.holdouts import make_trial, read_trials
 from zsar_bench.runs.proof import judge as judge_proof
 from zsar_bench.runs.round import (
-    _evaluation_set,
-    _owner,
-    _rescored,
-    _stacked,
     read_scores,
+    rescored,
+    round_set,
+    score_owner,
     scored_training,
+    stacked,
 )
 from zsar_bench.runs.stages.store import Leases, Store
 from zsar_bench.sandbox.client import Worker
@@ -149,12 +149,12 @@ def _choose_on_test(plan: RunPlan, on_event: Event) -> list[tuple[float, float, 
         if "rescored" in notes:
             continue  # done by an earlier, killed command
         scores = by_round[number][best - 1]
-        write_sealed(folder / "scores.sealed", _stacked([scores]), _owner(plan, number))
+        write_sealed(folder / "scores.sealed", stacked([scores]), score_owner(plan, number))
         log = EventLog(plan.encoders[number].round.name, on_event)
         training = full_training(plan, number)
         with fitted(training, log.record):
-            evaluation, state = _evaluation_set(plan, number, training), training.state(best, grid)
-            notes |= _rescored(plan, evaluation, state, scores, log.record)
+            evaluation, state = round_set(plan, number, training), training.state(best, grid)
+            notes |= rescored(plan, evaluation, state, scores, log.record)
         notes |= {"fraction": best / grid, "events": [*notes["events"], *log.events]}
         write_json(folder / "round.json", notes)
     return curve

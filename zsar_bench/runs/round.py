@@ -33,7 +33,7 @@ def run_round(plan: RunPlan, number: int, on_event: Event) -> None:
         log = EventLog(plan.encoders[number].round.name, on_event)
         with chosen(plan, number, log.record) as (training, point, grid):
             started = time.monotonic()
-            evaluation = _evaluation_set(plan, number, training)
+            evaluation = round_set(plan, number, training)
             scored = _scored(plan, number, evaluation, training.states(grid)[:point], log.record)
             about, trials = training.about, read_trials(plan, number)
         seconds = {t["name"]: t["seconds"] for t in trials} | {training.name: about["seconds"]}
@@ -59,19 +59,19 @@ def _scored(
 ) -> dict[str, Any]:
     """Score a round's clips by the last of these states, or by all where the rule selects on test;
     returns facts about it."""
-    folder, owner = evaluation.folder, _owner(plan, number)
+    folder, owner = evaluation.folder, score_owner(plan, number)
     if peeks(plan.rule):
         curve = score_states(evaluation, states, on_event)
-        write_sealed(folder / "curve.sealed", _stacked(curve), owner)
+        write_sealed(folder / "curve.sealed", stacked(curve), owner)
         return {}
     with Scorer(evaluation, states[-1:], on_event) as scorer:
         scores = scorer.all()
-    write_sealed(folder / "scores.sealed", _stacked([scores]), owner)
-    again = _rescored(plan, evaluation, states[-1], scores, on_event)
+    write_sealed(folder / "scores.sealed", stacked([scores]), owner)
+    again = rescored(plan, evaluation, states[-1], scores, on_event)
     return {"score_confinement": scorer.seen} | again
 
 
-def _evaluation_set(plan: RunPlan, number: int, training: Training) -> EvaluationSet:
+def round_set(plan: RunPlan, number: int, training: Training) -> EvaluationSet:
     """A round's unseen clips and classes, for states of this training."""
     source = plan.encoders[number]
     round_, folder = source.round, plan.round_folder(number)
@@ -103,7 +103,7 @@ def chosen_point(plan: RunPlan, number: int) -> tuple[int, int]:
     return median_point([int(t["best"]) for t in read_trials(plan, number)]), STATES
 
 
-def _rescored(
+def rescored(
     plan: RunPlan,
     evaluation: EvaluationSet,
     state: Path,
@@ -116,7 +116,7 @@ def _rescored(
     return {"rescored": again, "largest_change": change, "rescore_confinement": seen}
 
 
-def _stacked(scores: list[NDArray[np.float32]]) -> bytes:
+def stacked(scores: list[NDArray[np.float32]]) -> bytes:
     """Scores of one or more states as one tensor (E, n, K)."""
     import numpy as np
     from safetensors.numpy import save
@@ -129,12 +129,12 @@ def read_scores(plan: RunPlan, number: int, curve: bool = False) -> NDArray[np.f
     from safetensors.numpy import load
 
     path = plan.round_folder(number) / ("curve.sealed" if curve else "scores.sealed")
-    blob = sealed_content(path, _owner(plan, number))
+    blob = sealed_content(path, score_owner(plan, number))
     scores: NDArray[np.float32] = load(blob)["scores"]
     return scores
 
 
-def _owner(plan: RunPlan, number: int) -> str:
+def score_owner(plan: RunPlan, number: int) -> str:
     """The owner of a round's sealed scores."""
     return f"{plan.run_id} {number}"
 
@@ -148,6 +148,6 @@ def prove(plan: RunPlan, number: int, on_event: Event) -> None:
         log = EventLog(plan.encoders[number].round.name, on_event)
         scores = read_scores(plan, number, peeks(plan.rule))[-1]
         with chosen(plan, number, log.record) as (training, point, grid):
-            evaluation, state = _evaluation_set(plan, number, training), training.state(point, grid)
+            evaluation, state = round_set(plan, number, training), training.state(point, grid)
             proof = prove_round(training, evaluation, state, scores, log.record)
         write_json(folder / "round.json", plan.read_round(number) | {"proof": proof})
