@@ -19,6 +19,7 @@ from kit.made_records import BEST, CLOSE, FAR, exactly, record
 from kit.paths import PLUGINS
 from kit.shown_text import every_text, flat
 from zsar_bench.catalogue import catalogue
+from zsar_bench.catalogue.catalogue import Catalogue
 from zsar_bench.common.hashing import digest
 from zsar_bench.comparison.ranking import leaking, place, unranked
 from zsar_bench.comparison.sections import compare
@@ -134,15 +135,24 @@ def hide(folder: Path, *places: str) -> None:
     seal_run(folder)
 
 
+@pytest.fixture(scope="module")
+def known(toy_home: Path, toy_site: Path) -> Catalogue:
+    """The plugins, asked once: two methods of the file are broken, so no answer of it is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(toy_site))
+        patch.setenv("PYTHONPATH", str(toy_site))
+        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        return catalogue.load([TOLD])
+
+
 @pytest.mark.parametrize(
     "places",
     [("method",), ("certificate",), ("identity",), ("identity", "method", "certificate")],
     ids="-".join,
 )
 def test_a_record_that_hides_its_leak_is_refused(
-    runs: Any, toy_process: Path, tmp_path: Path, places: tuple[str, ...]
+    runs: Any, known: Catalogue, toy_process: Path, tmp_path: Path, places: tuple[str, ...]
 ) -> None:
-    known = catalogue.load([TOLD])
     folder = shutil.copytree(folder_of(runs, runs.on), tmp_path / "run")
     assert recheck.check_run(folder, known).record.method.leak == "labels"
     hide(folder, *places)
@@ -161,8 +171,7 @@ def test_a_record_that_hides_its_leak_is_refused(
         ("on-by-profile", "a profile switches on"),
     ],
 )
-def test_a_leak_is_off_unless_somebody_sets_it(toy_process: Path, name: str, reason: str) -> None:
-    known = catalogue.load([TOLD])
+def test_a_leak_is_off_unless_somebody_sets_it(known: Catalogue, name: str, reason: str) -> None:
     assert name not in known.names("methods")
     with pytest.raises(UserError, match=reason):
         known.find("methods", name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,7 +119,7 @@ def test_the_pool_finds_joints_by_name_and_says_where_clips_are_from() -> None:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def real(toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """The pooled set, made by the harness from the three real archives."""
     from zsar_bench.catalogue.machine import Machine
     from zsar_bench.data.clips.import_pool import Work
@@ -126,6 +128,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     if not all(path.is_file() for path in ARCHIVES.values()):
         pytest.skip("the real archives are not here")
     home = tmp_path_factory.mktemp("kinect20")
+    shutil.copytree(toy_store / "catalogue", home / "catalogue")  # asking plugins takes seconds
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZSAR_BENCH_HOME", str(home))
         catalogue = load()

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -83,10 +84,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         zb.runn  # noqa: B018
 
 
-def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(toy_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(BLOCKS) >= 5
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZSAR_BENCH_HOME", str(tmp_path / "home"))
+    shutil.copytree(toy_store / "catalogue", tmp_path / "home" / "catalogue")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reference").symlink_to(REFERENCE)
     names: dict[str, object] = {}

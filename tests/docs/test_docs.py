@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -44,9 +45,12 @@ ROWS = [pytest.param(f, line, id=f"{f.stem}: {line}") for f, line in COMMANDS]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nobodys_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def _nobodys_store(toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """No data; what is known of the plugins is there, since asking them takes seconds."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(toy_store / "catalogue", home / "catalogue")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZSAR_BENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("ZSAR_BENCH_HOME", str(home))
         yield
 
 

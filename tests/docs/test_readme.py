@@ -8,8 +8,6 @@ import pytest
 
 from kit.paths import ROOT
 
-pytestmark = pytest.mark.process
-
 README = (ROOT / "README.md").read_text("utf-8")
 
 

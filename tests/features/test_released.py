@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
 import tomllib
 import warnings
 import zipfile
@@ -442,7 +443,7 @@ RUN = ("--protocol", "toy-4-2", "--text-encoder", "toy-hash", "--quiet")
 
 
 @pytest.fixture(scope="module")
-def base(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def base(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three methods, one of which writes down what it sees, on a machine without any data set."""
     folder = tmp_path_factory.mktemp("released")
     source = (PLUGINS / "witness.py").read_text()
@@ -451,7 +452,8 @@ def base(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     witness.write_text(source.replace('wants=("tokens",)', "wants=()"))
     seen = folder / "seen"
     seen.mkdir()
-    home = folder / "home"  # empty: no skeletons
+    home = folder / "home"  # no skeletons: all that is known is the plugins
+    shutil.copytree(toy_store / "catalogue", home / "catalogue")
     features = write(folder / "shift_5", arrays())
     cli = Cli(home, toy_site, folder, real=False)
     words = ("--features", features, "--plugin", witness, *RUN, "--json")
