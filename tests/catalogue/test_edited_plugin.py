@@ -15,7 +15,7 @@ from kit.command import Cli
 def own(toy_home: Path, toy_site: Path, tmp_path: Path) -> Cli:
     """The command line with an installation of zsar-toy that a test may edit."""
     site = shutil.copytree(toy_site, tmp_path / "site", symlinks=True)
-    return Cli(toy_home, site, tmp_path)
+    return Cli(toy_home, site, tmp_path, real=False)
 
 
 def edit(cli: Cli, module: str, old: str, new: str) -> None:

@@ -14,7 +14,7 @@ from kit.faults import heard, one_round, steps, whole
 from kit.paths import PLUGINS
 from zsar_bench.records.files import read_predictions
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.usefixtures("forked_fingerprints")
 
 CRAMPED = PLUGINS / "cramped.py"
 
@@ -30,6 +30,8 @@ def test_chunks_are_halved_until_they_fit_and_scores_stay(cli: Cli, copy_home: P
     cli(*command, "--results", "roomy")
     for name in ("encoders", "texts"):
         shutil.rmtree(copy_home / name, ignore_errors=True)
+    known = cli.home / "catalogue"  # the plugin is asked once
+    shutil.copytree(known, copy_home / "catalogue", dirs_exist_ok=True)
     events = cli.cwd / "events"
     limits = ("--set", "cramped.score_rows=5", "--set", "cramped-mean.rows=7")
     env = {"ZSAR_BENCH_TOY_EVENTS": str(events)}

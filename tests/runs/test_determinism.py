@@ -22,8 +22,6 @@ from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.records.files import read_record
 from zsar_bench.records.schema import Record
 
-pytestmark = pytest.mark.process
-
 TINY = {"width": 16, "depth": 1, "heads": 2, "steps": 6, "batch": 8, "local_tokens": 3}
 SETS = [word for name, value in TINY.items() for word in ("--set", f"tdsm.{name}={value}")]
 BESIDE = ("toy-faulty", "tdsm", *SETS, "toy-ridge")
@@ -65,7 +63,7 @@ def sweep(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFact
 def place(toy_store: Path, toy_site: Path, work: Path) -> tuple[Path, Path, Cli]:
     """A store without what earlier tests have computed, a folder for results, the commands."""
     home = shutil.copytree(toy_store, work / "home")
-    return home, work / "results", Cli(home, toy_site, work)
+    return home, work / "results", Cli(home, toy_site, work, real=False)
 
 
 def test_a_run_is_the_same_alone_and_in_a_sweep(alone: Made, sweep: Made) -> None:

@@ -6,8 +6,8 @@ import json
 import math
 import shutil
 import signal
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.command import TOY_ENCODERS, Cli, environment
+from kit.command import TOY_ENCODERS, Cli
 from kit.faults import descendants, gone, stop, wait_for
 from kit.paths import TESTS
 from zsar_bench.comparison.sections import compare
+from zsar_bench.data.clips.store import Dataset
+from zsar_bench.features import encoders, encoding
 from zsar_bench.records.files import read_predictions, read_record, seal_run
 from zsar_bench.reporters.markdown import report
 
@@ -130,51 +132,36 @@ def test_a_dry_run_says_what_would_be_searched(base: Any) -> None:
     assert not (base.cli.cwd / "elsewhere").exists()
 
 
-WATCHED = """
-import json, sys
-from pathlib import Path
-from zsar_bench.data.clips.store import Dataset
-from zsar_bench.features import encoders, encoding
-out = Path(sys.argv.pop(1)).open("a")
+def watch(seen: set[str], patch: pytest.MonkeyPatch) -> None:
+    """Collect the classes of all clips that functions of the parent take out of a data set."""
 
-def note(dataset, index):
-    for i in index:
-        out.write(json.dumps(dataset.clips["class"][i]) + "\\n")
-    out.flush()
+    def watched(module: Any, name: str, dataset_of: Callable[[Any], Dataset]) -> None:
+        real = getattr(module, name)
 
-def watched(module, name, place):
-    real = getattr(module, name)
-    def call(*words, **more):
-        note(words[0] if place == 1 else words[0].dataset, words[1])
-        return real(*words, **more)
-    setattr(module, name, call)
+        def call(*words: Any, **more: Any) -> Any:
+            classes = dataset_of(words[0]).clips["class"]
+            seen.update(classes[i] for i in words[1])
+            return real(*words, **more)
 
-for module in (encoding, encoders):
-    watched(module, "clip_bundle", 1)
-    watched(module, "flat_clips", 1)
-watched(encoders, "read_features", 2)
-watched(Dataset, "contents", 1)
-from zsar_bench.cli import main
-main()
-"""
+        patch.setattr(module, name, call)
+
+    for module in (encoding, encoders):
+        watched(module, "clip_bundle", lambda dataset: dataset)
+        watched(module, "flat_clips", lambda dataset: dataset)
+    watched(encoders, "read_features", lambda view: view.dataset)
+    watched(Dataset, "contents", lambda dataset: dataset)
 
 
 def sent(base: Any, folder: Path, *words: object) -> set[str]:
     """Classes of all clips that reach a worker when this command starts without any encoder."""
     home = shutil.copytree(base.cli.home, folder / "home")
     shutil.rmtree(home / "encoders")
-    log = folder / "log"
-    more = ("--results", folder / "results", "--quiet")
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, str(log), *map(str, (*words, *more))],
-        env=environment(home, base.cli.site),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return {json.loads(line) for line in log.read_text().splitlines()}
+    seen: set[str] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        watch(seen, patch)
+        more = ("--results", folder / "results", "--quiet")
+        assert base.cli(*words, *more, home=home, cwd=folder, check=None).returncode == 0
+    return seen
 
 
 def test_no_unseen_clip_is_opened_or_sent(base: Any, tmp_path: Path) -> None:
@@ -211,11 +198,12 @@ def test_killed_and_continued(base: Any, how: signal.Signals, tmp_path: Path) ->
     there = {f: f.stat().st_mtime_ns for f in folder.glob("trials/*.json")}
     assert 2 <= len(there) < 8
     assert not [f for f in there if "interrupted" in f.read_text()]
-    base.tune(*slow, "--quiet")
+    quick = ("--results", tmp_path, "--jobs", 1, "--quiet")  # a sleep changes no search
+    base.tune(*quick, "--budget", 4)
     assert {f: f.stat().st_mtime_ns for f in there} == there
     whole = trials(base.folder)
     assert trials(folder) == {name: whole[name] for name in sorted(whole)[:8]}
-    base.tune(*slow, "--budget", 6, "--quiet")
+    base.tune(*quick, "--budget", 6)
     assert {f: f.stat().st_mtime_ns for f in there} == there
     assert trials(folder) == {name: whole[name] for name in sorted(whole)[:12]}
 
