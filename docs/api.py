@@ -82,6 +82,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "compare",
             "verify",
             "import_results",
+            "clean_results",
             "score_file",
             "score_template",
         )
@@ -110,6 +111,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
         "api.data": ("Imported", "Stored", "Verified"),
         "api.features": ("KeptFeatures",),
         "api.doctor": ("Diagnosis", "Check"),
+        "api.results": ("Cleaned",),
         "verification.transfer": ("Verdict",),
     },
     "Errors": {

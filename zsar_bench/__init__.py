@@ -21,7 +21,9 @@ _PUBLIC = {
         "describe list_datasets list_methods list_metrics list_plugins list_protocols "
         "list_published list_reporters list_skeleton_encoders list_text_encoders protocol"
     ),
-    "api.results": "compare import_results load_results score_file score_template verify",
+    "api.results": (
+        "clean_results compare import_results load_results score_file score_template verify"
+    ),
     "api.running": "run",
     "api.tuning": "Study Trial tune",
     "errors": "DataError RunFailed UserError",

@@ -41,6 +41,9 @@ from zsar_bench.api.listing import (
     protocol as protocol,
 )
 from zsar_bench.api.results import (
+    clean_results as clean_results,
+)
+from zsar_bench.api.results import (
     compare as compare,
 )
 from zsar_bench.api.results import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+import zsar_bench as zb
+from kit.command import Cli
 from kit.made_plans import PROTOCOL, TEXTS, encoders, entry, plan, settings, text_plan
+from zsar_bench.api.results import Cleaned
 from zsar_bench.catalogue.machine import Machine
 from zsar_bench.common.checksums import Damaged, sealed_content, write_sealed
 from zsar_bench.common.events import ignore_event
@@ -198,6 +202,29 @@ def test_nobody_deletes_what_somebody_reads(tmp_path: Path) -> None:
     assert work.times == 1
     Store(tmp_path).drop([STAGE.key])
     assert not folder.exists()
+
+
+def test_cleaning_up_spares_what_is_in_use(tmp_path: Path) -> None:
+    work, other = Work(), Stage("fit", {"seed": 2}, {})
+    half = Store(tmp_path).place(other)
+    half.mkdir(parents=True)
+    (half / "checkpoint.sealed").write_bytes(bytes(3_000_000))
+    with Store(tmp_path).made(STAGE, work, ignore_event) as folder:
+        assert zb.clean_results(tmp_path) == Cleaned(stages=1, megabytes=3.0, in_use=1)
+        assert sealed_content(folder / "state.sealed", STAGE.key)
+    assert not half.exists()
+    assert zb.clean_results(tmp_path).stages == 1
+    assert zb.clean_results(tmp_path) == Cleaned(0, 0.0, 0)
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_command_that_cleans_up(cli: Cli) -> None:
+    words = ("toy-faulty", "--set", "fault=raise", "--set", "at=score")
+    cli.run(*words, check=1)
+    assert "2 pieces of unfinished work deleted, 0.0 MB.\n" in cli("results", "clean").stdout
+    assert not (cli.cwd / "results" / "work").exists()
+    assert json.loads(cli("results", "clean", "--json").stdout)["stages"] == 0
+    assert "0 pieces" in cli("results", "clean", "nowhere").stdout
 
 
 def test_who_waited_for_what_was_deleted_makes_it_again(tmp_path: Path) -> None:

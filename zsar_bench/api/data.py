@@ -17,8 +17,11 @@ from zsar_bench.plans.request import parse_size
 from zsar_bench.specs import generated
 
 if TYPE_CHECKING:
+    from zsar_bench.data.clips.import_pool import Work
     from zsar_bench.data.clips.store import Dataset
     from zsar_bench.data.custom.importing import OwnData
+
+    WorkOn = Callable[[Entry, str, tuple[Path, ...]], Work]  #: data set, name in the store, files
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def import_data(
         UserError: for unknown names, missing files, and files that cannot be what they claim.
         RunFailed: if a plugin's reader fails.
     """
+    from zsar_bench.data.clips.import_pool import Work
+
     files = [Path(file) for file in plugins]
     sources = tuple(Path(path) for path in paths)
     catalogue = load(files)
@@ -113,25 +118,27 @@ def import_data(
     machine = _machine(catalogue, size)
     started = time.monotonic()
     custom = custom_folder(str(name), sources, catalogue)
+
+    def work_on(entry: Entry, store: str, sources: tuple[Path, ...]) -> Work:
+        return Work(
+            entry,
+            machine,
+            store,
+            sources=sources,
+            jobs=jobs or cores(),
+            skip_bad=skip_bad,
+            on_event=on_event,
+            say=note,
+        )
+
     if custom is not None:
         if params:
             raise UserError("Your own data are read from files; there are no parameters to --set.")
-        dataset, remark = _import_folder(
-            custom, catalogue, machine, force, jobs, skip_bad, on_event, note
-        )
+        dataset, remark = _import_folder(custom, catalogue, work_on, force)
         catalogue = load(files)  # with the new data set
     else:
         dataset, remark = _import_named(
-            str(name),
-            sources,
-            catalogue,
-            machine,
-            force,
-            jobs,
-            skip_bad,
-            params or {},
-            on_event,
-            note,
+            catalogue.find("datasets", str(name)), sources, params or {}, work_on, force
         )
     seconds = None if remark else time.monotonic() - started
     expected = int(dataset.about["expected_clips"] or 0)
@@ -143,41 +150,25 @@ def import_data(
 
 
 def _import_named(
-    name: str,
+    entry: Entry,
     sources: tuple[Path, ...],
-    catalogue: Catalogue,
-    machine: Machine,
-    force: bool,
-    jobs: int,
-    skip_bad: bool,
     params: Mapping[str, Any],
-    on_event: Event,
-    note: Callable[[str], None],
+    work_on: WorkOn,
+    force: bool,
 ) -> tuple[Dataset, str]:
     """A plugin's data set, and why nothing was read, if so."""
-    from zsar_bench.data.clips.import_pool import Work
     from zsar_bench.data.clips.importer import ensure_generated, import_files, store_name
     from zsar_bench.data.clips.store import open_dataset, prepared
 
-    entry = catalogue.find("datasets", name)
     values = _params(entry, sources, params)
     made = generated(entry.spec)
-    store = store_name(entry, values) if made else name
-    if sources and store in prepared() and not force:
+    work = work_on(entry, store_name(entry, values) if made else entry.name, sources)
+    if sources and work.store in prepared() and not force:
         remark = f"Already imported; {', '.join(map(str, sources))} was not read."
-        return open_dataset(store), remark
+        return open_dataset(work.store), remark
     if made:
-        return ensure_generated(entry, values, machine, on_event, note, jobs, force), ""
-    work = Work(
-        entry,
-        machine,
-        store,
-        sources=sources,
-        jobs=jobs or cores(),
-        skip_bad=skip_bad,
-        on_event=on_event,
-        say=note,
-    )
+        how = (work.machine, work.on_event, work.say, work.jobs)
+        return ensure_generated(entry, values, *how, replace=force), ""
     return import_files(work, replace=force), ""
 
 
@@ -282,32 +273,14 @@ def custom_folder(name: str, paths: Sequence[Path], catalogue: Catalogue) -> Own
 
 
 def _import_folder(
-    custom: OwnData,
-    catalogue: Catalogue,
-    machine: Machine,
-    force: bool,
-    jobs: int,
-    skip_bad: bool,
-    on_event: Event,
-    note: Callable[[str], None],
+    custom: OwnData, catalogue: Catalogue, work_on: WorkOn, force: bool
 ) -> tuple[Dataset, str]:
     """Read a folder into the store and register it; a sentence if the clips were not read."""
-    from zsar_bench.data.clips.import_pool import Work
     from zsar_bench.data.clips.importer import import_files
     from zsar_bench.data.custom.importing import import_own
 
     def read(entry: Entry) -> Dataset:
-        work = Work(
-            entry,
-            machine,
-            entry.name,
-            sources=(custom.folder,),
-            jobs=jobs or cores(),
-            skip_bad=skip_bad,
-            on_event=on_event,
-            say=note,
-        )
-        return import_files(work, replace=True)
+        return import_files(work_on(entry, entry.name, (custom.folder,)), replace=True)
 
     return import_own(custom, catalogue, read, force)
 

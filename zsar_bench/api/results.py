@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 ALL = "all"  #: every selection rule, with the gain of each
 OnVerdict = Callable[["Verdict"], None]
-
-
-def _ignored(verdict: Verdict) -> None:
-    """No messages."""
 
 
 def load_results(
@@ -161,7 +157,9 @@ def compare(
 
 
 def verify(
-    results: str | Path = DEFAULT_RESULTS, plugins: Plugins = (), on_verdict: OnVerdict = _ignored
+    results: str | Path = DEFAULT_RESULTS,
+    plugins: Plugins = (),
+    on_verdict: OnVerdict | None = None,
 ) -> list[Verdict]:
     """Verify stored runs in place: seals, ids, labels, and every number anew.
 
@@ -186,7 +184,7 @@ def import_results(
     source: str | Path,
     results: str | Path = DEFAULT_RESULTS,
     plugins: Plugins = (),
-    on_verdict: OnVerdict = _ignored,
+    on_verdict: OnVerdict | None = None,
 ) -> list[Verdict]:
     """Take over runs of another machine, if every number follows from their predictions.
 
@@ -209,12 +207,49 @@ def import_results(
     return _each(import_runs(Path(source).expanduser(), target, catalogue), on_verdict)
 
 
-def _each(verdicts: Iterable[Verdict], on_verdict: OnVerdict) -> list[Verdict]:
+def _each(verdicts: Iterable[Verdict], on_verdict: OnVerdict | None) -> list[Verdict]:
     seen = []
     for verdict in verdicts:
-        on_verdict(verdict)
+        if on_verdict is not None:
+            on_verdict(verdict)
         seen.append(verdict)
     return seen
+
+
+# --- What unfinished runs have left ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Work of unfinished runs that was deleted.
+
+    Attributes:
+        stages: how many pieces of work.
+        megabytes: that they took.
+        in_use: pieces that a command is making or reading now; they stay.
+    """
+
+    stages: int
+    megabytes: float
+    in_use: int
+
+
+def clean_results(results: str | Path = DEFAULT_RESULTS) -> Cleaned:
+    """Delete what runs that failed or were interrupted have left; their commands begin anew then.
+
+    Finished runs stay, and so do encoders and text embeddings, which are in the store.
+
+    Args:
+        results: holds ``runs`` and ``work``.
+    """
+    from zsar_bench.runs.stages.store import Store
+
+    store = Store(Path(results).expanduser())
+    before = store.sizes()
+    store.drop(before)
+    left = before.keys() & store.sizes().keys()
+    gone = [size for key, size in before.items() if key not in left]
+    return Cleaned(len(gone), round(sum(gone) / 1e6, 1), len(left))
 
 
 # --- Scores that were made elsewhere -------------------------------------------------------------

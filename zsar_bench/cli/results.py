@@ -15,7 +15,7 @@ from zsar_bench.common.files import DEFAULT_RESULTS
 if TYPE_CHECKING:
     from zsar_bench.verification.transfer import Verdict
 
-app = typer.Typer(help="Take over and verify stored runs.", no_args_is_help=True)
+app = typer.Typer(help="Take over, verify and clean up stored runs.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -30,7 +30,7 @@ def import_(
     """Take over runs of another machine, if every number follows from their predictions."""
     from zsar_bench.api.results import import_results
 
-    _show(import_results(path, results, plugin or (), _silent if json else _line), json)
+    _show(import_results(path, results, plugin or (), None if json else _line), json)
 
 
 @app.command("check")
@@ -44,11 +44,26 @@ def check(
     """Verify stored runs in place: seals, ids, labels, and every number anew."""
     from zsar_bench.api.results import verify
 
-    _show(verify(folder, plugin or (), _silent if json else _line), json)
+    _show(verify(folder, plugin or (), None if json else _line), json)
 
 
-def _silent(verdict: Verdict) -> None:
-    """All are printed at the end, as one document."""
+@app.command("clean")
+def clean(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A results folder.")
+    ] = DEFAULT_RESULTS,
+    json: JsonOption = False,
+) -> None:
+    """Delete what runs that failed or were interrupted have left; finished runs stay."""
+    from zsar_bench.api.results import clean_results
+
+    cleaned = clean_results(folder)
+    if json:
+        print_json(vars(cleaned))
+        return
+    text = f"{cleaned.stages} pieces of unfinished work deleted, {cleaned.megabytes:.1f} MB."
+    text += f" {cleaned.in_use} are in use and stay." if cleaned.in_use else ""
+    console().print(text, markup=False)
 
 
 def _line(verdict: Verdict) -> None:

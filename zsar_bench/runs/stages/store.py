@@ -101,6 +101,13 @@ class Store:
         self._checked[about] = stamp
         return ""
 
+    def sizes(self) -> dict[str, int]:
+        """Key -> bytes of every stage, finished or not."""
+        return {
+            folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            for folder in sorted(self.folder.glob("[!.]*"))
+        }
+
     def drop(self, keys: Iterable[str]) -> None:
         """Delete stages that nobody uses."""
         for key in keys:
