@@ -221,7 +221,7 @@ def test_cleaning_up_spares_what_is_in_use(tmp_path: Path) -> None:
 def test_the_command_that_cleans_up(cli: Cli) -> None:
     words = ("toy-faulty", "--set", "fault=raise", "--set", "at=score")
     cli.run(*words, check=1)
-    assert "2 pieces of unfinished work deleted, 0.0 MB.\n" in cli("results", "clean").stdout
+    assert cli("results", "clean").stdout.startswith("2 pieces of unfinished work deleted, ")
     assert not (cli.cwd / "results" / "work").exists()
     assert json.loads(cli("results", "clean", "--json").stdout)["stages"] == 0
     assert "0 pieces" in cli("results", "clean", "nowhere").stdout
