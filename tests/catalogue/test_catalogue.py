@@ -15,6 +15,7 @@ import pytest
 
 from zsar_bench.catalogue import catalogue
 from zsar_bench.catalogue.catalogue import Catalogue, load
+from zsar_bench.common.files import NOT_FOR_PLUGINS
 from zsar_bench.errors import UserError
 from zsar_bench.sandbox.confinement import confine, worker_rules
 from zsar_bench.sandbox.confinement.confine import support
@@ -517,8 +518,10 @@ WALLED = pytest.mark.skipif(support().abi < 6, reason="Landlock of this kernel g
 
 
 @WALLED
-def test_a_plugin_cannot_carry_the_store_into_the_catalogue(child, tmp_path):
-    secret = tmp_path / "home" / "data" / "toy" / "labels"
+@pytest.mark.parametrize("place", ["home/data", *(f"results/{n}" for n in NOT_FOR_PLUGINS)])
+def test_a_plugin_cannot_carry_the_store_into_the_catalogue(place, child, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / place / "toy" / "labels"
     secret.parent.mkdir(parents=True)
     secret.write_text("wave kick jump")
     (file,) = write(tmp_path / "p", {"thief.py": THIEF.replace("SECRET", repr(str(secret)))})

@@ -18,13 +18,13 @@ from zsar_bench.api.results import Cleaned
 from zsar_bench.catalogue.machine import Machine
 from zsar_bench.common.checksums import Damaged, sealed_content, write_sealed
 from zsar_bench.common.events import ignore_event
-from zsar_bench.common.files import locked
+from zsar_bench.common.files import NOT_FOR_PLUGINS, locked
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.finish import stages_of
 from zsar_bench.runs.fit import full_training
 from zsar_bench.runs.stages import stage as stages
 from zsar_bench.runs.stages.stage import Stage
-from zsar_bench.runs.stages.store import ABOUT, Leases, Store
+from zsar_bench.runs.stages.store import ABOUT, WORK, Leases, Store
 
 STAGE = Stage("fit", {"seed": 1}, {"texts": ["wave"]})
 
@@ -216,6 +216,7 @@ def test_cleaning_up_spares_what_is_in_use(tmp_path: Path) -> None:
     assert zb.clean_results(tmp_path).stages == 1
     assert zb.clean_results(tmp_path) == Cleaned(0, 0.0, 0)
     assert not (tmp_path / "work").exists()
+    assert WORK in NOT_FOR_PLUGINS
 
 
 def test_the_command_that_cleans_up(cli: Cli) -> None:

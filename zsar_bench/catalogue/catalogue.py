@@ -27,7 +27,7 @@ from zsar_bench.catalogue.answers import (
     top_package,
 )
 from zsar_bench.common.code_digest import files_state
-from zsar_bench.common.files import home, parse_toml
+from zsar_bench.common.files import NOT_FOR_PLUGINS, home, parse_toml
 from zsar_bench.errors import UserError, unknown
 from zsar_bench.hookspecs import GROUP
 from zsar_bench.registry import KINDS
@@ -261,5 +261,5 @@ def _query(sources: list[Source], packages: list[str], machine: bool) -> dict[st
 def _protected() -> list[Path]:
     """Paths that no plugin may read during import: it could store their content in parameters."""
     store = (home() / name for name in ("data", "features", "encoders", "texts"))
-    results = (Path("results", name).absolute() for name in ("runs", "dev"))
+    results = (Path("results", name).absolute() for name in NOT_FOR_PLUGINS)
     return [*store, *results]

@@ -9,11 +9,10 @@ from pathlib import Path
 from zsar_bench.catalogue.catalogue import Catalogue
 from zsar_bench.catalogue.machine import Machine
 from zsar_bench.catalogue.settings import Assignment
-from zsar_bench.common.files import DEFAULT_RESULTS, home
+from zsar_bench.common.files import DEFAULT_RESULTS, NOT_FOR_PLUGINS, home
 from zsar_bench.errors import UserError
 
 MAX_SEEDS = 1000
-RUNS = ("runs", "dev", "work")  #: folders of results that no plugin may read
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,9 @@ def _code(request: Request, catalogue: Catalogue) -> tuple[str, ...]:
         UserError: if one of them lies among files that hold labels.
     """
     stores = [home() / name for name in ("data", "encoders", "features", "texts")]
-    results = [r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in RUNS]
+    results = [
+        r.absolute() / n for r in (request.results, DEFAULT_RESULTS) for n in NOT_FOR_PLUGINS
+    ]
     places = [place.resolve() for place in (*stores, *results)]
     for name in catalogue.code:
         file = Path(name).resolve()
