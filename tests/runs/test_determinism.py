@@ -55,8 +55,12 @@ def alone(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def sweep(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The same two behind another run and beside each other, with four workers at once."""
+    """The same two behind another run and beside each other, with four workers at once.
+
+    In a process of its own, whose strings have other hashes and whose sets another order.
+    """
     home, results, cli = place(toy_store, toy_site, tmp_path_factory.mktemp("sweep"))
+    cli.real = True
     return make(cli, home, results, *BESIDE, "--jobs", 4)
 
 
