@@ -44,7 +44,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.command import TIMEOUT, Cli, environment, workers
+from kit.command import TIMEOUT, Cli, environment, see_plugins, workers
 from kit.paths import ROOT, TESTS
 from kit.seeds import SEED, VARIABLE
 from zsar_bench.sandbox.client import Worker
@@ -191,8 +191,6 @@ def toy_process(
     toy_home: Path, toy_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """This process sees zsar-toy and the shared store, and stands in an empty folder."""
-    monkeypatch.syspath_prepend(str(toy_site))
-    monkeypatch.setenv("PYTHONPATH", str(toy_site))
-    monkeypatch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+    see_plugins(monkeypatch, toy_home, toy_site)
     monkeypatch.chdir(tmp_path)
     return toy_home

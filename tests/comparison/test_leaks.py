@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load
 
 from kit.cheats import PROTOCOL
-from kit.command import TOY_ENCODERS, Cli
+from kit.command import TOY_ENCODERS, Cli, see_plugins
 from kit.made_records import BEST, CLOSE, FAR, exactly, record
 from kit.paths import PLUGINS
 from kit.shown_text import every_text, flat
@@ -139,9 +139,7 @@ def hide(folder: Path, *places: str) -> None:
 def known(toy_home: Path, toy_site: Path) -> Catalogue:
     """The plugins, asked once: two methods of the file are broken, so no answer of it is kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        see_plugins(patch, toy_home, toy_site)
         return catalogue.load([TOLD])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from kit.command import Cli
-from kit.faults import contents, faulty_site, forget_servers, gone, planted, whole
+from kit.faults import contents, faulty_site, gone, planted, whole
 from zsar_bench.records.files import read_record
 from zsar_bench.worker.supervisor import Log
 
@@ -131,7 +131,6 @@ def test_a_full_disk_of_results(leave: int, cli: Cli, small_disk: Path, toy_run:
     assert str(small_disk) in done.stderr
     assert before.items() <= contents(results).items()
     (small_disk / "ballast").unlink()
-    forget_servers()
     cli.run(*words)
     assert before.items() <= contents(results).items()
     assert len(whole(cli.home, results)) == 2

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kit import known_plugins
-from kit.command import TOY_ENCODERS, Cli
+from kit.command import TOY_ENCODERS, Cli, see_plugins
 from kit.made_features import arrays, protocol, write
 from kit.toy_plans import plan_without_workers
 from kit.wounds import FEW, WOUNDS
@@ -60,9 +60,7 @@ def base(toy_store: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("sealed")
     home = shutil.copytree(toy_store, folder / "home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(home))
+        see_plugins(patch, home, toy_site)
         patch.chdir(folder)
         plan_without_workers(patch)
         runs = [plan_of(folder / "results", seed) for seed in (0, 1)]

@@ -62,6 +62,13 @@ def environment(home: Path, site: Path | None, more: dict[str, str] | None = Non
     return env | (more or {})
 
 
+def see_plugins(patch: pytest.MonkeyPatch, home: Path, site: Path) -> None:
+    """Let this process see the plugins of ``site`` and the store ``home``."""
+    patch.syspath_prepend(str(site))
+    patch.setenv("PYTHONPATH", str(site))
+    patch.setenv("ZSAR_BENCH_HOME", str(home))
+
+
 @contextlib.contextmanager
 def _as_in(cwd: Path, env: dict[str, str], site: Path) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
     """Folder, environment, import path and streams of a command; yields what it says."""
@@ -107,6 +114,8 @@ def _as_if_new(checkpoint_seconds: float | None, write_to: Path | None) -> Itera
         yield
     finally:
         machine.CHECKPOINT_SECONDS, launch.rules = kept
+        if stopping.is_set():  # the command has stopped its fork servers: the next starts its own
+            forkserver._servers.clear()
         stopping.clear()
         forkserver.problem = ""
         for name in [name for name in sys.modules if name.partition(".")[0] == "zsar_toy"]:

@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 
 from kit.paths import TESTS
 from zsar_bench.records.schema import Record
-from zsar_bench.sandbox import forkserver
 
 PATIENCE = 60  #: seconds until something that must happen counts as missing
 RUN_FILES = {"run.json", "predictions.safetensors", "events.jsonl"}
@@ -95,11 +94,6 @@ def gone(family: set[tuple[int, int]], folder: Path, within: float = 2.0) -> Non
             return
         assert time.monotonic() < end, f"still running: {left}, {stray}"
         time.sleep(0.02)
-
-
-def forget_servers() -> None:
-    """After a command in this process that stopped its fork servers: the next starts its own."""
-    forkserver._servers.clear()
 
 
 def stop(process: subprocess.Popen[str], how: signal.Signals, alone: bool) -> float:

@@ -71,6 +71,11 @@ def entry(kind: str, name: str, code: str = "c" * 64) -> Entry:
     return Entry(kind, name, "toy", code, {"wants": []}, {}, {})
 
 
+def method(code: str = "c" * 64, setting: str = "inductive") -> Entry:
+    plain = entry("methods", "toy", code)
+    return replace(plain, spec={**plain.spec, "setting": setting})
+
+
 def settings(**science: Any) -> Settings:
     return Settings("paper", science, {"batch": 8})
 
@@ -111,7 +116,7 @@ def text_plan(**changes: Any) -> TextPlan:
 def plan(**changes: Any) -> RunPlan:
     base = RunPlan(
         protocol=PROTOCOL,
-        method=entry("methods", "toy"),
+        method=method(),
         params=settings(rate=0.1),
         encoders=encoders(),
         texts=text_plan(),

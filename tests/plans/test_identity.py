@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kit.command import see_plugins
 from kit.made_plans import (
     DATASET,
     FIXED,
@@ -232,9 +233,7 @@ def test_what_cannot_change_a_score_keeps_the_run(name: str) -> None:
 def registered(toy_home: Path, toy_site: Path) -> Catalogue:
     """Our plugins and a third party's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        see_plugins(patch, toy_home, toy_site)
         return load()
 
 

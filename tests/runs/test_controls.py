@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 from scipy import stats
 from zsar_alignment import eszsl, prototypes
 
-from kit.command import TOY_ENCODERS, Cli
+from kit.command import TOY_ENCODERS, Cli, see_plugins
 from kit.fakes import FakeContext, random_texts, random_train
-from kit.made_plans import FIXED, PROTOCOL, encoders
+from kit.made_plans import FIXED, PROTOCOL, encoders, method
 from kit.made_plans import plan as made_up
 from kit.made_records import SUBJECTS, clips, record
 from kit.paths import PLUGINS
@@ -136,9 +136,8 @@ PAIR = replace(PROTOCOL, seen=("a1", "a2"), unseen=("a3", "a4"))
 
 def fit_keys(setting: str, controls: Iterable[Control | None]) -> set[str]:
     """Keys of the fit of a run with two unseen classes under each of these controls."""
-    plain = made_up(protocol=PAIR, encoders=encoders(protocol=PAIR))
-    method = replace(plain.method, spec={**plain.method.spec, "setting": setting})
-    plans = [replace(plain, method=method, control=control) for control in controls]
+    of_pair = {"protocol": PAIR, "encoders": encoders(protocol=PAIR)}
+    plans = [made_up(method=method(setting=setting), control=c, **of_pair) for c in controls]
     return {full_training(plan, 0).stage.key for plan in plans}
 
 
@@ -435,9 +434,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
     protocol = folder / "toy-3-3.toml"
     protocol.write_text(source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        see_plugins(patch, toy_home, toy_site)
         patch.chdir(folder)
         plan_without_workers(patch)
         known = catalogue.load([LEAKY])

@@ -23,7 +23,7 @@ import pytest
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save
 
-from kit.command import TOY_ENCODERS, Cli
+from kit.command import TOY_ENCODERS, Cli, see_plugins
 from kit.toy_plans import WITNESS, plan_without_workers, plans
 from zsar_bench.api import running
 from zsar_bench.catalogue import catalogue
@@ -134,9 +134,7 @@ def base(toy_home: Path, toy_site: Path, tmp_path_factory: pytest.TempPathFactor
     seen, results, said = folder / "seen", folder / "results", []
     seen.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(toy_site))
-        patch.setenv("PYTHONPATH", str(toy_site))
-        patch.setenv("ZSAR_BENCH_HOME", str(toy_home))
+        see_plugins(patch, toy_home, toy_site)
         patch.setenv("ZSAR_BENCH_TEST_SEEN", str(seen))
         patch.chdir(folder)
         patch.setattr(

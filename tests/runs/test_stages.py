@@ -13,29 +13,24 @@ import pytest
 
 import zsar_bench as zb
 from kit.command import Cli
-from kit.made_plans import PROTOCOL, TEXTS, encoders, entry, plan, settings, text_plan
+from kit.made_plans import PROTOCOL, TEXTS, encoders, method, plan, settings, text_plan
 from zsar_bench.api.results import Cleaned
 from zsar_bench.catalogue.machine import Machine
 from zsar_bench.common.checksums import Damaged, sealed_content, write_sealed
 from zsar_bench.common.events import ignore_event
-from zsar_bench.common.files import NOT_FOR_PLUGINS, locked
+from zsar_bench.common.files import NOT_FOR_PLUGINS, WORK, locked
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.runs.finish import stages_of
 from zsar_bench.runs.fit import full_training
 from zsar_bench.runs.stages import stage as stages
 from zsar_bench.runs.stages.stage import Stage
-from zsar_bench.runs.stages.store import ABOUT, WORK, Leases, Store
+from zsar_bench.runs.stages.store import ABOUT, Leases, Store
 
 STAGE = Stage("fit", {"seed": 1}, {"texts": ["wave"]})
 
 
 def key(changed: RunPlan) -> str:
-    return full_training(inductive(changed), 0).stage.key
-
-
-def inductive(changed: RunPlan) -> RunPlan:
-    spec = {**changed.method.spec, "setting": "inductive"}
-    return replace(changed, method=replace(changed.method, spec=spec))
+    return full_training(changed, 0).stage.key
 
 
 # --- Keys --------------------------------------------------------------------------------------
@@ -51,7 +46,7 @@ OTHERS = {
     "method seed": {"method_seed": 1},
     "encoder seed": {"encoder_seed": 1},
     "parameter": {"params": settings(rate=0.2)},
-    "code": {"method": entry("methods", "toy", "d" * 64)},
+    "code": {"method": method("d" * 64)},
     "features": {"encoders": encoders("f" * 64)},
     "training clips": {"encoders": encoders()[::-1]},
     "states to keep": {"rule": "oracle@5"},
@@ -93,7 +88,7 @@ def test_another_processor_or_torch_makes_it_again(monkeypatch: pytest.MonkeyPat
 def test_a_runs_stages_are_the_fits_that_its_rule_and_gzsl_need() -> None:
     seen = tuple(f"a{n}" for n in (1, 2))
     pair = replace(PROTOCOL, seen=seen, unseen=("a3", "a4"), pseudo_unseen=("a2",))
-    base = inductive(plan(protocol=pair, encoders=encoders(protocol=pair)))
+    base = plan(protocol=pair, encoders=encoders(protocol=pair))
     last, chosen = stages_of(base), stages_of(replace(base, rule="pseudo-unseen"))
     assert (len(last), len(set(last))) == (2, 2)  # a fit a round
     assert (len(chosen), len(set(chosen))) == (4, 4)  # and one without the held-out class
@@ -244,7 +239,8 @@ def test_who_waited_for_what_was_deleted_makes_it_again(tmp_path: Path) -> None:
 
 
 def test_a_stage_is_let_go_by_the_last_run_that_needs_it() -> None:
-    leases = Leases({"one": ["a", "b"], "two": ["b", "c"], "three": ["c"]})
+    needs = {"one": ["a", "b"], "two": ["b", "c"], "three": ["c"]}
+    leases = Leases(needs, needs.__getitem__)
     assert leases.unused(["a", "d"]) == {"d"}
     assert leases.end("one") == {"a"}
     assert leases.end("one") == set()

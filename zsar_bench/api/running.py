@@ -27,12 +27,11 @@ from zsar_bench.plans.request import Request
 from zsar_bench.plans.run_plan import RunPlan
 from zsar_bench.plans.wanted import look_up
 from zsar_bench.records.run import Run
-from zsar_bench.runs.finish import forget, stages_of, sweep
+from zsar_bench.runs.finish import forget, leases_of, sweep
 from zsar_bench.runs.schedule.estimate import estimate
 from zsar_bench.runs.schedule.executor import LocalExecutor
 from zsar_bench.runs.schedule.tasks import Task, tasks
 from zsar_bench.runs.schedule.trackers import Trackers
-from zsar_bench.runs.stages.store import Leases
 from zsar_bench.runs.tuning.tuned import with_tuned
 
 SHOWN = 8  #: reasons of failures that an error lists
@@ -104,7 +103,7 @@ class PlannedRuns:
         for plan in self.runs:
             if force:
                 forget(plan)
-        leases = Leases({plan.run_id: stages_of(plan) for plan in self.runs if not plan.done})
+        leases = leases_of(plan for plan in self.runs if not plan.done)
         for plan in self.runs:
             sweep(plan, leases)
         todo = tasks(self.runs)

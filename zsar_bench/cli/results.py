@@ -15,6 +15,10 @@ from zsar_bench.common.files import DEFAULT_RESULTS
 if TYPE_CHECKING:
     from zsar_bench.verification.transfer import Verdict
 
+ResultsFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A results folder; it holds 'runs'.")
+]
+
 app = typer.Typer(help="Take over, verify and clean up stored runs.", no_args_is_help=True)
 
 
@@ -35,9 +39,7 @@ def import_(
 
 @app.command("check")
 def check(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A results folder; it holds 'runs'.")
-    ] = DEFAULT_RESULTS,
+    folder: ResultsFolder = DEFAULT_RESULTS,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -48,12 +50,7 @@ def check(
 
 
 @app.command("clean")
-def clean(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A results folder.")
-    ] = DEFAULT_RESULTS,
-    json: JsonOption = False,
-) -> None:
+def clean(folder: ResultsFolder = DEFAULT_RESULTS, json: JsonOption = False) -> None:
     """Delete what runs that failed or were interrupted have left; finished runs stay."""
     from zsar_bench.api.results import clean_results
 

@@ -219,19 +219,15 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _at_import(part)
 
 
+_HARMLESS = (
+    *(ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
+    *(ast.If, ast.Try, ast.Pass),
+)
+
+
 def _is_harmless(statement: ast.stmt) -> bool:
     """Whether a statement only imports modules, defines names, or contains what is looked at."""
-    if isinstance(
-        statement,
-        ast.Import
-        | ast.ImportFrom
-        | ast.FunctionDef
-        | ast.AsyncFunctionDef
-        | ast.ClassDef
-        | ast.If
-        | ast.Try
-        | ast.Pass,
-    ):
+    if isinstance(statement, _HARMLESS):
         return True
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)

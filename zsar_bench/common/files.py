@@ -17,7 +17,8 @@ from typing import IO, Any
 from zsar_bench.errors import RunFailed, StorageError, UserError
 
 DEFAULT_RESULTS = Path("results")  #: where runs are stored by default
-NOT_FOR_PLUGINS = ("runs", "dev", "work")  #: folders of results that no plugin may read
+WORK = "work"  #: folder of results that holds the stages of unfinished runs
+NOT_FOR_PLUGINS = ("runs", "dev", WORK)  #: folders of results that no plugin may read
 LOOK = 0.05  #: seconds between two tries to take a lock
 
 

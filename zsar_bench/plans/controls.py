@@ -78,21 +78,19 @@ class Control:
         return unmoved | {c: moved[i] for c, i in zip(moved, order.tolist(), strict=True)}
 
     def write_bank(
-        self, plan: TextPlan, fields: dict[str, dict[str, str]], classes: list[str], path: Path
+        self, plan: TextPlan, fields: dict[str, list[str]], classes: list[str], path: Path
     ) -> None:
         """Write the text bank that these classes get under the control.
 
         Args:
             plan: encoded texts.
-            fields: field -> class id -> text that the class gets.
+            fields: field -> the text that each class gets, in order.
             classes: the bank's rows.
             path: file to write.
         """
         from safetensors.numpy import save
 
-        tensors = bank_tensors(
-            plan, {f: [texts[c] for c in classes] for f, texts in fields.items()}
-        )
+        tensors = bank_tensors(plan, fields)
         if self.kind == RANDOM:
             features = read_text_features(plan)
             real = features["tokens"][features["mask"]]

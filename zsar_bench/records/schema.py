@@ -95,10 +95,11 @@ def parse_record(data: bytes) -> Record:
     """
     try:
         record = Record.model_validate_json(data)
+        known = 1 <= record.schema_version <= SCHEMA
+        known = known and "schema_version" in record.model_fields_set
     except ValueError:
-        record = _checked(data)
-    version = record.schema_version
-    if "schema_version" not in record.model_fields_set or not 1 <= version <= SCHEMA:
+        known = False
+    if not known:
         record = _checked(data)
     fault = fault_in_record(record)
     if fault:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,12 @@ def finish_run(plan: RunPlan, leases: Leases, on_event: Event) -> Record:
         Store(plan.results).drop(leases.end(plan.run_id))
         shutil.rmtree(plan.part, ignore_errors=True)  # last: it tells that something is left
     return read_record(plan.folder)
+
+
+def leases_of(plans: Iterable[RunPlan]) -> Leases:
+    """What these unfinished runs of a command need."""
+    by_id = {plan.run_id: plan for plan in plans}
+    return Leases(by_id, lambda run: stages_of(by_id[run]))
 
 
 def stages_of(plan: RunPlan) -> list[str]:

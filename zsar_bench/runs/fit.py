@@ -240,10 +240,9 @@ def write_texts(plan: RunPlan, round_: Round, classes: list[str], path: Path) ->
     """Write the text bank that these classes of a round get."""
     given = _given_texts(plan, round_, classes)
     if plan.control is not None:
-        by_class = {f: dict(zip(classes, texts, strict=True)) for f, texts in given.items()}
-        plan.control.write_bank(plan.texts, by_class, classes, path)
-        return
-    write_bank(plan.texts, given, path)
+        plan.control.write_bank(plan.texts, given, classes, path)
+    else:
+        write_bank(plan.texts, given, path)
 
 
 def _given_texts(plan: RunPlan, round_: Round, classes: Sequence[str]) -> dict[str, list[str]]:

@@ -62,8 +62,7 @@ def prove_round(
     rows = secret_draw(len(evaluation.clips), PROVED)
     with Scorer(evaluation, [state], on_event, "moved") as scorer:
         moved = scorer.rows(rows, JITTER)
-    for work in (folder, folder.with_name("refit")):
-        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return {
         "refit_identical": refit == training.about["state"],
         "largest_change": float(np.abs(moved - scores[rows]).max()),
@@ -90,7 +89,7 @@ def judge(rounds: Iterable[dict[str, Any]], scores: NDArray[np.float32]) -> Proo
 
 def _refit(training: Training, folder: Path, on_event: Event) -> str:
     """SHA-256 of the final state of the same fit in a scrambled store."""
-    job = fit_job(training, folder.with_name("refit")) | {"grids": ()}
+    job = fit_job(training, folder / "job") | {"grids": ()}
     shown = {Path(p) for p in job["reads"]}
     tops = {_top(path) for path in shown} - {None}
     for top in tops:

@@ -11,11 +11,10 @@ from zsar_bench.features.encoding import ensure
 from zsar_bench.features.text_embeddings import ensure_texts
 from zsar_bench.plans.holdouts import rotation_sources, trial_sources
 from zsar_bench.plans.run_plan import RunPlan
-from zsar_bench.runs.finish import finish_run, stages_of
+from zsar_bench.runs.finish import finish_run, leases_of
 from zsar_bench.runs.gzsl import run_evaluation, run_rotation
 from zsar_bench.runs.holdouts import run_trial
 from zsar_bench.runs.round import prove, run_round
-from zsar_bench.runs.stages.store import Leases
 from zsar_bench.runs.tuning.search import Search, run_fit
 
 
@@ -41,7 +40,7 @@ class Task:
 def tasks(plans: Iterable[RunPlan]) -> list[Task]:
     """The work that is not done yet, every shared piece once, in an order that respects needs."""
     plans = [p for p in plans if not p.done]
-    leases = Leases({plan.run_id: stages_of(plan) for plan in plans})
+    leases = leases_of(plans)
     pieces: dict[str, Task] = {}
     users: dict[str, list[str]] = {}
 

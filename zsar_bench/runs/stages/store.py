@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from zsar_bench.common.checksums import Damaged, sealed_content, write_sealed
 from zsar_bench.common.events import Event
-from zsar_bench.common.files import locked
+from zsar_bench.common.files import WORK, locked
 from zsar_bench.runs.stages.stage import Stage
 
-WORK = "work"  #: folder of results
 ABOUT = "stage.sealed"
 
 Json = dict[str, Any]
@@ -137,12 +137,18 @@ class Leases:
     """Which runs of a command still need which stages.
 
     Args:
-        needs: run id -> keys of its stages.
+        runs: ids of the runs that are not finished.
+        stages_of: a run's id -> keys of its stages; asked when the first run ends.
     """
 
-    def __init__(self, needs: Mapping[str, Iterable[str]]) -> None:
-        self._needs = {run: frozenset(keys) for run, keys in needs.items()}
+    def __init__(self, runs: Iterable[str], stages_of: Callable[[str], Iterable[str]]) -> None:
+        self._runs = tuple(runs)
+        self._stages_of = stages_of
         self._lock = threading.Lock()
+
+    @cached_property
+    def _needs(self) -> dict[str, frozenset[str]]:
+        return {run: frozenset(self._stages_of(run)) for run in self._runs}
 
     def end(self, run: str) -> frozenset[str]:
         """A run is finished; returns the keys that no other run needs."""
